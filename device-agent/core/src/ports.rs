@@ -1,0 +1,294 @@
+//! What the agent needs from the device it runs on.
+//!
+//! A board support crate implements these traits; nothing in them decides anything. Flash and boot
+//! control are plain functions because flash stops the CPU of an ESP32 anyway: one call touches at
+//! most one sector, so whoever drives the agent can serve the network between calls.
+
+use core::fmt;
+use core::time::Duration;
+
+use waxwing_wire::Digest;
+
+/// Smallest erasable unit of NOR flash, in bytes.
+pub const SECTOR_BYTES: u32 = 4096;
+
+/// A place an application image can be in (partition subtypes of ESP-IDF).
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Slot {
+    /// The `factory` partition: never written by an update.
+    Factory,
+    /// `ota_0` to `ota_15`.
+    Ota(u8),
+}
+
+/// The slot an update goes to. The agent never writes outside of it.
+pub trait SlotFlash {
+    /// Returns how many bytes an image may have.
+    fn slot_bytes(&self) -> u32;
+
+    /// Reads from the target slot.
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError`] when the range leaves the slot or the flash chip reports a fault.
+    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashError>;
+
+    /// Erases the sector of the target slot that begins at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError`] when `offset` is no sector of the slot or the flash chip reports a fault.
+    fn erase_sector(&mut self, offset: u32) -> Result<(), FlashError>;
+
+    /// Programs bytes into an erased sector of the target slot.
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError`] when the range leaves the slot or the flash chip reports a fault.
+    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError>;
+}
+
+/// Flash could not do what was asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FlashError {
+    /// The flash driver answered with this code.
+    Device(i32),
+    /// The range is not inside the target slot.
+    OutOfSlot,
+}
+
+impl fmt::Display for FlashError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(code) => write!(f, "flash driver answered {code}"),
+            Self::OutOfSlot => f.write_str("range outside the target slot"),
+        }
+    }
+}
+
+impl core::error::Error for FlashError {}
+
+/// Which image boots next, and whether it stays.
+pub trait BootControl {
+    /// Reads how this boot came about. Torn or foreign records are no error, they are
+    /// [`SlotState::Blank`].
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when the boot records cannot be read at all.
+    fn view(&mut self) -> Result<BootView, BootError>;
+
+    /// Makes `slot` the one to boot, on trial (state NEW).
+    ///
+    /// Programs the 32-byte record in a single write, into the sector that does *not* hold the
+    /// record of the running slot: a power cut at any point leaves the running slot bootable.
+    /// `sha256` names the image the slot holds; an implementation may check it again.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when the slot holds no bootable image or its record cannot be written.
+    fn activate(&mut self, slot: Slot, sha256: &Digest) -> Result<(), BootError>;
+
+    /// Keeps the running image for good (state VALID).
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when the record cannot be written.
+    fn confirm(&mut self) -> Result<(), BootError>;
+
+    /// Gives the running image up (state INVALID), so that the next boot takes the other one.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when there is no other image to boot, or the record cannot be written.
+    fn reject(&mut self) -> Result<(), BootError>;
+
+    /// Restarts the device. On hardware this does not return; a host returns and then stops
+    /// driving the agent.
+    fn reboot(&mut self);
+}
+
+/// How this boot came about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BootView {
+    /// The slot whose code is running.
+    pub running: Slot,
+    /// What the boot records say about the running slot.
+    pub running_state: SlotState,
+    /// The slot the next update goes to: see [`Slot::after`].
+    pub target: Slot,
+    /// What the boot records say about the target slot.
+    pub target_state: SlotState,
+    /// Why the device restarted.
+    pub reset: ResetReason,
+    /// Lowest `secure_version` the eFuses of this chip still let boot.
+    pub secure_version: u32,
+}
+
+impl Slot {
+    /// Returns where an update goes while this slot runs, on a device with `ota_slots` of them.
+    ///
+    /// As `esp_ota_get_next_update_partition`: the next one in order, `ota_0` after the last and
+    /// after the factory image.
+    #[must_use]
+    pub const fn after(self, ota_slots: u8) -> Self {
+        match self {
+            Self::Ota(index) if index.saturating_add(1) < ota_slots => Self::Ota(index + 1),
+            Self::Factory | Self::Ota(_) => Self::Ota(0),
+        }
+    }
+}
+
+/// The state word of a slot's boot record (`esp_ota_img_states_t`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotState {
+    /// No record names the slot, or the one that did is torn.
+    Blank,
+    /// Activated, never booted; or booted by a boot loader that knows no rollback.
+    New,
+    /// Booted on trial: the next reset goes back unless it is confirmed.
+    PendingVerify,
+    /// Confirmed.
+    Valid,
+    /// Rejected by itself.
+    Invalid,
+    /// The device was reset during the trial.
+    Aborted,
+    /// Any other value; the boot loader treats it as bootable.
+    Undefined,
+}
+
+/// Why the device restarted, as far as the agent cares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResetReason {
+    /// Supply voltage dropped.
+    Brownout,
+    /// The application panicked, or the CPU took an exception.
+    Crash,
+    /// Somebody switched it on, or pressed reset.
+    PowerOn,
+    /// Software asked for it.
+    Requested,
+    /// Anything else.
+    Unknown,
+    /// A watchdog ran out.
+    Watchdog,
+}
+
+impl ResetReason {
+    /// Tells whether nobody asked for this restart (D19 counts those).
+    pub const fn is_unexplained(self) -> bool {
+        match self {
+            Self::Brownout | Self::Crash | Self::Unknown | Self::Watchdog => true,
+            Self::PowerOn | Self::Requested => false,
+        }
+    }
+}
+
+/// Boot records could not be read or written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BootError {
+    /// The driver answered with this code.
+    Device(i32),
+    /// The platform looked at the image and will not boot it.
+    ImageRefused,
+    /// There is no such slot, or no other image to go back to.
+    NoSlot,
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Device(code) => write!(f, "boot control answered {code}"),
+            Self::ImageRefused => f.write_str("platform refuses to boot the image"),
+            Self::NoSlot => f.write_str("no slot to boot"),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+/// A few pages of storage that outlive power cuts, for the record of the running update.
+///
+/// A page is replaced whole and need not survive a power cut while that happens: the agent always
+/// replaces the page that does not hold the newest record.
+pub trait Journal {
+    /// Number of pages, at least 2. More spread the wear.
+    fn pages(&self) -> u8;
+
+    /// Reads the beginning of a page.
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError`] when the storage reports a fault; blank or torn pages are no error.
+    fn read_page(&mut self, page: u8, bytes: &mut [u8]) -> Result<(), FlashError>;
+
+    /// Replaces a page and returns when the bytes are safe.
+    ///
+    /// # Errors
+    ///
+    /// [`FlashError`] when the storage reports a fault.
+    fn replace_page(&mut self, page: u8, bytes: &[u8]) -> Result<(), FlashError>;
+}
+
+/// What the application has to say about updates.
+pub trait AppHooks {
+    /// Tells whether a download may begin.
+    fn may_download(&mut self) -> Permission;
+
+    /// Tells whether the device may restart into a new image.
+    fn may_reboot(&mut self) -> Permission;
+
+    /// Tests a new image on trial. Called again and again until it is decided.
+    fn self_test(&mut self) -> SelfTest;
+
+    /// Tells, while a confirmed image is being watched, whether it still works.
+    fn health(&mut self) -> Health;
+}
+
+/// An answer of the application.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Permission {
+    /// Ask again after this long.
+    Later(Duration),
+    /// Not this release.
+    Never,
+    /// Go on.
+    Now,
+}
+
+/// How the application's self-test stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SelfTest {
+    /// It failed, for a reason only the application knows.
+    Failed(u16),
+    /// It passed.
+    Passed,
+    /// It needs more time.
+    Running,
+}
+
+/// Whether the application works.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Health {
+    /// It does not, for a reason only the application knows.
+    Bad(u16),
+    /// It does.
+    Good,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_never_goes_to_the_running_slot() {
+        for ota_slots in 2..=16 {
+            for running in (0..ota_slots).map(Slot::Ota).chain([Slot::Factory]) {
+                let target = running.after(ota_slots);
+                assert_ne!(target, running);
+                assert!(matches!(target, Slot::Ota(index) if index < ota_slots));
+            }
+        }
+    }
+}
