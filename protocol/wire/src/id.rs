@@ -4,6 +4,8 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
+#[cfg(feature = "serde")]
+use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
@@ -89,6 +91,10 @@ name!(
     GroupId
 );
 name!(
+    /// A hardware revision of a product, such as `r2`.
+    Hardware
+);
+name!(
     /// A message: unique per device for as long as the server remembers it (D24).
     MessageId
 );
@@ -165,6 +171,13 @@ hex_bytes!(
     Nonce,
     16
 );
+
+/// Decodes lower-case hexadecimal digits of any even number.
+#[cfg(feature = "serde")]
+pub(crate) fn hex_to_vec(text: &str) -> Result<Vec<u8>, InvalidHex> {
+    let mut bytes = alloc::vec![0; text.len() / 2];
+    decode_hex(text, &mut bytes).map(|()| bytes)
+}
 
 /// Decodes lower-case hexadecimal digits that fill `bytes` exactly.
 fn decode_hex(text: &str, bytes: &mut [u8]) -> Result<(), InvalidHex> {

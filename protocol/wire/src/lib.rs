@@ -7,6 +7,23 @@
 
 extern crate alloc;
 
+pub mod bundle;
+pub mod code;
+pub mod command;
+pub mod envelope;
 pub mod id;
+mod json;
+#[cfg(feature = "serde")]
+mod malformed;
+pub mod poll;
+pub mod report;
+pub mod topic;
 
-pub use id::{Channel, DeviceId, Digest, GroupId, MessageId, Nonce, ProductId, RolloutId};
+pub use code::ErrorCode;
+pub use command::Command;
+pub use id::{
+    Channel, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId, RolloutId,
+};
+#[cfg(feature = "serde")]
+pub use malformed::Malformed;
+pub use report::Report;

@@ -1,0 +1,180 @@
+//! The envelope around everything a device publishes, and the bytes its signature covers (D23).
+//!
+//! ```text
+//! waxwing-msg-v1\n<direction>\n<topic kind>\n<device>\n<timestamp>\n<message id>\n<payload>
+//! ```
+//!
+//! The payload is covered byte for byte as sent. Signatures are made and checked elsewhere.
+
+use alloc::format;
+use alloc::string::String;
+#[cfg(feature = "serde")]
+use alloc::vec::Vec;
+
+use crate::id::{DeviceId, MessageId};
+use crate::json::Object;
+use crate::topic::Kind;
+
+/// Longest envelope: telemetry of a small device with room to spare; one MQTT packet and one
+/// read buffer hold it.
+pub const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
+
+/// What is signed besides the payload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Header {
+    /// Who speaks; must be who the certificate says.
+    pub device_id: DeviceId,
+    /// When it was (re)sent, in Unix seconds (D24).
+    pub timestamp: u64,
+    /// Stays the same when the message is sent again.
+    pub message_id: MessageId,
+}
+
+impl Header {
+    /// Returns the signed bytes that come before the payload.
+    pub fn signed_prefix(&self, kind: Kind) -> String {
+        format!(
+            "waxwing-msg-v1\n{}\n{kind}\n{}\n{}\n{}\n",
+            kind.direction().as_str(),
+            self.device_id,
+            self.timestamp,
+            self.message_id,
+        )
+    }
+
+    /// Encodes the envelope: `payload` is a JSON object, `signature` lower-case hexadecimal.
+    pub fn seal(&self, payload: &str, signature: &str) -> String {
+        let mut out = String::new();
+        Object::new(&mut out)
+            .text("device_id", &self.device_id)
+            .number("timestamp", self.timestamp)
+            .text("message_id", &self.message_id)
+            .json("payload", |out| out.push_str(payload))
+            .text("signature", signature)
+            .end();
+        out
+    }
+}
+
+/// An envelope, taken apart but not believed.
+#[cfg(feature = "serde")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Envelope<'a> {
+    /// What is signed besides the payload.
+    pub header: Header,
+    /// A JSON object, exactly as sent.
+    pub payload: &'a str,
+    /// The signature: for ES256 the DER form, as in TUF metadata.
+    pub signature: Vec<u8>,
+}
+
+#[cfg(feature = "serde")]
+impl<'a> Envelope<'a> {
+    /// Takes an envelope apart.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Malformed`] names what is wrong.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, crate::Malformed> {
+        if bytes.len() > ENVELOPE_BYTES_MAX {
+            return Err(crate::Malformed::new("the envelope is larger than 8 KiB"));
+        }
+        let fields: Fields<'a> = serde_json::from_slice(bytes)?;
+        if !fields.payload.get().starts_with('{') {
+            return Err(crate::Malformed::new("`payload` is not an object"));
+        }
+        let header = Header {
+            device_id: fields.device_id,
+            timestamp: fields.timestamp,
+            message_id: fields.message_id,
+        };
+        let signature = crate::id::hex_to_vec(&fields.signature)
+            .map_err(|_| crate::Malformed::new("`signature` is not lower-case hexadecimal"))?;
+        Ok(Self { header, payload: fields.payload.get(), signature })
+    }
+}
+
+#[cfg(feature = "serde")]
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'a> {
+    device_id: DeviceId,
+    timestamp: u64,
+    message_id: MessageId,
+    #[serde(borrow)]
+    payload: &'a serde_json::value::RawValue,
+    signature: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn header() -> Header {
+        Header {
+            device_id: DeviceId::parse("d-1").unwrap(),
+            timestamp: 1_795_167_000,
+            message_id: MessageId::parse("m-7").unwrap(),
+        }
+    }
+
+    #[test]
+    fn golden_vector_of_the_signed_bytes() {
+        assert_eq!(
+            header().signed_prefix(Kind::Report),
+            "waxwing-msg-v1\nup\nreport\nd-1\n1795167000\nm-7\n"
+        );
+    }
+
+    #[test]
+    fn golden_vector_of_an_envelope() {
+        insta::assert_snapshot!(header().seal(r#"{"t":21}"#, "3006"), @r#"{"device_id":"d-1","timestamp":1795167000,"message_id":"m-7","payload":{"t":21},"signature":"3006"}"#);
+    }
+
+    #[test]
+    fn the_payload_is_kept_byte_for_byte() {
+        let payload = "{\"t\" :  21.50, \"x\":\"\\u0041\"}";
+        let sealed = header().seal(payload, "3006");
+        let envelope = Envelope::parse(sealed.as_bytes()).unwrap();
+        assert_eq!(envelope.payload, payload);
+        assert_eq!(envelope.header, header());
+        assert_eq!(envelope.signature, [0x30, 6]);
+    }
+
+    #[test]
+    fn malformed_envelopes_say_what_is_wrong() {
+        let good = header().seal("{}", "00");
+        for (from, to, named) in [
+            ("\"payload\":{}", "\"payload\":[]", "payload"),
+            ("\"payload\":{}", "\"payload\":{},\"payload\":{}", "payload"),
+            ("\"signature\":\"00\"", "\"signature\":\"0G\"", "signature"),
+            ("\"signature\":\"00\"", "\"signature\":\"000\"", "signature"),
+            ("1795167000", "1795167000.5", "timestamp|invalid type|floating"),
+            ("1795167000", "\"1795167000\"", "invalid type"),
+            ("1795167000", "-1", "invalid value"),
+            ("\"m-7\"", "\"m/7\"", "a name is"),
+            ("\"device_id\"", "\"device\"", "device"),
+        ] {
+            let error = Envelope::parse(good.replace(from, to).as_bytes()).unwrap_err();
+            assert!(named.split('|').any(|n| error.to_string().contains(n)), "{error}");
+        }
+        let bytes = [b' '; ENVELOPE_BYTES_MAX + 1];
+        assert!(Envelope::parse(&bytes).unwrap_err().to_string().contains("8 KiB"));
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_not_followed() {
+        let deep = "[".repeat(4000);
+        let bytes = header().seal(&format!("{{\"a\":{deep}"), "00");
+        assert!(Envelope::parse(bytes.as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Envelope::parse(&bytes);
+        }
+    }
+}
