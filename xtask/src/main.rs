@@ -3,11 +3,17 @@
 //! Each subcommand is a plain function in a file of its own. Not here: code that any product
 //! binary needs.
 
+mod ci;
 mod debian;
+mod firmware_check;
 mod python;
 mod steps;
 mod test;
+mod tidy;
+mod tools;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -21,12 +27,31 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Check everything besides the tests: format, lints, dependencies, documentation, layout.
+    Ci,
+    /// Build what runs on a device for one.
+    FirmwareCheck,
     /// Run every test; as root on Debian, install what they need first.
     Test(test::Args),
+    /// Check the rules about files that no other tool knows.
+    Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Xtask::parse().task {
+fn main() -> ExitCode {
+    match run(Xtask::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    match task {
+        Task::Ci => ci::run_all(),
+        Task::FirmwareCheck => firmware_check::run_build(),
         Task::Test(args) => test::run_all(&args),
+        Task::Tidy => tidy::run(),
     }
 }

@@ -1,11 +1,16 @@
 //! `cargo xtask test`: everything that proves a promise of this repository.
+//!
+//! Progress goes to standard error; the one line on standard output counts the tests.
 
 use std::path::Path;
+use std::{fs, str};
+
+use anyhow::{Context as _, bail};
 
 use crate::debian::{self, Package};
-use crate::python;
 use crate::steps::Steps;
-use crate::workspace::{cargo, run, succeeds};
+use crate::workspace::{cargo, run, target_dir};
+use crate::{python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
 const PACKAGES: [Package; 5] = [
@@ -19,9 +24,6 @@ const PACKAGES: [Package; 5] = [
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
 ];
 
-/// The test runner; pinned, because its output and options are part of this file.
-const NEXTEST_VERSION: &str = "0.9.143";
-
 /// Cases per property in a deep run (proptest's own default is 256).
 const DEEP_CASES: &str = "20000";
 
@@ -33,40 +35,119 @@ pub(crate) struct Args {
     deep: bool,
 }
 
-/// Runs all tests.
+/// Runs all tests and prints how many passed and failed.
 ///
 /// # Errors
 ///
 /// Names the steps that failed.
+#[expect(clippy::print_stdout, reason = "the count is the output of this command")]
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let mut steps = Steps::default();
-    run_steps(&mut steps, args);
-    steps.finish()
+    let count = run_steps(&mut steps, args);
+    let outcome = steps.finish();
+    if let Some(Count { passed, failed }) = count {
+        println!("{passed} passed, {failed} failed");
+    }
+    outcome
 }
 
-/// Returns early when a step fails without which the next makes no sense.
-fn run_steps(steps: &mut Steps, args: &Args) -> Option<()> {
+/// Stops at a step without which the next makes no sense; failing tests do not stop doc tests.
+fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     steps.run("system packages", || debian::require(&PACKAGES))?;
     let python = steps.run("python packages", python::environment)?;
-    steps.run("test runner", nextest_installed)?;
+    steps.run("test runner", || tools::require(tools::NEXTEST))?;
     steps.run("build", || run(cargo("build").args(["--workspace", "--bins", "--all-features"])))?;
-    steps.run("tests", || nextest(&python, args.deep));
-    steps.run("doc tests", || run(cargo("test").args(["--workspace", "--all-features", "--doc"])))
-}
-
-fn nextest_installed() -> anyhow::Result<()> {
-    if succeeds(cargo("nextest").arg("--version")) {
-        return Ok(());
-    }
-    run(cargo("install").args(["cargo-nextest", "--locked", "--version", NEXTEST_VERSION]))
+    let results = target_dir().ok()?.join("nextest/default/junit.xml");
+    steps.run("tests", || nextest(&python, args.deep, &results));
+    let tests = Count::of_junit(&fs::read_to_string(&results).ok()?)?;
+    let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count { passed: 0, failed: 1 });
+    Some(tests.plus(doc_tests))
 }
 
 /// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance.
-fn nextest(python: &Path, deep: bool) -> anyhow::Result<()> {
+fn nextest(python: &Path, deep: bool, results: &Path) -> anyhow::Result<()> {
+    if results.exists() {
+        fs::remove_file(results)?;
+    }
     let mut command = cargo("nextest");
-    command.args(["run", "--workspace", "--all-features"]).env("WAXWING_PYTHON", python);
+    command.args(["run", "--workspace", "--all-features", "--profile", "default"]);
+    command.env("WAXWING_PYTHON", python);
     if deep {
         command.env("PROPTEST_CASES", DEEP_CASES);
     }
     run(&mut command)
+}
+
+/// nextest does not run the examples in documentation.
+fn doc_tests() -> anyhow::Result<Count> {
+    let output = cargo("test").args(["--workspace", "--all-features", "--doc"]).output()?;
+    let text = str::from_utf8(&output.stdout).context("rustdoc does not speak UTF-8")?;
+    let count = Count::of_rustdoc(text);
+    if !output.status.success() {
+        bail!("{}\n{}", text.trim_end(), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(count)
+}
+
+/// How many tests passed and failed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+struct Count {
+    passed: u32,
+    failed: u32,
+}
+
+impl Count {
+    const fn plus(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
+    }
+
+    /// Reads the outermost element of the runner's `JUnit` report.
+    fn of_junit(report: &str) -> Option<Self> {
+        let element = report.split_once("<testsuites ")?.1.split_once('>')?.0;
+        let attribute = |name: &str| {
+            let value = element.split_once(&format!("{name}=\""))?.1.split_once('"')?.0;
+            value.parse::<u32>().ok()
+        };
+        let failed = attribute("failures")? + attribute("errors")?;
+        Some(Self { passed: attribute("tests")?.checked_sub(failed)?, failed })
+    }
+
+    /// Adds up the `test result:` lines, one per crate.
+    fn of_rustdoc(output: &str) -> Self {
+        let lines = output.lines().filter_map(|line| line.strip_prefix("test result: "));
+        lines.map(Self::of_result_line).fold(Self::default(), Self::plus)
+    }
+
+    fn of_result_line(line: &str) -> Self {
+        let number_before = |word: &str| {
+            let number = line.split_once(word)?.0.rsplit([' ', '.']).next()?;
+            number.parse().ok()
+        };
+        Self {
+            passed: number_before(" passed").unwrap_or(0),
+            failed: number_before(" failed").unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_count_of_the_report_is_of_all_suites() {
+        let report = r#"<?xml version="1.0" encoding="UTF-8"?>
+            <testsuites name="nextest-run" tests="7" failures="2" errors="1" uuid="0" time="0.1">
+            <testsuite name="waxwing-wire" tests="4" disabled="0" errors="0" failures="0">"#;
+        assert_eq!(Count::of_junit(report), Some(Count { passed: 4, failed: 3 }));
+        assert_eq!(Count::of_junit(""), None, "a report that is not there is no success");
+    }
+
+    #[test]
+    fn doc_tests_of_all_crates_add_up() {
+        let output = "running 2 tests\n\
+            test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n\n\
+            test result: FAILED. 10 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n";
+        assert_eq!(Count::of_rustdoc(output), Count { passed: 12, failed: 1 });
+    }
 }

@@ -1,6 +1,7 @@
 //! Where the workspace is, and running programs in it.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,13 +29,16 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// Runs a command to its end; what it says goes to standard error.
 ///
 /// # Errors
 ///
 /// When it cannot start or does not succeed.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    let status = command
+        .stdout(io::stderr())
+        .status()
+        .with_context(|| format!("cannot start {command:?}"))?;
     if !status.success() {
         bail!("{status}: {command:?}");
     }

@@ -1,0 +1,41 @@
+//! `cargo xtask ci`: everything that must hold besides the tests.
+
+use crate::steps::Steps;
+use crate::workspace::{cargo, run};
+use crate::{firmware_check, tidy, tools};
+
+/// Runs every check, also after one has failed; cheap ones first.
+///
+/// # Errors
+///
+/// Names the checks that failed.
+pub(crate) fn run_all() -> anyhow::Result<()> {
+    let mut steps = Steps::default();
+    steps.run("fmt", fmt);
+    steps.run("tidy", tidy::run);
+    steps.run("deny", deny);
+    steps.run("clippy", clippy);
+    steps.run("doc", doc);
+    steps.run("firmware-check", firmware_check::run_build);
+    steps.finish()
+}
+
+fn fmt() -> anyhow::Result<()> {
+    run(cargo("fmt").args(["--all", "--check"]))
+}
+
+/// Advisories are left out: they change without us, so they would fail a commit that is good.
+fn deny() -> anyhow::Result<()> {
+    tools::require(tools::DENY)?;
+    run(cargo("deny").args(["--all-features", "check", "bans", "licenses", "sources"]))
+}
+
+fn clippy() -> anyhow::Result<()> {
+    let what = ["--workspace", "--all-targets", "--all-features"];
+    run(cargo("clippy").args(what).args(["--", "--deny", "warnings"]))
+}
+
+fn doc() -> anyhow::Result<()> {
+    let what = ["--workspace", "--all-features", "--no-deps", "--document-private-items"];
+    run(cargo("doc").args(what).env("RUSTDOCFLAGS", "--deny warnings"))
+}
