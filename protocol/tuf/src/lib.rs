@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+mod hex;
+pub mod json;
+pub mod key;
+pub mod path;
+pub mod refusal;
+pub mod role;
+pub mod store;
+pub mod time;
+pub mod verify;
+
+pub use refusal::{Cause, Fault, Refusal};
+pub use store::{Fetch, FetchError, MemoryStore, Store, StoreError};
+pub use time::Time;
+pub use verify::Verified;

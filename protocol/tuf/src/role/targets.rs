@@ -1,0 +1,175 @@
+//! `targets.json` and delegated roles (spec 4.5): the files that may be installed, and who else may
+//! name some.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::json::{Text, Value};
+use crate::path;
+use crate::refusal::Cause;
+use crate::role::{Hashes, Header, NAME_BYTES_MAX, Role, Signers, name};
+
+/// Most delegations read from one role.
+pub const DELEGATIONS_MAX: usize = 256;
+
+/// Target files and delegations. Borrows the file it was decoded from: a role may list hundreds of
+/// targets, and a device wants one.
+#[derive(Clone, Copy, Debug)]
+pub struct Targets<'a> {
+    /// Version and expiry.
+    pub header: Header,
+    signed: Value<'a>,
+}
+
+/// A file that may be installed.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its hashes, at least one.
+    pub hashes: Hashes,
+    /// What the application wants to know about it.
+    pub custom: Option<Value<'a>>,
+}
+
+/// A role that may name targets, under some paths.
+#[derive(Clone, Debug)]
+pub struct Delegation<'a> {
+    /// Name of the role.
+    pub role: String,
+    /// Who may sign it.
+    pub signers: Signers,
+    /// If the role does not know a path of its own, nobody else is asked.
+    pub terminating: bool,
+    paths: Paths<'a>,
+}
+
+#[derive(Clone, Debug)]
+enum Paths<'a> {
+    HashPrefixes(Value<'a>),
+    Patterns(Value<'a>),
+}
+
+impl<'a> Targets<'a> {
+    /// The target at `path`, if this role itself names it.
+    pub fn target(&self, path: &str) -> Option<Target<'a>> {
+        // `decode` has checked every entry.
+        Target::decode(self.signed.field("targets")?.field(path)?).ok()
+    }
+
+    /// All targets this role itself names.
+    pub fn targets(&self) -> impl Iterator<Item = (Text<'a>, Target<'a>)> + use<'a> {
+        let members = self.signed.field("targets").and_then(Value::members);
+        members
+            .into_iter()
+            .flatten()
+            .filter_map(|(path, target)| Some((path, Target::decode(target).ok()?)))
+    }
+
+    /// The delegations, in the order in which they are to be asked.
+    pub fn delegations(&self) -> impl Iterator<Item = Delegation<'a>> + use<'a> {
+        let delegations = self.signed.field("delegations");
+        let keys = delegations.and_then(|delegations| delegations.field("keys"));
+        let roles = delegations.and_then(|delegations| delegations.field("roles")?.elements());
+        roles.into_iter().flatten().filter_map(move |role| Delegation::decode(role, keys?).ok())
+    }
+
+    /// Whether there is a `delegations` object, be it empty. A Director must not have one.
+    pub fn delegates(&self) -> bool {
+        self.signed.field("delegations").is_some()
+    }
+
+    /// `custom` of the role itself.
+    pub fn custom(&self) -> Option<Value<'a>> {
+        self.signed.field("custom")
+    }
+}
+
+impl<'a> Role<'a> for Targets<'a> {
+    const TYPE: &'static str = "targets";
+
+    fn decode(header: Header, signed: Value<'a>) -> Result<Self, Cause> {
+        let targets =
+            signed.field("targets").and_then(Value::members).ok_or(Cause::BadField("targets"))?;
+        for (_, target) in targets {
+            Target::decode(target)?;
+        }
+        if let Some(delegations) = signed.field("delegations") {
+            check_delegations(delegations)?;
+        }
+        Ok(Self { header, signed })
+    }
+}
+
+fn check_delegations(delegations: Value<'_>) -> Result<(), Cause> {
+    const BAD: Cause = Cause::BadField("delegations");
+    let keys = delegations.field("keys").ok_or(BAD)?;
+    let roles = delegations.field("roles").and_then(Value::elements).ok_or(BAD)?;
+    let mut names = Vec::new();
+    for role in roles {
+        names.push(Delegation::decode(role, keys)?.role);
+        if names.len() > DELEGATIONS_MAX {
+            return Err(BAD);
+        }
+    }
+    names.sort_unstable();
+    let twins = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
+    if twins { Err(BAD) } else { Ok(()) }
+}
+
+impl<'a> Target<'a> {
+    fn decode(target: Value<'a>) -> Result<Self, Cause> {
+        let length = target.field("length").and_then(Value::as_u64);
+        Ok(Self {
+            length: length.ok_or(Cause::BadField("length"))?,
+            hashes: Hashes::decode(target.field("hashes").ok_or(Cause::BadField("hashes"))?)?,
+            custom: target.field("custom"),
+        })
+    }
+}
+
+impl<'a> Delegation<'a> {
+    /// Whether the delegation covers `path` (spec 4.5, `paths` and `path_hash_prefixes`).
+    pub fn covers(&self, path: &str) -> bool {
+        match self.paths {
+            Paths::HashPrefixes(prefixes) => {
+                let hash = path::hash(path);
+                texts(prefixes).any(|prefix| is_prefix(prefix, &hash))
+            }
+            Paths::Patterns(patterns) => {
+                texts(patterns).any(|pattern| path::matches(pattern.chars(), path))
+            }
+        }
+    }
+
+    fn decode(role: Value<'a>, keys: Value<'a>) -> Result<Self, Cause> {
+        const BAD: Cause = Cause::BadField("delegations");
+        let paths = match (role.field("paths"), role.field("path_hash_prefixes")) {
+            (Some(patterns), None) => Paths::Patterns(patterns),
+            (None, Some(prefixes)) => Paths::HashPrefixes(prefixes),
+            (None, None) | (Some(_), Some(_)) => return Err(BAD),
+        };
+        let (Paths::HashPrefixes(list) | Paths::Patterns(list)) = paths;
+        let well_formed = |text: Value<'_>| {
+            text.as_text().is_some_and(|text| text.chars().count() <= NAME_BYTES_MAX)
+        };
+        if !list.elements().ok_or(BAD)?.all(well_formed) {
+            return Err(BAD);
+        }
+        Ok(Self {
+            role: role.field("name").and_then(name).ok_or(BAD)?,
+            signers: Signers::decode(role, keys)?,
+            terminating: role.field("terminating").and_then(Value::as_bool).ok_or(BAD)?,
+            paths,
+        })
+    }
+}
+
+fn texts(list: Value<'_>) -> impl Iterator<Item = Text<'_>> {
+    list.elements().into_iter().flatten().filter_map(Value::as_text)
+}
+
+/// An empty prefix covers everything, as in any other implementation.
+fn is_prefix(prefix: Text<'_>, hash: &str) -> bool {
+    prefix.as_plain().is_some_and(|prefix| hash.starts_with(prefix))
+}

@@ -1,0 +1,168 @@
+//! The one place that decides whether to believe metadata.
+//!
+//! Only this module counts signatures, compares hashes and creates a [`Verified`]: whoever holds one
+//! need not ask who checked it. It knows nothing of files, clocks or the order of a workflow; that is
+//! [`crate::client`]. Review this file first.
+
+use alloc::vec::Vec;
+use core::ops::Deref;
+
+use sha2::{Digest, Sha256, Sha512};
+
+use crate::hex;
+use crate::json::Value;
+use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
+use crate::refusal::Cause;
+use crate::role::{FileMeta, Hashes, Header, KEYS_MAX, Role, Root, Signers};
+
+/// The major version of the TUF specification we read (spec 4.3, `spec_version`).
+const SPEC_MAJOR: &str = "1";
+
+/// Proof that this module found enough signatures on the value inside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Verified<T>(T);
+
+impl<T> Deref for Verified<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// Checks metadata of role `R` against the keys that may sign it.
+///
+/// With `repository` the signed part must say that it belongs to that repository (D1).
+pub fn verify<'a, R: Role<'a>>(
+    bytes: &'a [u8],
+    signers: &Signers,
+    repository: Option<&str>,
+) -> Result<Verified<R>, Cause> {
+    let file = File::parse(bytes)?;
+    file.check_signatures(signers)?;
+    file.decode(repository).map(Verified)
+}
+
+/// Checks a root that was obtained in a trusted way: it must be signed by its own keys.
+pub fn verify_trusted_root(
+    bytes: &[u8],
+    repository: Option<&str>,
+) -> Result<Verified<Root>, Cause> {
+    let file = File::parse(bytes)?;
+    let root: Root = file.decode(repository)?;
+    file.check_signatures(&root.root)?;
+    Ok(Verified(root))
+}
+
+/// Checks the successor of a trusted root.
+pub fn verify_next_root(
+    bytes: &[u8],
+    trusted: &Verified<Root>,
+    repository: Option<&str>,
+) -> Result<Verified<Root>, Cause> {
+    let file = File::parse(bytes)?;
+    // Spec 5.3.4: signed by a threshold of keys of the trusted root (N) and of the new one (N+1).
+    file.check_signatures(&trusted.root)?;
+    let root: Root = file.decode(repository)?;
+    file.check_signatures(&root.root)?;
+    // Spec 5.3.5: the version of the new root is exactly N+1.
+    if trusted.header.version.checked_add(1) != Some(root.header.version) {
+        return Err(Cause::WrongVersion);
+    }
+    Ok(Verified(root))
+}
+
+/// Compares content with what signed metadata says about it, where it says anything.
+pub fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
+    if meta.length.is_some_and(|length| u64::try_from(bytes.len()) != Ok(length)) {
+        return Err(Cause::WrongLength);
+    }
+    check_hashes(bytes, &meta.hashes)
+}
+
+/// Compares the hashes of content with the signed ones.
+pub fn check_hashes(bytes: &[u8], hashes: &Hashes) -> Result<(), Cause> {
+    let right = hashes.sha256.is_none_or(|hash| Sha256::digest(bytes)[..] == hash)
+        && hashes.sha512.is_none_or(|hash| Sha512::digest(bytes)[..] == hash);
+    if right { Ok(()) } else { Err(Cause::WrongHash) }
+}
+
+/// A metadata file, split into its signed part and the signatures; nothing is checked yet.
+struct File<'a> {
+    signed: Value<'a>,
+    signatures: Vec<(Value<'a>, Value<'a>)>,
+}
+
+impl<'a> File<'a> {
+    /// Spec 4.2: `{"signatures": [{"keyid", "sig"}], "signed": {...}}`.
+    fn parse(bytes: &'a [u8]) -> Result<Self, Cause> {
+        let file = Value::parse(bytes)?;
+        let signed = file.field("signed").ok_or(Cause::BadField("signed"))?;
+        let list = file
+            .field("signatures")
+            .and_then(Value::elements)
+            .ok_or(Cause::BadField("signatures"))?;
+        let mut signatures: Vec<(Value<'_>, Value<'_>)> = Vec::new();
+        for signature in list {
+            let id = signature.field("keyid").ok_or(Cause::BadField("signatures"))?;
+            let value = signature.field("sig").ok_or(Cause::BadField("signatures"))?;
+            // Spec 4.2: a key id appears only once.
+            let repeated = signatures.iter().any(|(other, _)| other.same_as(id));
+            if repeated || signatures.len() == KEYS_MAX {
+                return Err(Cause::BadField("signatures"));
+            }
+            signatures.push((id, value));
+        }
+        Ok(Self { signed, signatures })
+    }
+
+    fn decode<R: Role<'a>>(&self, repository: Option<&str>) -> Result<R, Cause> {
+        let field = |name| self.signed.field(name).and_then(Value::as_plain);
+        if field("_type") != Some(R::TYPE) {
+            return Err(Cause::WrongType);
+        }
+        if field("spec_version").and_then(|version| version.split('.').next()) != Some(SPEC_MAJOR) {
+            return Err(Cause::WrongSpecification);
+        }
+        if repository.is_some_and(|repository| field("repo") != Some(repository)) {
+            return Err(Cause::WrongRepository);
+        }
+        R::decode(Header::decode(self.signed)?, self.signed)
+    }
+
+    /// Counts different *keys*, by value: neither a key that signs twice nor a key that is listed
+    /// under two ids counts twice. Every key costs one verification at most.
+    fn check_signatures(&self, signers: &Signers) -> Result<(), Cause> {
+        let mut counted: Vec<&PublicKey> = Vec::new();
+        for (id, key) in signers.keys() {
+            if counted.len() == signers.threshold() {
+                break;
+            }
+            if !counted.contains(&key)
+                && self.signature(id).is_some_and(|signature| self.is_signed(key, signature))
+            {
+                counted.push(key);
+            }
+        }
+        // A threshold of zero is no threshold: nothing is trusted without a signature.
+        if counted.is_empty() || counted.len() < signers.threshold() {
+            return Err(Cause::TooFewSignatures);
+        }
+        Ok(())
+    }
+
+    fn signature(&self, key_id: &str) -> Option<Value<'a>> {
+        let is_its = |id: Value<'_>| id.as_text().is_some_and(|id| id == *key_id);
+        self.signatures.iter().find(|(id, _)| is_its(*id)).map(|(_, signature)| *signature)
+    }
+
+    fn is_signed(&self, key: &PublicKey, signature: Value<'_>) -> bool {
+        let mut buffer = [0; SIGNATURE_BYTES_MAX];
+        let length = signature.as_plain().and_then(|text| hex::decode_into(text, &mut buffer));
+        let bytes = length.and_then(|length| buffer.get(..length));
+        // Spec 4.2: signatures are over the canonical form of the signed part.
+        bytes.is_some_and(|bytes| {
+            key.verify_message(&|sink| self.signed.canonical(sink), bytes).is_ok()
+        })
+    }
+}
