@@ -1,8 +1,10 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "author")), no_std)]
 
 extern crate alloc;
 
+#[cfg(feature = "author")]
+pub mod author;
 mod hex;
 pub mod json;
 pub mod key;
