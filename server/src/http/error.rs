@@ -1,0 +1,114 @@
+//! The one shape of an error answer: problem details of RFC 9457 with a code that stays stable.
+//!
+//! Not here: the errors themselves. Each module turns its own into a [`Problem`].
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An error answer: `application/problem+json` (RFC 9457, section 3).
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Problem {
+    /// Always `about:blank`: `code` says more, and nothing has to be looked up.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The phrase of the HTTP status.
+    title: &'static str,
+    /// The HTTP status code.
+    #[schema(example = 409)]
+    status: u16,
+    /// What went wrong, in `snake_case`: programs match on this and it never changes.
+    #[schema(example = "rollout_not_running")]
+    code: &'static str,
+    /// What went wrong, and the next step, for people.
+    detail: String,
+    /// The field or file of the request at fault.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+}
+
+impl Problem {
+    /// Describes an error. `detail` is one or two sentences that name the next step.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let title = status.canonical_reason().unwrap_or("Error");
+        let status = status.as_u16();
+        Self { kind: "about:blank", title, status, code, detail: detail.into(), field: None }
+    }
+
+    /// Names the field or file of the request at fault.
+    #[must_use]
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Answers 400: the request does not say what it should.
+    pub fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// Answers 404: no such thing.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// Answers 409: not in the state that things are in.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// Answers 422: understood, and refused with a reason.
+    pub fn refused(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+    }
+
+    /// Answers 500 and logs the cause, which is not for the one who asked.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The server failed. Its log says why; the request may be repeated.",
+        )
+    }
+
+    /// Returns the stable code.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Returns the HTTP status.
+    pub fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+        (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(self)).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_answered_as_rfc_9457_says() {
+        let problem = Problem::conflict("rollout_not_running", "Start it first.").field("rollout");
+        let json = serde_json::to_value(&problem).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "type": "about:blank", "title": "Conflict", "status": 409,
+                "code": "rollout_not_running", "detail": "Start it first.", "field": "rollout",
+            })
+        );
+        let response = problem.into_response();
+        assert_eq!(response.status(), StatusCode::CONFLICT);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+}

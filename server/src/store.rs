@@ -1,0 +1,145 @@
+//! The only SQL: one file per aggregate, plain functions over a connection or a transaction.
+//!
+//! SQLite in WAL mode with `synchronous = FULL`: what was answered survives a power cut. One writer
+//! connection, so that writers queue here instead of failing with "database is locked", and whoever
+//! holds a [`Transaction`] is the only one who changes anything.
+//! Not here: decisions. What a row means and whether it may change is asked of `domain`.
+//!
+//! SQL is static text with `$1` placeholders that PostgreSQL understands too (D30).
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+/// Connections that read at once: a few more than the cores of a small machine.
+const READERS_MAX: u32 = 8;
+
+/// How long a writer waits for another process, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A transaction of the one writer.
+pub type Transaction = sqlx::Transaction<'static, sqlx::Sqlite>;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    readers: SqlitePool,
+    writer: SqlitePool,
+}
+
+impl Store {
+    /// Opens the database file, creating and migrating it as needed.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says which of opening and migrating failed, and names the file.
+    pub async fn open(file: &Path) -> Result<Self, OpenError> {
+        let connect_error =
+            |source| OpenError::Connect { file: file.display().to_string(), source };
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options(file))
+            .await
+            .map_err(connect_error)?;
+        sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|source| {
+            OpenError::Migrate { file: file.display().to_string(), source: Box::new(source) }
+        })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .connect_with(options(file).read_only(true))
+            .await
+            .map_err(connect_error)?;
+        Ok(Self { readers, writer })
+    }
+
+    /// Begins the only transaction that may write. Dropping it rolls back.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn begin(&self) -> Result<Transaction, sqlx::Error> {
+        self.writer.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// Returns the connections for reading.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Asks the database for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// When it gives none.
+    pub async fn ping(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)
+    }
+
+    /// Closes all connections once they are idle, and writes the log back into the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// The database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The file cannot be opened or created.
+    #[error("cannot open the database {file}")]
+    Connect {
+        /// The database file.
+        file: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The schema cannot be brought up to date; nothing was changed.
+    #[error("cannot bring the schema of the database {file} up to date")]
+    Migrate {
+        /// The database file.
+        file: String,
+        /// Why.
+        source: Box<sqlx::migrate::MigrateError>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn opening_creates_migrates_and_reopens() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("waxwing.db");
+        for _ in 0..2 {
+            let store = Store::open(&file).await.unwrap();
+            store.ping().await.unwrap();
+            let mode: String =
+                sqlx::query_scalar("PRAGMA journal_mode").fetch_one(store.readers()).await.unwrap();
+            assert_eq!(mode, "wal");
+            store.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_refused_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("waxwing.db");
+        std::fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
+        let error = Store::open(&file).await.unwrap_err();
+        assert!(error.to_string().contains("waxwing.db"), "{error}");
+    }
+}
