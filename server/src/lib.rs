@@ -4,7 +4,15 @@
 //! others; `store` holds the only SQL; [`fleet`] is the copy in memory that answers polls.
 //! Not here: release keys. Nothing in this crate can make a release.
 
+pub mod blobs;
 pub mod clock;
+pub mod config;
+pub mod director;
 pub mod http;
+pub mod listener;
+pub mod metrics;
+pub mod pki;
 pub mod random;
+pub mod setup;
 pub mod store;
+pub mod tls;

@@ -1,0 +1,426 @@
+//! Configuration: one TOML file, overridden by environment variables, complete with defaults.
+//!
+//! Read once, at start, and never again; a reload is a restart. Secrets are not in here, they are
+//! files in `secrets_dir`. A key nobody knows is an error: a typing mistake must not silently leave
+//! a default in force.
+//!
+//! Every key has an environment variable: `WAXWING_SERVER__` and the path in upper case, joined by
+//! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
+//! not TOML is taken as a string.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls_pki_types::DnsName;
+use serde::{Deserialize, Serialize};
+
+/// What every environment variable of ours begins with.
+pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Folder of database, images, certificates and secrets. Made at first start.
+    pub data_dir: PathBuf,
+    /// Folder of the private keys. Default: `secrets` in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secrets_dir: Option<PathBuf>,
+    /// DNS names and IP addresses under which devices, tools and operators reach this server.
+    pub server_names: Vec<String>,
+    /// Where to listen.
+    pub listen: Listen,
+    /// What devices are told when they poll.
+    pub poll: Poll,
+    /// Device certificates.
+    pub identity: Identity,
+    /// The Director's clock guard.
+    pub director: Director,
+    /// Bounds on what others can make the server do.
+    pub limits: Limits,
+    /// Logging.
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("/var/lib/waxwing"),
+            secrets_dir: None,
+            server_names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
+            listen: Listen::default(),
+            poll: Poll::default(),
+            identity: Identity::default(),
+            director: Director::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Addresses of the listeners. Port 0 takes a free port; `<data_dir>/run/listeners.json` says which.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Polls, images and certificate renewal; client certificate required.
+    pub device: SocketAddr,
+    /// EST for devices that have no certificate yet (D12).
+    pub enrol: SocketAddr,
+    /// REST API and command line.
+    pub admin: SocketAddr,
+    /// MQTT over TLS; client certificate required.
+    pub mqtt: SocketAddr,
+    /// Health and metrics in plain HTTP: keep it on loopback or a private network.
+    pub ops: SocketAddr,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let everywhere = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        Self {
+            device: everywhere(8443),
+            enrol: everywhere(8444),
+            admin: everywhere(8445),
+            mqtt: everywhere(8883),
+            ops: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464),
+        }
+    }
+}
+
+/// What devices are told when they poll.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Poll {
+    /// Seconds until a device should poll again.
+    pub retry_after_s: u32,
+}
+
+impl Default for Poll {
+    fn default() -> Self {
+        Self { retry_after_s: 15 * 60 }
+    }
+}
+
+/// Device certificates.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Identity {
+    /// Life of a device certificate in days.
+    pub certificate_days: u32,
+    /// Days after its end during which an expired certificate may still renew itself (D14).
+    pub expired_grace_days: u32,
+    /// Wrong enrolment tokens that one source address may send in a minute.
+    pub wrong_tokens_per_minute: u32,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self { certificate_days: 90, expired_grace_days: 730, wrong_tokens_per_minute: 10 }
+    }
+}
+
+/// The Director's clock guard (D5).
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Director {
+    /// Seconds the wall clock may be ahead of the last signed time plus the time that verifiably
+    /// passed since. After a restart of the *machine* no passing time can be verified, so a longer
+    /// outage needs `--confirm-clock` once.
+    pub clock_ahead_s: u64,
+}
+
+impl Default for Director {
+    fn default() -> Self {
+        Self { clock_ahead_s: 60 }
+    }
+}
+
+/// Bounds on what others can make the server do.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections per listener; more are closed at once.
+    pub connections: usize,
+    /// Unfinished TLS handshakes per source address (per /64 in IPv6); more are closed at once.
+    pub handshakes_per_source: usize,
+    /// Seconds a TLS handshake may take.
+    pub handshake_s: u64,
+    /// Seconds a request head may take, and an idle connection is kept.
+    pub request_head_s: u64,
+    /// Seconds a connection may last; images must fit through in this time.
+    pub connection_s: u64,
+    /// Seconds that running requests get to finish at shutdown.
+    pub drain_s: u64,
+    /// Largest image in bytes.
+    pub image_bytes: u64,
+    /// Memory for images that are downloaded often, in bytes.
+    pub image_cache_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            handshakes_per_source: 64,
+            handshake_s: 10,
+            request_head_s: 30,
+            connection_s: 60 * 60,
+            drain_s: 10,
+            image_bytes: 16 << 20,
+            image_cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Logging to standard error.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `text` for people, `json` for collectors.
+    pub format: LogFormat,
+    /// Filter in the syntax of `RUST_LOG`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".to_owned() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// One line of text.
+    Text,
+}
+
+impl Config {
+    /// Reads the file, if one is given, then applies the environment.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the file or variable, and the key.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut table = file.map_or_else(|| Ok(toml::Table::new()), read_file)?;
+        for (name, value) in environment {
+            if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                apply(&mut table, path, &value)
+                    .and_then(|()| parse(table.clone()))
+                    .map_err(|source| ConfigError::Variable { name: name.clone(), source })?;
+            }
+        }
+        let config = parse(table).map_err(ConfigError::Defaults)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Writes the effective configuration as TOML.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+
+    /// Returns the folder of the private keys.
+    pub fn secrets_dir(&self) -> PathBuf {
+        self.secrets_dir.clone().unwrap_or_else(|| self.data_dir.join("secrets"))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        check(!self.server_names.is_empty(), "server_names", "must hold at least one name")?;
+        for name in &self.server_names {
+            let known = name.parse::<IpAddr>().is_ok() || DnsName::try_from(name.as_str()).is_ok();
+            check(known, "server_names", "must hold DNS names and IP addresses only")?;
+        }
+        let positive = [
+            (self.limits.connections > 0, "limits.connections"),
+            (self.limits.handshakes_per_source > 0, "limits.handshakes_per_source"),
+            (self.limits.handshake_s > 0, "limits.handshake_s"),
+            (self.limits.request_head_s > 0, "limits.request_head_s"),
+            (self.limits.connection_s > 0, "limits.connection_s"),
+            (self.limits.image_bytes > 0, "limits.image_bytes"),
+            (self.identity.certificate_days > 0, "identity.certificate_days"),
+            (self.poll.retry_after_s > 0, "poll.retry_after_s"),
+        ];
+        positive.into_iter().try_for_each(|(ok, key)| check(ok, key, "must be more than 0"))
+    }
+}
+
+impl Identity {
+    /// Returns the life of a device certificate.
+    pub fn certificate_life(&self) -> Duration {
+        days(self.certificate_days)
+    }
+
+    /// Returns how long after its end a certificate may still renew itself.
+    pub fn expired_grace(&self) -> Duration {
+        days(self.expired_grace_days)
+    }
+}
+
+fn days(count: u32) -> Duration {
+    Duration::from_hours(u64::from(count) * 24)
+}
+
+fn check(ok: bool, key: &'static str, rule: &'static str) -> Result<(), ConfigError> {
+    if ok { Ok(()) } else { Err(ConfigError::Value { key, rule }) }
+}
+
+fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let parsed = |source| ConfigError::File { path: path.to_owned(), source };
+    // Read into the real type first: its errors point at the line.
+    toml::from_str::<Config>(&text).map_err(parsed)?;
+    text.parse().map_err(parsed)
+}
+
+fn parse(table: toml::Table) -> Result<Config, toml::de::Error> {
+    table.try_into()
+}
+
+/// Sets `LISTEN__DEVICE` to `listen.device` in the table.
+fn apply(table: &mut toml::Table, path: &str, value: &str) -> Result<(), toml::de::Error> {
+    let path = path.to_lowercase();
+    let (sections, key) =
+        path.rsplit_once("__").map_or((None, path.as_str()), |(s, k)| (Some(s), k));
+    let mut table = table;
+    for section in sections.into_iter().flat_map(|sections| sections.split("__")) {
+        let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        table = entry
+            .as_table_mut()
+            .ok_or_else(|| serde::de::Error::custom(format!("`{section}` is no section")))?;
+    }
+    table.insert(key.to_owned(), value_of(value));
+    Ok(())
+}
+
+fn value_of(text: &str) -> toml::Value {
+    let parsed = format!("value = {text}").parse::<toml::Table>();
+    let literal = parsed.ok().and_then(|mut table| table.remove("value"));
+    literal.unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+/// Why there is no usable configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Our own defaults do not hold together.
+    #[error("the configuration does not fit together")]
+    Defaults(#[source] toml::de::Error),
+    /// The file is not TOML, or has a key or value that is not known.
+    #[error("{path}: not a valid configuration")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Names line, key and what was expected.
+        source: toml::de::Error,
+    },
+    /// The file cannot be read.
+    #[error("{path}: cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A value is of the right type but makes no sense.
+    #[error("configuration key `{key}` {rule}")]
+    Value {
+        /// The key with its sections.
+        key: &'static str,
+        /// What it must obey.
+        rule: &'static str,
+    },
+    /// An environment variable names no key, or has a wrong value.
+    #[error("environment variable {name}: not a valid setting")]
+    Variable {
+        /// The variable.
+        name: String,
+        /// Names the key and what was expected.
+        source: toml::de::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(Some(&path), environment)
+    }
+
+    fn refusal(text: &str, environment: &[(&str, &str)]) -> String {
+        let error = load(text, environment).unwrap_err();
+        format!("{error}: {}", error.source().map(ToString::to_string).unwrap_or_default())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        assert_eq!(load("", &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_again() {
+        let text = Config::default().to_toml().unwrap();
+        assert_eq!(load(&text, &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let config = load(
+            "server_names = ['a.example']\n[poll]\nretry_after_s = 5",
+            &[
+                ("WAXWING_SERVER__POLL__RETRY_AFTER_S", "7"),
+                ("WAXWING_SERVER__LISTEN__OPS", "127.0.0.1:0"),
+                ("WAXWING_SERVER__SERVER_NAMES", "['b.example', '10.0.0.1']"),
+                ("WAXWING_SERVER__DATA_DIR", "/srv/waxwing"),
+                ("UNRELATED", "x"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(config.poll.retry_after_s, 7);
+        assert_eq!(config.listen.ops.to_string(), "127.0.0.1:0");
+        assert_eq!(config.server_names, ["b.example", "10.0.0.1"]);
+        assert_eq!(config.data_dir, Path::new("/srv/waxwing"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_file() {
+        let message = refusal("[listen]\ndevise = '0.0.0.0:1'", &[]);
+        assert!(message.contains("server.toml"), "{message}");
+        assert!(message.contains("devise"), "{message}");
+        assert!(message.contains("line 2"), "{message}");
+    }
+
+    #[test]
+    fn an_unknown_variable_is_named() {
+        let message = refusal("", &[("WAXWING_SERVER__POLL__RETRY", "1")]);
+        assert!(message.contains("WAXWING_SERVER__POLL__RETRY"), "{message}");
+        assert!(message.contains("`retry`"), "{message}");
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_named() {
+        for (text, key) in [
+            ("server_names = []", "server_names"),
+            ("server_names = ['a b']", "server_names"),
+            ("[poll]\nretry_after_s = 0", "poll.retry_after_s"),
+            ("[limits]\nhandshake_s = 0", "limits.handshake_s"),
+        ] {
+            let message = refusal(text, &[]);
+            assert!(message.contains(key), "{text}: {message}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What devices ask over their own listener, with their certificate.
+
+pub mod range;

@@ -1,0 +1,175 @@
+//! A certificate authority of ours: makes itself, server certificates and device certificates.
+//!
+//! It decides every field of what it signs; nothing is copied from a request but the public key.
+//! Not here: keeping the key file ([`crate::setup`]).
+
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+use waxwing_wire::DeviceId;
+
+use super::csr::DeviceKey;
+use super::peer;
+
+/// How long an authority lives: longer than any device it signs for is in use.
+const AUTHORITY_LIFE: Duration = Duration::from_hours(30 * 365 * 24);
+
+/// How far certificates are dated back, so that a peer whose clock runs late still takes them.
+const BACKDATE: Duration = Duration::from_hours(1);
+
+/// Length of a certificate's serial number: 127 random bits, never guessed, never used twice
+/// (RFC 5280 4.1.2.2 allows 20 bytes).
+pub const SERIAL_BYTES: usize = 16;
+
+/// From when to when a certificate is good.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// Present time in Unix milliseconds; the certificate is dated back a little.
+    pub now_ms: u64,
+    /// How long from now.
+    pub life: Duration,
+}
+
+/// A root CA with its key.
+#[derive(Debug)]
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
+}
+
+/// A key and its certificate as PEM, ready to be written to files.
+pub struct PemPair {
+    /// PKCS#8 private key. Secret: this type has no `Debug`.
+    pub key: String,
+    /// The certificate.
+    pub certificate: String,
+}
+
+impl Authority {
+    /// Makes a new root CA that may sign leaves only (`pathlen:0`).
+    pub fn create(name: &str, serial: [u8; SERIAL_BYTES], now_ms: u64) -> Result<PemPair, Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = blank(name, serial, Validity { now_ms, life: AUTHORITY_LIFE })?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key)?.pem();
+        Ok(PemPair { key: key.serialize_pem(), certificate })
+    }
+
+    /// Takes up an authority made by [`Authority::create`].
+    ///
+    /// # Errors
+    ///
+    /// When either is unreadable, the key is not P-256, or key and certificate do not belong
+    /// together.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, Error> {
+        let key = KeyPair::from_pkcs8_pem_and_sign_algo(key, &PKCS_ECDSA_P256_SHA256)?;
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())
+            .map_err(|_| Error::Certificate)?;
+        if peer::public_point(&certificate).as_deref() != Some(key.public_key_raw()) {
+            return Err(Error::KeyMismatch);
+        }
+        let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
+        Ok(Self { issuer, certificate })
+    }
+
+    /// Returns this authority's own certificate.
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// Signs the certificate of a device: its id, client authentication, nothing else.
+    pub fn issue_device(
+        &self,
+        device: &DeviceId,
+        key: &DeviceKey,
+        serial: [u8; SERIAL_BYTES],
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, Error> {
+        let mut params = leaf(device.as_str(), serial, validity)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.subject_alt_names = vec![SanType::URI(peer::device_uri(device).try_into()?)];
+        let public = rcgen::SubjectPublicKeyInfo::from_der(key.spki_der())?;
+        Ok(params.signed_by(&public, &self.issuer)?.into())
+    }
+
+    /// Signs a fresh key for a server that is reached under `names` (DNS names and IP addresses).
+    pub fn issue_server(
+        &self,
+        names: &[String],
+        serial: [u8; SERIAL_BYTES],
+        validity: Validity,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = leaf("Waxwing server", serial, validity)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.subject_alt_names = CertificateParams::new(names)?.subject_alt_names;
+        let certificate = params.signed_by(&key, &self.issuer)?.into();
+        Ok((certificate, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+    }
+}
+
+fn leaf(
+    name: &str,
+    serial: [u8; SERIAL_BYTES],
+    validity: Validity,
+) -> Result<CertificateParams, Error> {
+    let mut params = blank(name, serial, validity)?;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn blank(
+    name: &str,
+    serial: [u8; SERIAL_BYTES],
+    validity: Validity,
+) -> Result<CertificateParams, Error> {
+    let now = instant(validity.now_ms)?;
+    let mut params = CertificateParams::default();
+    params.not_before = now - BACKDATE;
+    params.not_after = now + validity.life;
+    params.serial_number = Some(SerialNumber::from_slice(&positive(serial)));
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
+}
+
+fn instant(unix_ms: u64) -> Result<OffsetDateTime, Error> {
+    i64::try_from(unix_ms / 1000)
+        .ok()
+        .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+        .ok_or(Error::Time)
+}
+
+/// RFC 5280 4.1.2.2: serial numbers are positive; a leading one keeps every one the same length.
+fn positive(mut serial: [u8; SERIAL_BYTES]) -> [u8; SERIAL_BYTES] {
+    if let Some(first) = serial.first_mut() {
+        *first = (*first & 0x7f) | 0x40;
+    }
+    serial
+}
+
+/// Why an authority cannot be taken up or cannot sign.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file holds no certificate.
+    #[error("not a PEM certificate")]
+    Certificate,
+    /// Key and certificate come from different pairs.
+    #[error("the key does not belong to the certificate")]
+    KeyMismatch,
+    /// The key cannot be read or a certificate cannot be built.
+    #[error("the key or a certificate field is unusable")]
+    Rcgen(#[from] rcgen::Error),
+    /// The clock stands where no certificate can be dated.
+    #[error("the present time cannot be written in a certificate")]
+    Time,
+}

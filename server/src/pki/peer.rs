@@ -1,0 +1,81 @@
+//! Reading a device certificate that the TLS verifier has already accepted.
+//!
+//! A [`Peer`] is a claim under the device CA: which id, which key, which serial number, until when.
+//! It is not an admission: the fleet compares it with the device's record on every request.
+
+use rustls_pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use waxwing_wire::{DeviceId, Digest};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+/// What comes before the device id in the certificate's URI.
+const URI_PREFIX: &str = "waxwing:device:";
+
+/// The identity in a device certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Peer {
+    /// The device the certificate was issued to.
+    pub device: DeviceId,
+    /// SHA-256 of the certificate's `SubjectPublicKeyInfo`.
+    pub key: Digest,
+    /// Serial number of the certificate in lower-case hexadecimal.
+    pub serial: String,
+    /// End of validity in Unix milliseconds.
+    pub not_after_ms: u64,
+}
+
+impl Peer {
+    /// Reads a certificate issued by `Authority::issue_device`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotADevice`] when subject and SAN do not both name one and the same device.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, NotADevice> {
+        let (_, x509) = X509Certificate::from_der(certificate).map_err(|_| NotADevice)?;
+        let device = named(&x509).ok_or(NotADevice)?;
+        let seconds = u64::try_from(x509.validity.not_after.timestamp()).map_err(|_| NotADevice)?;
+        Ok(Self {
+            device,
+            key: Digest(Sha256::digest(x509.public_key().raw).into()),
+            serial: serial_text(x509.raw_serial()),
+            not_after_ms: seconds.saturating_mul(1000),
+        })
+    }
+
+    /// Tells whether the certificate has run out (RFC 5280 4.1.2.5: valid through `notAfter`).
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        now_ms > self.not_after_ms
+    }
+}
+
+/// Writes a serial number the way [`Peer::serial`] does.
+pub fn serial_text(serial: &[u8]) -> String {
+    serial.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+/// Writes the URI that names a device in its certificate.
+pub(super) fn device_uri(device: &DeviceId) -> String {
+    format!("{URI_PREFIX}{device}")
+}
+
+/// Returns the public key bits of a certificate.
+pub(super) fn public_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
+    let (_, x509) = X509Certificate::from_der(certificate).ok()?;
+    Some(x509.public_key().subject_public_key.data.to_vec())
+}
+
+fn named(x509: &X509Certificate<'_>) -> Option<DeviceId> {
+    let mut common_names = x509.subject().iter_common_name();
+    let (Some(common_name), None) = (common_names.next(), common_names.next()) else { return None };
+    let san = x509.subject_alternative_name().ok()??;
+    let [GeneralName::URI(uri)] = san.value.general_names.as_slice() else { return None };
+    let id = uri.strip_prefix(URI_PREFIX)?;
+    if common_name.as_str().ok()? == id { DeviceId::parse(id).ok() } else { None }
+}
+
+/// The certificate names no device, or two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the certificate does not name one device")]
+pub struct NotADevice;

@@ -1,0 +1,351 @@
+//! First start: makes what a server owns, once, and loads it ever after.
+//!
+//! The keys are made in a temporary folder beside `secrets_dir` and renamed into place, so that a
+//! first start cut short leaves nothing that counts and the next one begins again. What exists is
+//! never replaced; a key that cannot be read, or that others can read, stops the server with the
+//! name of the file.
+//!
+//! Made here: the three roots (D15) and the Director's online key (D6). Never made here: a release
+//! key or a TUF root.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use waxwing_tuf::author::{Ed25519Signer, SEED_BYTES};
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::pki::authority::{self, SERIAL_BYTES};
+use crate::pki::{Authority, Validity};
+use crate::random::{self, Random};
+
+/// Life of the server's certificate. A new one is made at each start, so it need only outlast the
+/// longest run; 825 days is what common clients accept at most.
+const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(825 * 24);
+
+/// The Director's online key: the 32 bytes of an Ed25519 seed, raw (D6).
+const DIRECTOR_KEY: &str = "director.key";
+
+/// The roots: file name, and name in the certificate.
+const DEVICE_CA: (&str, &str) = ("device-ca", "Waxwing device CA");
+const OPERATOR_CA: (&str, &str) = ("operator-ca", "Waxwing operator CA");
+const SERVER_CA: (&str, &str) = ("server-ca", "Waxwing server CA");
+
+/// Owner only, for folders and for files.
+const FOLDER_MODE: u32 = 0o700;
+const SECRET_MODE: u32 = 0o600;
+
+/// The part of a mode that lets anybody but the owner in.
+const OTHERS: u32 = 0o077;
+
+/// Everything a server owns besides its database and images.
+pub struct Identity {
+    /// Signs device certificates.
+    pub device_ca: Authority,
+    /// Signs operator certificates.
+    pub operator_ca: Authority,
+    /// Signs server certificates: what devices and tools trust.
+    pub server_ca: Authority,
+    /// Signs what each device should do.
+    pub director: Ed25519Signer,
+}
+
+/// A certificate of the server with its key, which lives in memory only.
+pub struct ServerCertificate {
+    /// The certificate, then the server CA.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The key of the certificate.
+    pub key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// Loads the server's identity; makes it first if there is none.
+    pub fn load_or_create(
+        config: &Config,
+        random: &dyn Random,
+        now_ms: u64,
+    ) -> Result<Self, Error> {
+        make_folder(&config.data_dir)?;
+        let secrets = config.secrets_dir();
+        if is_empty(&secrets)? {
+            create(&secrets, random, now_ms)?;
+        }
+        let identity = Self::load(&secrets)?;
+        publish_certificates(&secrets, &config.data_dir)?;
+        Ok(identity)
+    }
+
+    /// Signs a certificate for the names under which the server is reached.
+    pub fn server_certificate(
+        &self,
+        names: &[String],
+        random: &dyn Random,
+        now_ms: u64,
+    ) -> Result<ServerCertificate, Error> {
+        let validity = Validity { now_ms, life: SERVER_CERTIFICATE_LIFE };
+        let (leaf, key) = self
+            .server_ca
+            .issue_server(names, random::bytes(random), validity)
+            .map_err(Error::Certificate)?;
+        Ok(ServerCertificate { chain: vec![leaf, self.server_ca.certificate().clone()], key })
+    }
+
+    fn load(secrets: &Path) -> Result<Self, Error> {
+        check_mode(secrets, FOLDER_MODE)?;
+        Ok(Self {
+            device_ca: load_authority(secrets, DEVICE_CA.0)?,
+            operator_ca: load_authority(secrets, OPERATOR_CA.0)?,
+            server_ca: load_authority(secrets, SERVER_CA.0)?,
+            director: load_director(&secrets.join(DIRECTOR_KEY))?,
+        })
+    }
+}
+
+/// Returns where tools find the certificate that signs the server's.
+pub fn server_ca_path(config: &Config) -> PathBuf {
+    config.data_dir.join(pem_name(SERVER_CA.0))
+}
+
+fn create(secrets: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error> {
+    let parent = secrets.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(|error| Error::file(parent, error))?;
+    let folder = tempfile::Builder::new()
+        .prefix(".waxwing-secrets-")
+        .permissions(Permissions::from_mode(FOLDER_MODE))
+        .tempdir_in(parent)
+        .map_err(|error| Error::file(parent, error))?;
+    for (file, name) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
+        let serial: [u8; SERIAL_BYTES] = random::bytes(random);
+        let pair = Authority::create(name, serial, now_ms).map_err(Error::Certificate)?;
+        write_secret(&folder.path().join(key_name(file)), pair.key.as_bytes())?;
+        write_secret(&folder.path().join(pem_name(file)), pair.certificate.as_bytes())?;
+    }
+    let seed = Zeroizing::new(random::bytes::<SEED_BYTES>(random));
+    write_secret(&folder.path().join(DIRECTOR_KEY), seed.as_slice())?;
+    sync_folder(folder.path())?;
+    // An empty folder in the way is replaced; anything else is not.
+    fs::rename(folder.path(), secrets).map_err(|error| Error::file(secrets, error))?;
+    sync_folder(parent)
+}
+
+/// Puts the certificates, which are public, where people look for them.
+fn publish_certificates(secrets: &Path, data_dir: &Path) -> Result<(), Error> {
+    for (file, _) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
+        let pem = read(&secrets.join(pem_name(file)))?;
+        let target = data_dir.join(pem_name(file));
+        if fs::read(&target).ok().as_deref() != Some(pem.as_slice()) {
+            write_atomically(&target, &pem)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a file whole or not at all.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| Error::file(path, error))
+}
+
+/// Makes a folder for the owner only, if it is not there.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(path)
+        .map_err(|error| Error::file(path, error))
+}
+
+fn load_authority(secrets: &Path, name: &str) -> Result<Authority, Error> {
+    let path = secrets.join(key_name(name));
+    let key = Zeroizing::new(read_secret(&path)?);
+    let certificate = read(&secrets.join(pem_name(name)))?;
+    Authority::from_pem(&String::from_utf8_lossy(&certificate), &String::from_utf8_lossy(&key))
+        .map_err(|source| Error::Authority { path, source })
+}
+
+fn load_director(path: &Path) -> Result<Ed25519Signer, Error> {
+    let key = Zeroizing::new(read_secret(path)?);
+    let seed = key.first_chunk().filter(|seed| seed.len() == key.len());
+    seed.and_then(|seed| Ed25519Signer::from_seed(seed).ok())
+        .ok_or_else(|| Error::DirectorKey { path: path.to_owned() })
+}
+
+fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+    check_mode(path, SECRET_MODE)?;
+    read(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::file(path, error))
+}
+
+fn check_mode(path: &Path, wanted: u32) -> Result<(), Error> {
+    let mode = fs::metadata(path).map_err(|error| Error::file(path, error))?.permissions().mode();
+    if mode & OTHERS == 0 { Ok(()) } else { Err(Error::Exposed { path: path.to_owned(), wanted }) }
+}
+
+fn is_empty(folder: &Path) -> Result<bool, Error> {
+    match fs::read_dir(folder) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Error::file(folder, error)),
+    }
+}
+
+fn write_secret(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let write = || -> io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).mode(SECRET_MODE).open(path)?;
+        file.write_all(content)?;
+        file.sync_all()
+    };
+    write().map_err(|error| Error::file(path, error))
+}
+
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|folder| folder.sync_all()).map_err(|error| Error::file(path, error))
+}
+
+fn key_name(name: &str) -> String {
+    format!("{name}.key")
+}
+
+fn pem_name(name: &str) -> String {
+    format!("{name}.pem")
+}
+
+/// Why the server has no identity. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A CA's key or certificate is damaged.
+    #[error("{path}: not the key of the certificate beside it")]
+    Authority {
+        /// The key file.
+        path: PathBuf,
+        /// What is wrong.
+        source: authority::Error,
+    },
+    /// A certificate could not be made.
+    #[error("cannot make a certificate")]
+    Certificate(#[source] authority::Error),
+    /// The Director's key file has another length than a key.
+    #[error("{path}: not an Ed25519 seed of 32 bytes")]
+    DirectorKey {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// Others can read a key.
+    #[error("{path}: others have access to this secret; run chmod {wanted:o} on it")]
+    Exposed {
+        /// The file or folder.
+        path: PathBuf,
+        /// The mode it should have.
+        wanted: u32,
+    },
+    /// A file or folder cannot be read or written.
+    #[error("{path}: cannot be read or written")]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    fn file(path: &Path, source: io::Error) -> Self {
+        Self::File { path: path.to_owned(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwing_tuf::author::Signer as _;
+
+    use super::*;
+    use crate::random::FakeRandom;
+
+    const NOW_MS: u64 = 1_795_167_000_000;
+
+    fn config(folder: &Path) -> Config {
+        Config { data_dir: folder.join("data"), ..Config::default() }
+    }
+
+    fn load(config: &Config) -> Result<Identity, Error> {
+        Identity::load_or_create(config, &FakeRandom::default(), NOW_MS)
+    }
+
+    #[test]
+    fn a_second_start_finds_the_same_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (first, second) = (load(&config).unwrap(), load(&config).unwrap());
+        assert_eq!(first.director.key_id(), second.director.key_id());
+        assert_eq!(first.device_ca.certificate(), second.device_ca.certificate());
+        assert_ne!(first.device_ca.certificate(), first.server_ca.certificate());
+        let pem = fs::read_to_string(server_ca_path(&config)).unwrap();
+        assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
+    }
+
+    #[test]
+    fn a_first_start_cut_short_is_begun_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let unfinished = config.data_dir.join(".waxwing-secrets-x");
+        fs::create_dir_all(&unfinished).unwrap();
+        fs::write(unfinished.join("device-ca.key"), "half").unwrap();
+        load(&config).unwrap();
+    }
+
+    #[test]
+    fn secrets_are_for_the_owner_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        load(&config).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&config.data_dir), FOLDER_MODE);
+        assert_eq!(mode(&config.secrets_dir()), FOLDER_MODE);
+        for entry in fs::read_dir(config.secrets_dir()).unwrap() {
+            assert_eq!(mode(&entry.unwrap().path()), SECRET_MODE);
+        }
+    }
+
+    #[test]
+    fn an_exposed_missing_damaged_or_foreign_key_is_named() {
+        let names = ["device-ca.key", "operator-ca.key", "server-ca.key", DIRECTOR_KEY];
+        let damages: [fn(&Path); 3] = [
+            |path| fs::set_permissions(path, Permissions::from_mode(0o640)).unwrap(),
+            |path| fs::remove_file(path).unwrap(),
+            |path| fs::write(path, "not a key").unwrap(),
+        ];
+        for (name, damage) in names.iter().flat_map(|name| damages.map(|damage| (name, damage))) {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(folder.path());
+            load(&config).unwrap();
+            damage(&config.secrets_dir().join(name));
+            let error = load(&config).err().unwrap().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_of_two_authorities_are_not_mixed_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        load(&config).unwrap();
+        let secrets = config.secrets_dir();
+        fs::copy(secrets.join("server-ca.key"), secrets.join("device-ca.key")).unwrap();
+        assert!(matches!(load(&config), Err(Error::Authority { .. })));
+    }
+}
