@@ -1,7 +1,19 @@
 //! The update agent of a device.
 //!
-//! Decisions live in machines that only think: no I/O, no clock, no randomness of their own.
-//! [`ports`] names what a board, a simulator or a Linux host must bring along.
-#![no_std]
+//! Decisions live in machines that only think: no I/O, no clock, no randomness of their own. One
+//! event goes into [`Agent::step`], one action comes out; whoever drives the agent carries it out
+//! through what [`ports`] names, on a board, in a simulator or on a Linux host.
+#![cfg_attr(not(test), no_std)]
 
+extern crate alloc;
+
+pub mod agent;
+pub mod boot;
+pub mod download;
+pub mod journal;
+pub mod offer;
+pub mod policy;
 pub mod ports;
+
+pub use agent::{Action, Agent, Event, Firmware, Hashes, Seed};
+pub use offer::{Contact, Decision, Offer};

@@ -1,0 +1,116 @@
+//! From a checked image to the restart into it.
+
+use core::time::Duration;
+
+use waxwing_wire::report::State as Reached;
+use waxwing_wire::{Digest, ErrorCode};
+
+use super::{Action, Event, Memory, State, idle};
+use crate::offer::Offer;
+use crate::ports::{Permission, Slot};
+
+/// The application was asked whether the device may restart.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) offer: Offer,
+}
+
+impl Ready {
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        let Event::Permitted(permission) = event else { return State::Ready(self) };
+        match permission {
+            Permission::Later(wait) => {
+                State::Deferred(Deferred { offer: self.offer, until: now.saturating_add(*wait) })
+            }
+            Permission::Never => memory.conclude(now, Reached::Skipped, ErrorCode::NONE),
+            Permission::Now => State::Rechecking(Rechecking { offer: self.offer }),
+        }
+    }
+}
+
+/// The restart has to wait.
+#[derive(Debug)]
+pub(super) struct Deferred {
+    offer: Offer,
+    until: Duration,
+}
+
+impl Deferred {
+    pub(super) fn on(self, now: Duration, event: &Event) -> State {
+        if matches!(event, Event::Tick) && now >= self.until {
+            return State::Ready(Ready { offer: self.offer });
+        }
+        State::Deferred(self)
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        Action::Wait { until: self.until }
+    }
+}
+
+/// The server was asked once more (D17): a rollout that was halted stops devices that are this
+/// far.
+#[derive(Debug)]
+pub(super) struct Rechecking {
+    offer: Offer,
+}
+
+impl Rechecking {
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: Event) -> State {
+        match event {
+            Event::Answered(contact) => {
+                memory.note(now, contact);
+                if memory.offer.as_ref() == Some(&self.offer) {
+                    return memory.activate(&self.offer);
+                }
+                idle::consider(memory, now)
+            }
+            Event::Failed(_) => {
+                let until = memory.back_off_until(now);
+                State::Deferred(Deferred { offer: self.offer, until })
+            }
+            Event::Done
+            | Event::Hashed(_)
+            | Event::Health(_)
+            | Event::Opened(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick
+            | Event::Transferred(_) => State::Rechecking(self),
+        }
+    }
+}
+
+/// The boot record is being written; the journal already says so.
+#[derive(Debug)]
+pub(super) struct Activating {
+    pub(super) slot: Slot,
+    pub(super) sha256: Digest,
+}
+
+impl Activating {
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match event {
+            Event::Done => {
+                memory.report(now, Reached::Activated, ErrorCode::NONE);
+                memory.set_unsaved();
+                State::Rebooting
+            }
+            Event::Failed(code) => memory.fail(now, *code),
+            Event::Answered(_)
+            | Event::Hashed(_)
+            | Event::Health(_)
+            | Event::Opened(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick
+            | Event::Transferred(_) => State::Activating(self),
+        }
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        Action::Activate { slot: self.slot, sha256: self.sha256 }
+    }
+}

@@ -1,0 +1,167 @@
+//! A confirmed image is watched; the old one stays untouched until that is over (D19).
+
+use core::time::Duration;
+
+use waxwing_wire::ErrorCode;
+use waxwing_wire::report::State as Reached;
+
+use super::{Action, Event, Memory, State};
+use crate::journal::{Phase, Slots};
+use crate::ports::Health;
+
+/// How often the application is asked how it is.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the journal learns how long the image was watched: a reset costs at most this much.
+const PROGRESS_INTERVAL: Duration = Duration::from_mins(15);
+
+/// The image is kept and watched.
+#[derive(Debug)]
+pub(super) struct Soaking {
+    slots: Slots,
+    resets: u32,
+    /// Seconds watched in earlier boots.
+    soaked_s: u32,
+    /// Uptime from which this boot counts.
+    since: Duration,
+    /// Uptime of the last note in the journal.
+    noted: Duration,
+    until: Duration,
+    next_health: Duration,
+    next_poll: Duration,
+    doing: Doing,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    CheckingHealth,
+    Polling,
+    Waiting,
+}
+
+impl Soaking {
+    /// The image has just been confirmed.
+    pub(super) fn begin(memory: &mut Memory, now: Duration, slots: Slots) -> State {
+        memory.report(now, Reached::Confirmed, ErrorCode::NONE);
+        if let Some(update) = &memory.record.update {
+            // 6.4, step 10: the floor rises only now.
+            let confirmed = update.deployment.security_version;
+            memory.record.security_version = memory.record.security_version.max(confirmed);
+        }
+        memory.set_phase(Phase::Soaking { slots, resets: 0, soaked_s: 0 });
+        Self::resume(memory, now, slots, 0, 0)
+    }
+
+    /// The image was confirmed before this boot, or just now.
+    pub(super) fn resume(
+        memory: &mut Memory,
+        now: Duration,
+        slots: Slots,
+        resets: u32,
+        soaked_s: u32,
+    ) -> State {
+        let soak_s = memory.record.update.as_ref().map_or(0, |update| update.deployment.soak_s);
+        let until = now + Duration::from_secs(soak_s.saturating_sub(soaked_s).into());
+        let next_poll = memory.next_poll_at(now);
+        let (since, noted, next_health, doing) = (now, now, now, Doing::CheckingHealth);
+        State::Soaking(Self {
+            slots,
+            resets,
+            soaked_s,
+            since,
+            noted,
+            until,
+            next_health,
+            next_poll,
+            doing,
+        })
+    }
+
+    pub(super) fn on(mut self, memory: &mut Memory, now: Duration, event: Event) -> State {
+        match (self.doing, event) {
+            (Doing::CheckingHealth, Event::Health(Health::Bad(_))) => {
+                return Reverting::begin(memory, self.slots, ErrorCode::SELF_TEST);
+            }
+            (Doing::CheckingHealth, Event::Health(Health::Good)) if now >= self.until => {
+                return memory.conclude(now, Reached::Healthy, ErrorCode::NONE);
+            }
+            (Doing::CheckingHealth, Event::Health(Health::Good)) => {
+                self.next_health = (now + HEALTH_INTERVAL).min(self.until);
+                self.doing = Doing::Waiting;
+            }
+            (Doing::Polling, Event::Answered(contact)) => {
+                memory.note(now, contact);
+                self.next_poll = memory.next_poll_at(now);
+                self.doing = Doing::Waiting;
+            }
+            (Doing::Polling, Event::Failed(_)) => {
+                self.next_poll = memory.back_off_until(now);
+                self.doing = Doing::Waiting;
+            }
+            (Doing::Waiting, Event::PollRequested) => self.doing = Doing::Polling,
+            (Doing::Waiting, Event::Tick) => self.wake(memory, now),
+            (Doing::CheckingHealth | Doing::Polling | Doing::Waiting, _) => {}
+        }
+        State::Soaking(self)
+    }
+
+    fn wake(&mut self, memory: &mut Memory, now: Duration) {
+        if now >= self.next_health {
+            self.doing = Doing::CheckingHealth;
+        } else if now >= self.next_poll {
+            self.doing = Doing::Polling;
+        }
+        if now >= self.noted + PROGRESS_INTERVAL {
+            self.noted = now;
+            let watched = now.saturating_sub(self.since).as_secs();
+            let soaked_s = u64::from(self.soaked_s).saturating_add(watched);
+            memory.set_phase(Phase::Soaking {
+                slots: self.slots,
+                resets: self.resets,
+                soaked_s: u32::try_from(soaked_s).unwrap_or(u32::MAX),
+            });
+        }
+    }
+
+    pub(super) fn action(&self) -> Action {
+        match self.doing {
+            Doing::CheckingHealth => Action::CheckHealth,
+            Doing::Polling => Action::Poll,
+            Doing::Waiting => Action::Wait { until: self.next_health.min(self.next_poll) },
+        }
+    }
+}
+
+/// The old image is being activated again.
+#[derive(Debug)]
+pub(super) struct Reverting {
+    slots: Slots,
+    code: ErrorCode,
+}
+
+impl Reverting {
+    pub(super) fn begin(memory: &mut Memory, slots: Slots, code: ErrorCode) -> State {
+        memory.set_phase(Phase::Reverting { slots, code });
+        State::Reverting(Self { slots, code })
+    }
+
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match event {
+            Event::Done => State::Rebooting,
+            // There is no way back: stay, and say why.
+            Event::Failed(_) => memory.fail(now, self.code),
+            Event::Answered(_)
+            | Event::Hashed(_)
+            | Event::Health(_)
+            | Event::Opened(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick
+            | Event::Transferred(_) => State::Reverting(self),
+        }
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        Action::Activate { slot: self.slots.old, sha256: self.slots.old_sha256 }
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether the answer to a range request fits the question (RFC 9110, section 14).
+
+/// How a server began to answer a download.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Opened {
+    /// HTTP status.
+    pub status: u16,
+    /// `Content-Range`, if it was sent and is well-formed.
+    pub range: Option<ContentRange>,
+    /// Length of the body in bytes, if it was sent.
+    pub body_bytes: Option<u64>,
+}
+
+/// `Content-Range: bytes first-last/length`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ContentRange {
+    /// Position of the first byte of the body.
+    pub first: u64,
+    /// Position of the last byte of the body.
+    pub last: u64,
+    /// Length of the whole image in bytes.
+    pub length: u64,
+}
+
+impl ContentRange {
+    /// Parses the header's value. A range of unknown length is of no use here and gives `None`.
+    pub fn parse(value: &str) -> Option<Self> {
+        let (range, length) = value.strip_prefix("bytes ")?.split_once('/')?;
+        let (first, last) = range.split_once('-')?;
+        let range = Self { first: digits(first)?, last: digits(last)?, length: digits(length)? };
+        (range.first <= range.last && range.last < range.length).then_some(range)
+    }
+}
+
+/// A number without sign or space.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// What to make of the beginning of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Begin {
+    /// The body is what was asked for.
+    AsAsked,
+    /// The body is the whole image: start again with it.
+    FromTheStart,
+    /// The server cannot give that range: ask again for all of it.
+    AskForAll,
+    /// It is another image, or another part of it.
+    WrongRange,
+    /// The server refused.
+    Refused,
+}
+
+/// Judges the answer to a request for all bytes of an image of `length` bytes from `from` on.
+pub fn begin(opened: &Opened, from: u32, length: u32) -> Begin {
+    let (from, length) = (u64::from(from), u64::from(length));
+    let body_is = |bytes| opened.body_bytes.is_none_or(|sent| sent == bytes);
+    match opened.status {
+        // A server may ignore `Range`, and must when `If-Range` does not match.
+        200 if !body_is(length) => Begin::WrongRange,
+        200 if from == 0 => Begin::AsAsked,
+        200 => Begin::FromTheStart,
+        206 => {
+            let asked = ContentRange { first: from, last: length.saturating_sub(1), length };
+            let fits = opened.range == Some(asked) && body_is(length.saturating_sub(from));
+            if fits { Begin::AsAsked } else { Begin::WrongRange }
+        }
+        416 if from > 0 => Begin::AskForAll,
+        _ => Begin::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LENGTH: u32 = 10_000;
+
+    #[test]
+    fn the_range_asked_for_is_taken() {
+        check(206, Some((4096, 9999, 10_000)), Some(5904), 4096, Begin::AsAsked);
+        check(206, Some((4096, 9999, 10_000)), None, 4096, Begin::AsAsked);
+        check(200, None, Some(10_000), 0, Begin::AsAsked);
+        check(200, None, None, 0, Begin::AsAsked);
+    }
+
+    #[test]
+    fn a_whole_image_instead_of_a_range_starts_again() {
+        check(200, None, Some(10_000), 4096, Begin::FromTheStart);
+    }
+
+    #[test]
+    fn any_other_range_is_refused() {
+        for range in [None, Some((0, 9999, 10_000)), Some((4096, 9998, 10_000))] {
+            check(206, range, None, 4096, Begin::WrongRange);
+        }
+        check(206, Some((4096, 9999, 10_001)), None, 4096, Begin::WrongRange);
+        check(206, Some((4096, 9999, 10_000)), Some(10_000), 4096, Begin::WrongRange);
+        check(200, None, Some(9999), 0, Begin::WrongRange);
+    }
+
+    #[test]
+    fn a_range_the_server_cannot_give_is_asked_for_whole_once() {
+        check(416, None, None, 4096, Begin::AskForAll);
+        check(416, None, None, 0, Begin::Refused);
+    }
+
+    #[test]
+    fn other_statuses_are_refusals() {
+        for status in [100, 204, 301, 304, 403, 404, 500, 503] {
+            check(status, None, None, 0, Begin::Refused);
+        }
+    }
+
+    #[test]
+    fn content_ranges_are_read_strictly() {
+        let good = ContentRange { first: 1, last: 2, length: 3 };
+        assert_eq!(ContentRange::parse("bytes 1-2/3"), Some(good));
+        for bad in
+            ["", "bytes */3", "bytes 1-2/*", "bytes 2-1/3", "bytes 1-3/3", "bytes +1-2/3", "1-2/3"]
+        {
+            assert_eq!(ContentRange::parse(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_content_ranges_never_panic(value in ".*") {
+            let _ = ContentRange::parse(&value);
+            let _ = ContentRange::parse(&format!("bytes {value}"));
+        }
+    }
+
+    #[track_caller]
+    fn check(
+        status: u16,
+        range: Option<(u64, u64, u64)>,
+        body_bytes: Option<u64>,
+        from: u32,
+        expected: Begin,
+    ) {
+        let range = range.map(|(first, last, length)| ContentRange { first, last, length });
+        assert_eq!(begin(&Opened { status, range, body_bytes }, from, LENGTH), expected);
+    }
+}

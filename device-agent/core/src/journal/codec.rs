@@ -1,0 +1,391 @@
+//! The bytes of a record.
+//!
+//! ```text
+//! "WXJ" u8 version | u32 sequence | u16 body length | body | u32 CRC-32 of everything before
+//! ```
+//!
+//! Little endian. The body begins with the fields below in a fixed order; a later firmware may add
+//! fields behind them, which this one skips, and finds defaults where an earlier one ended. The
+//! version changes only when that is not enough; a record of another version reads as none.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use semver::Version;
+use waxwing_wire::report::State;
+use waxwing_wire::{Digest, ErrorCode, Report};
+
+use super::{
+    Deployment, FAILED_IMAGES_MAX, FailedImage, KNOWN_IMAGES_MAX, KnownImage, Phase, REPORTS_MAX,
+    Record, Settled, Slots, UnsentReport, Update,
+};
+use crate::ports::Slot;
+
+/// Longest record: every list full and every text at its limit, and room for later fields: three quarters
+/// of a flash sector.
+pub const RECORD_BYTES_MAX: usize = 3072;
+
+const MAGIC: &[u8; 3] = b"WXJ";
+const VERSION: u8 = 1;
+const HEADER_BYTES: usize = 10;
+const CRC_BYTES: usize = 4;
+
+/// Longest release version kept in full. Anything longer would not be a version people can read.
+const RELEASE_BYTES_MAX: usize = 64;
+
+/// The bytes are no record: blank, torn, or of a firmware too new to read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct InvalidRecord;
+
+impl fmt::Display for InvalidRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a journal record")
+    }
+}
+
+impl core::error::Error for InvalidRecord {}
+
+impl Record {
+    /// Encodes the record.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRecord`] when it would be longer than [`RECORD_BYTES_MAX`].
+    pub fn encode(&self, sequence: u32) -> Result<Vec<u8>, InvalidRecord> {
+        let mut body = Writer(Vec::new());
+        body.record(self)?;
+        let body = body.0;
+        let length = u16::try_from(body.len()).map_err(|_| InvalidRecord)?;
+        let mut out = Vec::with_capacity(HEADER_BYTES + body.len() + CRC_BYTES);
+        out.extend_from_slice(MAGIC);
+        out.push(VERSION);
+        out.extend_from_slice(&sequence.to_le_bytes());
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(&body);
+        out.extend_from_slice(&crc32(&out).to_le_bytes());
+        if out.len() > RECORD_BYTES_MAX { Err(InvalidRecord) } else { Ok(out) }
+    }
+
+    /// Decodes a record and its sequence number. Bytes behind the record are ignored: a page of
+    /// flash is longer.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRecord`] when the bytes are blank, torn or of another version.
+    pub fn decode(page: &[u8]) -> Result<(u32, Self), InvalidRecord> {
+        let mut header = Reader(page);
+        if header.array()? != *MAGIC || header.u8()? != VERSION {
+            return Err(InvalidRecord);
+        }
+        let sequence = header.u32()?;
+        let length = usize::from(header.u16()?);
+        let body = header.take(length)?;
+        let covered = page.get(..HEADER_BYTES + length).ok_or(InvalidRecord)?;
+        if header.u32()? != crc32(covered) {
+            return Err(InvalidRecord);
+        }
+        Ok((sequence, Reader(body).record()?))
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn record(&mut self, record: &Record) -> Result<(), InvalidRecord> {
+        self.u32(record.security_version);
+        self.option(record.update.as_ref(), Self::update)?;
+        self.option(record.settled.as_ref(), |out, settled| {
+            out.text(settled.rollout.as_str())?;
+            out.digest(&settled.sha256);
+            Ok(())
+        })?;
+        self.list(&record.known, |out, image| {
+            out.digest(&image.sha256);
+            out.version(&image.release)
+        })?;
+        self.list(&record.failed, |out, image| {
+            out.digest(&image.sha256);
+            out.u32(image.times);
+            Ok(())
+        })?;
+        self.list(&record.reports, Self::unsent)
+    }
+
+    fn update(&mut self, update: &Update) -> Result<(), InvalidRecord> {
+        let deployment = &update.deployment;
+        self.text(deployment.rollout.as_str())?;
+        self.version(&deployment.release)?;
+        self.digest(&deployment.sha256);
+        self.u32(deployment.length);
+        self.u32(deployment.security_version);
+        self.u32(deployment.secure_version);
+        self.u32(deployment.soak_s);
+        self.u32(update.attempt);
+        self.u32(update.repeats);
+        self.phase(update.phase);
+        Ok(())
+    }
+
+    /// A phase is a number, two values and the slots: the same length whatever it is.
+    fn phase(&mut self, phase: Phase) {
+        let (number, slots, first, second) = match phase {
+            Phase::Fetching { stored } => (0, None, stored, 0),
+            Phase::Activating(slots) => (1, Some(slots), 0, 0),
+            Phase::Trial { slots, boots } => (2, Some(slots), boots, 0),
+            Phase::Confirming(slots) => (3, Some(slots), 0, 0),
+            Phase::Soaking { slots, resets, soaked_s } => (4, Some(slots), resets, soaked_s),
+            Phase::Rejecting { slots, code } => (5, Some(slots), code.0.into(), 0),
+            Phase::Reverting { slots, code } => (6, Some(slots), code.0.into(), 0),
+        };
+        self.0.push(number);
+        self.u32(first);
+        self.u32(second);
+        if let Some(slots) = slots {
+            self.slot(slots.new);
+            self.slot(slots.old);
+            self.digest(&slots.old_sha256);
+        }
+    }
+
+    fn unsent(&mut self, unsent: &UnsentReport) -> Result<(), InvalidRecord> {
+        self.u64(unsent.boot);
+        self.u32(unsent.number);
+        let report = &unsent.report;
+        self.text(report.rollout.as_str())?;
+        self.version(&report.release)?;
+        self.0.push(state_number(report.state));
+        self.u32(report.code.0.into());
+        self.digest(&report.fw_sha256);
+        self.u32(report.attempt);
+        self.u64(report.measured_at);
+        Ok(())
+    }
+
+    fn slot(&mut self, slot: Slot) {
+        self.0.push(match slot {
+            Slot::Factory => 0xff,
+            Slot::Ota(index) => index,
+        });
+    }
+
+    fn version(&mut self, version: &Version) -> Result<(), InvalidRecord> {
+        let text = alloc::format!("{version}");
+        if text.len() > RELEASE_BYTES_MAX {
+            return Err(InvalidRecord);
+        }
+        self.text(&text)
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), InvalidRecord> {
+        self.0.push(u8::try_from(text.len()).map_err(|_| InvalidRecord)?);
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    fn digest(&mut self, digest: &Digest) {
+        self.0.extend_from_slice(&digest.0);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn option<T>(
+        &mut self,
+        value: Option<&T>,
+        write: impl FnOnce(&mut Self, &T) -> Result<(), InvalidRecord>,
+    ) -> Result<(), InvalidRecord> {
+        self.0.push(u8::from(value.is_some()));
+        value.map_or(Ok(()), |value| write(self, value))
+    }
+
+    fn list<T>(
+        &mut self,
+        items: &[T],
+        mut write: impl FnMut(&mut Self, &T) -> Result<(), InvalidRecord>,
+    ) -> Result<(), InvalidRecord> {
+        self.0.push(u8::try_from(items.len()).map_err(|_| InvalidRecord)?);
+        items.iter().try_for_each(|item| write(self, item))
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Reads the fields this firmware knows; a shorter body leaves the rest at their defaults.
+    fn record(&mut self) -> Result<Record, InvalidRecord> {
+        let mut record = Record { security_version: self.u32()?, ..Record::default() };
+        record.update = self.option(Self::update)?;
+        record.settled =
+            self.option(|body| Ok(Settled { rollout: body.name()?, sha256: body.digest()? }))?;
+        record.known = self.list(KNOWN_IMAGES_MAX, |body| {
+            Ok(KnownImage { sha256: body.digest()?, release: body.name()? })
+        })?;
+        record.failed = self.list(FAILED_IMAGES_MAX, |body| {
+            Ok(FailedImage { sha256: body.digest()?, times: body.u32()? })
+        })?;
+        record.reports = self.list(REPORTS_MAX, Self::unsent)?;
+        Ok(record)
+    }
+
+    fn update(&mut self) -> Result<Update, InvalidRecord> {
+        let deployment = Deployment {
+            rollout: self.name()?,
+            release: self.name()?,
+            sha256: self.digest()?,
+            length: self.u32()?,
+            security_version: self.u32()?,
+            secure_version: self.u32()?,
+            soak_s: self.u32()?,
+        };
+        let (attempt, repeats) = (self.u32()?, self.u32()?);
+        Ok(Update { deployment, attempt, repeats, phase: self.phase()? })
+    }
+
+    fn phase(&mut self) -> Result<Phase, InvalidRecord> {
+        let (number, first, second) = (self.u8()?, self.u32()?, self.u32()?);
+        if number == 0 {
+            return Ok(Phase::Fetching { stored: first });
+        }
+        let slots = Slots { new: self.slot()?, old: self.slot()?, old_sha256: self.digest()? };
+        let code = || u16::try_from(first).map(ErrorCode).map_err(|_| InvalidRecord);
+        Ok(match number {
+            1 => Phase::Activating(slots),
+            2 => Phase::Trial { slots, boots: first },
+            3 => Phase::Confirming(slots),
+            4 => Phase::Soaking { slots, resets: first, soaked_s: second },
+            5 => Phase::Rejecting { slots, code: code()? },
+            6 => Phase::Reverting { slots, code: code()? },
+            _ => return Err(InvalidRecord),
+        })
+    }
+
+    fn unsent(&mut self) -> Result<UnsentReport, InvalidRecord> {
+        let (boot, number) = (self.u64()?, self.u32()?);
+        let report = Report {
+            rollout: self.name()?,
+            release: self.name()?,
+            state: self.state()?,
+            code: u16::try_from(self.u32()?).map(ErrorCode).map_err(|_| InvalidRecord)?,
+            fw_sha256: self.digest()?,
+            attempt: self.u32()?,
+            measured_at: self.u64()?,
+        };
+        Ok(UnsentReport { boot, number, report })
+    }
+
+    fn state(&mut self) -> Result<State, InvalidRecord> {
+        let number = self.u8()?;
+        State::ALL.into_iter().find(|state| state_number(*state) == number).ok_or(InvalidRecord)
+    }
+
+    fn slot(&mut self) -> Result<Slot, InvalidRecord> {
+        Ok(match self.u8()? {
+            0xff => Slot::Factory,
+            index => Slot::Ota(index),
+        })
+    }
+
+    /// Reads a text that has a type of its own.
+    fn name<T: FromStr>(&mut self) -> Result<T, InvalidRecord> {
+        let length = usize::from(self.u8()?);
+        let text = core::str::from_utf8(self.take(length)?).map_err(|_| InvalidRecord)?;
+        text.parse().map_err(|_| InvalidRecord)
+    }
+
+    fn digest(&mut self) -> Result<Digest, InvalidRecord> {
+        self.array().map(Digest)
+    }
+
+    fn option<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, InvalidRecord>,
+    ) -> Result<Option<T>, InvalidRecord> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
+        match self.u8()? {
+            0 => Ok(None),
+            1 => read(self).map(Some),
+            _ => Err(InvalidRecord),
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        items_max: usize,
+        mut read: impl FnMut(&mut Self) -> Result<T, InvalidRecord>,
+    ) -> Result<Vec<T>, InvalidRecord> {
+        if self.0.is_empty() {
+            return Ok(Vec::new());
+        }
+        let items = usize::from(self.u8()?);
+        if items > items_max {
+            return Err(InvalidRecord);
+        }
+        (0..items).map(|_| read(self)).collect()
+    }
+
+    fn u8(&mut self) -> Result<u8, InvalidRecord> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, InvalidRecord> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, InvalidRecord> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, InvalidRecord> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidRecord> {
+        let (bytes, rest) = self.0.split_first_chunk().ok_or(InvalidRecord)?;
+        self.0 = rest;
+        Ok(*bytes)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], InvalidRecord> {
+        let (bytes, rest) = self.0.split_at_checked(length).ok_or(InvalidRecord)?;
+        self.0 = rest;
+        Ok(bytes)
+    }
+}
+
+/// Numbers of the journal's own: the order of the enum may change, these may not.
+const fn state_number(state: State) -> u8 {
+    match state {
+        State::Waiting => 0,
+        State::Offered => 1,
+        State::Downloading => 2,
+        State::Verified => 3,
+        State::Activated => 4,
+        State::Booted => 5,
+        State::Confirmed => 6,
+        State::Healthy => 7,
+        State::Failed => 8,
+        State::RolledBack => 9,
+        State::TimedOut => 10,
+        State::Skipped => 11,
+    }
+}
+
+/// CRC-32 (IEEE 802.3), bit by bit: a record is short and a table is 1 KiB of flash.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use proptest::prelude::*;
+
+use waxwing_wire::RolloutId;
+
+use super::*;
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn rollout() -> impl Strategy<Value = RolloutId> {
+    "[a-z0-9][a-z0-9_-]{0,63}".prop_map(|text| text.parse().unwrap())
+}
+
+fn release() -> impl Strategy<Value = Version> {
+    any::<(u16, u16, u16)>().prop_map(|(a, b, c)| Version::new(a.into(), b.into(), c.into()))
+}
+
+fn slots() -> impl Strategy<Value = Slots> {
+    (0..16_u8, digest()).prop_map(|(new, old_sha256)| Slots {
+        new: Slot::Ota(new),
+        old: Slot::Factory,
+        old_sha256,
+    })
+}
+
+fn phase() -> impl Strategy<Value = Phase> {
+    (slots(), any::<(u32, u32, u16)>()).prop_flat_map(|(slots, (first, second, code))| {
+        let code = ErrorCode(code);
+        prop::sample::select(vec![
+            Phase::Fetching { stored: first },
+            Phase::Activating(slots),
+            Phase::Trial { slots, boots: first },
+            Phase::Confirming(slots),
+            Phase::Soaking { slots, resets: first, soaked_s: second },
+            Phase::Rejecting { slots, code },
+            Phase::Reverting { slots, code },
+        ])
+    })
+}
+
+fn update() -> impl Strategy<Value = Update> {
+    (rollout(), release(), digest(), any::<[u32; 6]>(), phase()).prop_map(
+        |(
+            rollout,
+            release,
+            sha256,
+            [length, security_version, secure_version, soak_s, attempt, repeats],
+            phase,
+        )| {
+            let deployment = Deployment {
+                rollout,
+                release,
+                sha256,
+                length,
+                security_version,
+                secure_version,
+                soak_s,
+            };
+            Update { deployment, attempt, repeats, phase }
+        },
+    )
+}
+
+fn unsent() -> impl Strategy<Value = UnsentReport> {
+    let state = prop::sample::select(State::ALL.to_vec());
+    (rollout(), release(), state, digest(), any::<(u64, u32, u16, u64)>()).prop_map(
+        |(rollout, release, state, fw_sha256, (boot, number, code, measured_at))| UnsentReport {
+            boot,
+            number,
+            report: Report {
+                rollout,
+                release,
+                state,
+                code: ErrorCode(code),
+                fw_sha256,
+                attempt: number,
+                measured_at,
+            },
+        },
+    )
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let known = (digest(), release()).prop_map(|(sha256, release)| KnownImage { sha256, release });
+    let failed = (digest(), any::<u32>()).prop_map(|(sha256, times)| FailedImage { sha256, times });
+    let settled = (rollout(), digest()).prop_map(|(rollout, sha256)| Settled { rollout, sha256 });
+    (
+        any::<u32>(),
+        prop::option::of(update()),
+        prop::option::of(settled),
+        prop::collection::vec(known, 0..=KNOWN_IMAGES_MAX),
+        prop::collection::vec(failed, 0..=FAILED_IMAGES_MAX),
+        prop::collection::vec(unsent(), 0..=REPORTS_MAX),
+    )
+        .prop_map(|(security_version, update, settled, known, failed, reports)| Record {
+            security_version,
+            update,
+            settled,
+            known,
+            failed,
+            reports,
+        })
+}
+
+proptest! {
+    #[test]
+    fn what_was_written_is_read_back(record in record(), sequence in any::<u32>()) {
+        let mut page = record.encode(sequence).unwrap();
+        page.resize(4096, 0xff);
+        prop_assert_eq!(Record::decode(&page), Ok((sequence, record)));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed(record in record(), at in any::<prop::sample::Index>(), bit in 0..8) {
+        let mut page = record.encode(7).unwrap();
+        let at = at.index(page.len());
+        page[at] ^= 1_u8 << bit;
+        prop_assert_eq!(Record::decode(&page), Err(InvalidRecord));
+    }
+
+    #[test]
+    fn a_torn_record_is_noticed(record in record(), at in any::<prop::sample::Index>()) {
+        let page = record.encode(7).unwrap();
+        prop_assert_eq!(Record::decode(&page[..at.index(page.len())]), Err(InvalidRecord));
+    }
+
+    #[test]
+    fn foreign_bytes_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Record::decode(&bytes);
+        bytes.splice(0..0, *b"WXJ\x01");
+        let _ = Record::decode(&bytes);
+    }
+
+    #[test]
+    fn foreign_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Record::decode(&sealed(VERSION, &body));
+    }
+
+    #[test]
+    fn fields_of_a_later_firmware_are_skipped(record in record(), later in any::<[u8; 9]>()) {
+        let page = record.encode(7).unwrap();
+        let body = [&page[HEADER_BYTES..page.len() - CRC_BYTES], &later].concat();
+        prop_assert_eq!(Record::decode(&sealed(VERSION, &body)), Ok((7, record)));
+    }
+}
+
+#[test]
+fn a_record_of_an_earlier_firmware_gets_defaults() {
+    let record = Record { security_version: 5, ..Record::default() };
+    assert_eq!(Record::decode(&sealed(VERSION, &5_u32.to_le_bytes())), Ok((7, record)));
+}
+
+#[test]
+fn a_record_of_another_version_reads_as_none() {
+    assert_eq!(Record::decode(&sealed(VERSION + 1, &[0; 9])), Err(InvalidRecord));
+}
+
+#[test]
+fn the_fullest_record_fits() {
+    let long = "x".repeat(64);
+    let rollout: RolloutId = long.parse().unwrap();
+    let release = Version::parse(&format!("1.2.3-{}", "y".repeat(RELEASE_BYTES_MAX - 6))).unwrap();
+    let sha256 = Digest([0xff; 32]);
+    let deployment = Deployment {
+        rollout: rollout.clone(),
+        release: release.clone(),
+        sha256,
+        length: 0,
+        security_version: 0,
+        secure_version: 0,
+        soak_s: 0,
+    };
+    let slots = Slots { new: Slot::Ota(1), old: Slot::Ota(0), old_sha256: sha256 };
+    let told = super::super::Told { running: sha256, attempt: 1, measured_at: 0 };
+    let report = deployment.report(State::Healthy, ErrorCode::NONE, told);
+    let record = Record {
+        security_version: 0,
+        settled: Some(Settled::of(&deployment)),
+        update: Some(Update { phase: Phase::Activating(slots), ..Update::new(deployment) }),
+        known: vec![KnownImage { sha256, release }; KNOWN_IMAGES_MAX],
+        failed: vec![FailedImage { sha256, times: 1 }; FAILED_IMAGES_MAX],
+        reports: vec![UnsentReport { boot: 0, number: 0, report }; REPORTS_MAX],
+    };
+    assert!(record.encode(1).is_ok());
+    assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");
+}
+
+fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut page = b"WXJ".to_vec();
+    page.push(version);
+    page.extend(7_u32.to_le_bytes());
+    page.extend(u16::try_from(body.len()).unwrap().to_le_bytes());
+    page.extend(body);
+    page.extend(crc32(&page).to_le_bytes());
+    page
+}

@@ -1,0 +1,58 @@
+//! What the server's authentic answer means for this device.
+//!
+//! An [`Offer`] is the only thing that can start a download, and only a verified decision makes
+//! one.
+
+use core::time::Duration;
+
+use waxwing_wire::ErrorCode;
+
+use crate::journal::Deployment;
+
+/// A release that both repositories vouch for and this device may install.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Offer(Deployment);
+
+impl Offer {
+    /// Returns what to install.
+    pub const fn deployment(&self) -> &Deployment {
+        &self.0
+    }
+}
+
+/// An authentic answer of the server.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    /// What the Director decided.
+    pub decision: Decision,
+    /// The time the Director attested, in Unix seconds.
+    pub unix_s: u64,
+    /// When the server would like to be asked again: a hint.
+    pub poll_wish: Duration,
+}
+
+/// What the Director decided for this device.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Run this.
+    Install(Offer),
+    /// Run what you run.
+    Nothing,
+    /// The Director named something that this device must not run.
+    Refused {
+        /// What it named, as far as it is authentic.
+        deployment: Option<Deployment>,
+        /// Why not.
+        code: ErrorCode,
+    },
+    /// As before.
+    Unchanged,
+}
+
+#[cfg(test)]
+impl Offer {
+    /// Makes an offer that nobody vouches for.
+    pub(crate) const fn for_test(deployment: Deployment) -> Self {
+        Self(deployment)
+    }
+}
