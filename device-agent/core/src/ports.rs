@@ -7,19 +7,9 @@
 use core::fmt;
 use core::time::Duration;
 
+pub use waxwing_esp_image::SECTOR_BYTES;
+pub use waxwing_esp_image::otadata::Slot;
 use waxwing_wire::Digest;
-
-/// Smallest erasable unit of NOR flash, in bytes.
-pub const SECTOR_BYTES: u32 = 4096;
-
-/// A place an application image can be in (partition subtypes of ESP-IDF).
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Slot {
-    /// The `factory` partition: never written by an update.
-    Factory,
-    /// `ota_0` to `ota_15`.
-    Ota(u8),
-}
 
 /// The slot an update goes to. The agent never writes outside of it.
 pub trait SlotFlash {
@@ -78,6 +68,14 @@ pub trait BootControl {
     /// [`BootError`] when the boot records cannot be read at all.
     fn view(&mut self) -> Result<BootView, BootError>;
 
+    /// Makes sure that the running image boots again whatever happens to the target slot. Called
+    /// before the first byte of an update is written; on a healthy device there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when the running image is itself on trial, or a record cannot be written.
+    fn protect(&mut self) -> Result<(), BootError>;
+
     /// Makes `slot` the one to boot, on trial (state NEW).
     ///
     /// Programs the 32-byte record in a single write, into the sector that does *not* hold the
@@ -115,7 +113,7 @@ pub struct BootView {
     pub running: Slot,
     /// What the boot records say about the running slot.
     pub running_state: SlotState,
-    /// The slot the next update goes to: see [`Slot::after`].
+    /// The slot the next update goes to: see [`slot_after`].
     pub target: Slot,
     /// What the boot records say about the target slot.
     pub target_state: SlotState,
@@ -125,17 +123,14 @@ pub struct BootView {
     pub secure_version: u32,
 }
 
-impl Slot {
-    /// Returns where an update goes while this slot runs, on a device with `ota_slots` of them.
-    ///
-    /// As `esp_ota_get_next_update_partition`: the next one in order, `ota_0` after the last and
-    /// after the factory image.
-    #[must_use]
-    pub const fn after(self, ota_slots: u8) -> Self {
-        match self {
-            Self::Ota(index) if index.saturating_add(1) < ota_slots => Self::Ota(index + 1),
-            Self::Factory | Self::Ota(_) => Self::Ota(0),
-        }
+/// Returns where an update goes while `running` runs, on a device with `ota_slots` of them.
+///
+/// As `esp_ota_get_next_update_partition`: the next one in order, `ota_0` after the last and after
+/// the factory image.
+pub const fn slot_after(running: Slot, ota_slots: u8) -> Slot {
+    match running {
+        Slot::Ota(index) if index.saturating_add(1) < ota_slots => Slot::Ota(index + 1),
+        Slot::Factory | Slot::Ota(_) => Slot::Ota(0),
     }
 }
 
@@ -194,6 +189,8 @@ pub enum BootError {
     ImageRefused,
     /// There is no such slot, or no other image to go back to.
     NoSlot,
+    /// The running image is neither confirmed nor rejected yet.
+    OnTrial,
 }
 
 impl fmt::Display for BootError {
@@ -202,6 +199,7 @@ impl fmt::Display for BootError {
             Self::Device(code) => write!(f, "boot control answered {code}"),
             Self::ImageRefused => f.write_str("platform refuses to boot the image"),
             Self::NoSlot => f.write_str("no slot to boot"),
+            Self::OnTrial => f.write_str("running image is on trial"),
         }
     }
 }
@@ -285,7 +283,7 @@ mod tests {
     fn an_update_never_goes_to_the_running_slot() {
         for ota_slots in 2..=16 {
             for running in (0..ota_slots).map(Slot::Ota).chain([Slot::Factory]) {
-                let target = running.after(ota_slots);
+                let target = slot_after(running, ota_slots);
                 assert_ne!(target, running);
                 assert!(matches!(target, Slot::Ota(index) if index < ota_slots));
             }

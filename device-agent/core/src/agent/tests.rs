@@ -8,7 +8,7 @@ use waxwing_wire::report::State as Reached;
 use super::*;
 use crate::journal::{FailedImage, Phase, Slots, Update};
 use crate::offer::{Decision, Offer};
-use crate::ports::{ResetReason, SlotState};
+use crate::ports::{ResetReason, SlotState, slot_after};
 
 const OLD: Digest = Digest([1; 32]);
 const NEW: Digest = Digest([2; 32]);
@@ -557,7 +557,7 @@ fn firmware(sha256: Digest) -> Firmware {
 }
 
 fn view(running: Slot, running_state: SlotState) -> BootView {
-    let (target, target_state) = (running.after(2), SlotState::Blank);
+    let (target, target_state) = (slot_after(running, 2), SlotState::Blank);
     let (reset, secure_version) = (ResetReason::Requested, 0);
     BootView { running, running_state, target, target_state, reset, secure_version }
 }

@@ -6,7 +6,7 @@ use waxwing_wire::Digest;
 
 use super::*;
 use crate::journal::Deployment;
-use crate::ports::{ResetReason, Slot};
+use crate::ports::{ResetReason, Slot, slot_after};
 
 const NEW: Slot = Slot::Ota(1);
 const OLD: Slot = Slot::Ota(0);
@@ -162,7 +162,7 @@ fn check(
 }
 
 fn view(running: Slot, running_state: SlotState, target_state: SlotState) -> BootView {
-    let target = running.after(2);
+    let target = slot_after(running, 2);
     let (reset, secure_version) = (ResetReason::PowerOn, 0);
     BootView { running, running_state, target, target_state, reset, secure_version }
 }
