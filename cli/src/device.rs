@@ -1,0 +1,113 @@
+//! `waxwing device`: identities, their tags and tokens.
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use serde::Serialize;
+use waxwing_wire::{DeviceId, ProductId};
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::input;
+use crate::output::Output;
+
+/// Subcommands of `waxwing device`.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Register a device, which can then enrol with a token.
+    #[command(after_help = "Example:\n  waxwing device add th1-0001 --product th1 --tag site=lab")]
+    Add {
+        /// The device.
+        device: DeviceId,
+        /// Its product.
+        #[arg(long)]
+        product: ProductId,
+        /// What groups can ask for; may be given several times.
+        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = input::pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// Send a signed command to a device that is connected over MQTT.
+    #[command(name = "command")]
+    #[command(after_help = "Example:\n  waxwing device command th1-0001 poll")]
+    Send {
+        /// The device.
+        device: DeviceId,
+        /// What it shall do: `poll` asks for updates now.
+        command: String,
+    },
+    /// List devices.
+    List {
+        /// Only those of this product.
+        #[arg(long)]
+        product: Option<ProductId>,
+        /// Devices to show.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Refuse a device from now on; its connections end.
+    Revoke {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Show one device.
+    Show {
+        /// The device.
+        device: DeviceId,
+    },
+    /// Replace a device's tags by these.
+    #[command(after_help = "Example:\n  waxwing device tag th1-0001 site=lab stage=canary")]
+    Tag {
+        /// The device.
+        device: DeviceId,
+        /// All its tags.
+        #[arg(value_name = "KEY=VALUE", value_parser = input::pair)]
+        tags: Vec<(String, String)>,
+    },
+    /// Make a token with which a device enrols once. It is shown here and never again.
+    #[command(after_help = "Example:\n  waxwing device token th1-0001 | jq -r .token")]
+    Token {
+        /// The device.
+        device: DeviceId,
+    },
+}
+
+/// The request that registers a device.
+#[derive(Serialize)]
+struct NewDevice {
+    id: DeviceId,
+    product: ProductId,
+    tags: BTreeMap<String, String>,
+}
+
+/// Runs one of them.
+pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+    match command {
+        Command::Add { device, product, tags } => {
+            let sentence =
+                format!("registered {device}; `waxwing device token {device}` lets it enrol");
+            let request = NewDevice { id: device, product, tags: tags.into_iter().collect() };
+            out.done(&sentence, &api.post("devices", &request).await?)
+        }
+        Command::Send { device, command } => {
+            let request = BTreeMap::from([("command", &command)]);
+            let answer = api.post(&format!("devices/{device}/commands"), &request).await?;
+            out.done(&format!("sent {command} to {device}"), &answer)
+        }
+        Command::List { product, limit } => {
+            let query = product.as_ref().map(|product| ("product", product.as_str()));
+            let devices = api.list("devices", query.as_slice(), limit).await?;
+            out.list(&devices, &["id", "product", "status", "tags", "version", "last_seen_at"])
+        }
+        Command::Revoke { device } => {
+            let answer = api.act(&format!("devices/{device}/revoke")).await?;
+            out.done(&format!("revoked {device}"), &answer)
+        }
+        Command::Show { device } => out.one(&api.get(&format!("devices/{device}"), &[]).await?),
+        Command::Tag { device, tags } => {
+            let tags: BTreeMap<_, _> = tags.into_iter().collect();
+            let answer = api.put(&format!("devices/{device}/tags"), &tags).await?;
+            out.done(&format!("tagged {device}"), &answer)
+        }
+        Command::Token { device } => out.one(&api.act(&format!("devices/{device}/tokens")).await?),
+    }
+}

@@ -1,0 +1,146 @@
+//! Everything that can go wrong, each with what to do next.
+
+use std::io;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The server's answer is not what its API promises.
+    #[error("the server's answer makes no sense: {0}")]
+    Answer(String),
+    /// A rollout that was watched ended, but not well.
+    #[error("rollout {id} is {state}: {reason}")]
+    Ended {
+        /// Which.
+        id: String,
+        /// How it ended.
+        state: &'static str,
+        /// Why, in the server's words.
+        reason: String,
+    },
+    /// A file of the user's cannot be used.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody logged in under this name.
+    #[error("there is no profile {0}")]
+    NoProfile(String),
+    /// Printing failed.
+    #[error("cannot write the output")]
+    Output(#[source] io::Error),
+    /// The server refused.
+    #[error("{problem}")]
+    Refused {
+        /// Its reason.
+        problem: Problem,
+    },
+    /// No answer.
+    #[error("cannot reach {server}")]
+    Unreachable {
+        /// Which server.
+        server: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// Wrong use that the argument parser cannot see.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// The status that says the token is not, or no longer, valid.
+const UNAUTHORIZED: u16 = 401;
+
+/// The server's reason (RFC 9457, with our `code` and `field`).
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Problem {
+    status: u16,
+    title: String,
+    /// Stable name of the cause.
+    code: String,
+    detail: String,
+    field: Option<String>,
+}
+
+impl Problem {
+    /// Reads an answer that is not a success; one without a problem document has only a status.
+    pub(crate) fn new(status: u16, body: &[u8]) -> Self {
+        let problem: Self = serde_json::from_slice(body).unwrap_or_default();
+        Self { status, ..problem }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let reason = [&self.detail, &self.title].into_iter().find(|text| !text.is_empty());
+        write!(f, "{}", reason.map_or("the server refused", String::as_str))?;
+        write!(f, " [{}", self.status)?;
+        if !self.code.is_empty() {
+            write!(f, " {}", self.code)?;
+        }
+        write!(f, "]")
+    }
+}
+
+impl Error {
+    /// Prints the error with its causes and the next step.
+    pub(crate) fn print(&self) {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        eprintln!("waxwing: {text}");
+        if let Self::Refused { problem: Problem { field: Some(field), .. } } = self {
+            eprintln!("  field: {field}");
+        }
+        if let Some(step) = self.next_step() {
+            eprintln!("  next: {step}");
+        }
+    }
+
+    /// Returns 1 when the server or the network is why, 2 when the user is.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Answer(_)
+            | Self::Ended { .. }
+            | Self::Output(_)
+            | Self::Refused { .. }
+            | Self::Unreachable { .. } => 1,
+            Self::File { .. } | Self::NoProfile(_) | Self::Usage(_) => 2,
+        }
+    }
+
+    /// Returns what the user can do about it, where the message does not say it.
+    fn next_step(&self) -> Option<&'static str> {
+        match self {
+            Self::Answer(_) => Some("compare the versions of waxwing and waxwing-server"),
+            Self::Ended { .. } => Some("`waxwing rollout deployments ROLLOUT` shows each device"),
+            Self::NoProfile(_) => Some("`waxwing login https://SERVER:8445 --ca server-ca.pem`"),
+            Self::Refused { problem: Problem { status: UNAUTHORIZED, .. } } => {
+                Some("log in again with a token that is valid: `waxwing login --help`")
+            }
+            Self::Unreachable { source, .. } => Some(unreachable_step(source)),
+            Self::File { .. } | Self::Output(_) | Self::Refused { .. } | Self::Usage(_) => None,
+        }
+    }
+}
+
+fn unreachable_step(error: &reqwest::Error) -> &'static str {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("invalid peer certificate") {
+            return "log in again with the --ca of this server, and with a name its certificate has";
+        }
+        cause = error.source();
+    }
+    "is the server running, and is this the address of its admin listener?"
+}

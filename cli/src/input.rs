@@ -1,0 +1,72 @@
+//! Reads what the user names: files, secrets, `key=value` pairs.
+
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::Path;
+
+use crate::error::Error;
+use crate::secret::Secret;
+
+/// Longest file in bytes; certificates, definitions and root metadata are far shorter.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Reads a text file.
+pub(crate) fn file(path: &Path) -> Result<String, Error> {
+    let file = File::open(path).and_then(read);
+    file.map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// Reads a secret from a file, else from a prompt on a terminal, else from standard input.
+pub(crate) fn secret(path: Option<&Path>, prompt: &str) -> Result<Secret, Error> {
+    if let Some(path) = path {
+        return file(path).map(|text| Secret::new(&text));
+    }
+    let text = if io::stdin().is_terminal() {
+        rpassword::prompt_password(prompt)
+    } else {
+        read(io::stdin().lock())
+    };
+    let text = text.map_err(|source| Error::File { path: "standard input".into(), source })?;
+    Ok(Secret::new(&text))
+}
+
+fn read(source: impl io::Read) -> io::Result<String> {
+    let mut text = String::new();
+    let length = source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+/// Parses `key=value`.
+///
+/// # Errors
+///
+/// Says the form when it is another.
+pub(crate) fn pair(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a tag is written key=value"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_has_a_key_and_may_have_an_equals_sign_in_its_value() {
+        assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(pair("a="), Ok(("a".to_owned(), String::new())));
+        for bad in ["", "a", "=b"] {
+            assert!(pair(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_end_is_refused() {
+        assert_eq!(read(&b"ok"[..]).unwrap(), "ok");
+        assert!(read(io::repeat(b'x')).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! `waxwing`: the operator's command line over the server's REST API.
+//!
+//! One module per command group: arguments, request, what to print. Not here: rules. The server
+//! decides, and this program shows its answer; it holds no key that signs anything.
+//!
+//! Exit codes: 0 done; 1 the server refused, cannot be reached, or a watched rollout ended
+//! badly; 2 wrong use: arguments, files or profile.
+
+mod api;
+mod audit;
+mod device;
+mod error;
+mod group;
+mod input;
+mod login;
+mod output;
+mod product;
+mod profile;
+mod release;
+mod rollout;
+mod secret;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use api::Api;
+use error::Error;
+use output::Output;
+use profile::ProfileName;
+
+const EXAMPLES: &str = "\
+Examples:
+  waxwing login https://updates.example:8445 --ca server-ca.pem --token-file token
+  waxwing product create releases/th1/product.toml --root 1.root.json
+  waxwing device add th1-0001 --product th1 --tag site=lab
+  waxwing device token th1-0001
+  waxwing group create lab --product th1 --tag site=lab
+  waxwing rollout create --product th1 --channel stable --release 1.1.0 --group lab --phases 10,50,100
+  waxwing rollout start ROLLOUT && waxwing rollout watch ROLLOUT
+  waxwing device list --json | jq -r '.[].id'
+
+Prints tables on a terminal, and JSON with --json or into a pipe.";
+
+/// Operate a Waxwing server: products, devices, groups, releases and rollouts.
+#[derive(Parser)]
+#[command(name = "waxwing", version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Which login to use.
+    #[arg(long, global = true, env = "WAXWING_PROFILE", default_value = "default")]
+    profile: ProfileName,
+    /// Print JSON also on a terminal.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show who did what.
+    Audit(audit::Args),
+    /// Devices: register, tag, enrol, revoke, command.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Groups of devices, by name or by tag.
+    #[command(subcommand)]
+    Group(group::Command),
+    /// Keep a server's address, CA and token as a profile.
+    Login(login::Args),
+    /// Products: one kind of device each.
+    #[command(subcommand)]
+    Product(product::Command),
+    /// Releases that keyholders signed and published.
+    #[command(subcommand)]
+    Release(release::Command),
+    /// Rollouts: bring a release to a group, in phases.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), Error> {
+    let out = Output::new(arguments.json);
+    let api = || Api::new(&profile::load(&arguments.profile)?);
+    match arguments.command {
+        Command::Audit(args) => audit::run(args, &api()?, &out).await,
+        Command::Device(command) => device::run(command, &api()?, &out).await,
+        Command::Group(command) => group::run(command, &api()?, &out).await,
+        Command::Login(args) => login::run(args, &arguments.profile).await,
+        Command::Product(command) => product::run(command, &api()?, &out).await,
+        Command::Release(command) => release::run(command, &api()?, &out).await,
+        Command::Rollout(command) => rollout::run(command, &api()?, &out).await,
+    }
+}

@@ -1,0 +1,171 @@
+//! Prints answers: tables and colours for people, the server's JSON for programs.
+//!
+//! The only module that writes to standard output.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use comfy_table::{Attribute, Cell, Color, Table, presets};
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// Who reads the output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Output {
+    /// A program.
+    Json,
+    /// A person at a terminal.
+    Human,
+}
+
+impl Output {
+    /// Chooses JSON when asked to, or when nobody sits at the other end.
+    pub(crate) fn new(json: bool) -> Self {
+        if json || !io::stdout().is_terminal() { Self::Json } else { Self::Human }
+    }
+
+    /// Prints a list: as one JSON array, or as a table of these fields.
+    pub(crate) fn list(self, items: &[Value], fields: &[&str]) -> Result<(), Error> {
+        if self == Self::Json {
+            return json(&items.into());
+        }
+        print(&list_table(items, fields).trim_fmt())
+    }
+
+    /// Prints one thing: as JSON, or as a table of its fields.
+    pub(crate) fn one(self, item: &Value) -> Result<(), Error> {
+        let Some(fields) = item.as_object().filter(|_| self == Self::Human) else {
+            return json(item);
+        };
+        print(&field_table(fields).trim_fmt())
+    }
+
+    /// Prints that something was done: a sentence for people, the answer for programs.
+    pub(crate) fn done(self, sentence: &str, answer: &Value) -> Result<(), Error> {
+        match self {
+            Self::Human => print(sentence),
+            Self::Json => json(answer),
+        }
+    }
+}
+
+/// Prints one line of JSON.
+pub(crate) fn json(value: &Value) -> Result<(), Error> {
+    print(&value.to_string())
+}
+
+/// A reader that has seen enough and closed the pipe is no error.
+fn print(text: &str) -> Result<(), Error> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a row per item.
+fn list_table(items: &[Value], fields: &[&str]) -> Table {
+    let mut table = plain_table();
+    table.set_header(fields.iter().map(|field| heading(field)));
+    table.add_rows(items.iter().map(|item| fields.iter().map(|field| cell(item.get(field)))));
+    table
+}
+
+/// Makes a row per field.
+fn field_table(fields: &Map<String, Value>) -> Table {
+    let mut table = plain_table();
+    table.add_rows(fields.iter().map(|(field, value)| [heading(field), cell(Some(value))]));
+    table
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table
+}
+
+fn heading(field: &str) -> Cell {
+    Cell::new(field.replace('_', " ")).add_attribute(Attribute::Dim)
+}
+
+fn cell(value: Option<&Value>) -> Cell {
+    let text = value.map_or_else(String::new, text);
+    let cell = Cell::new(if text.is_empty() { "-" } else { &text });
+    match color(&text) {
+        Some(color) => cell.fg(color),
+        None => cell,
+    }
+}
+
+/// Writes a value as a person would: no quotes, lists with commas, maps as `key=value`.
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.chars().map(printable).collect(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => {
+            let pairs = fields.iter().map(|(key, value)| format!("{key}={}", text(value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// Names come from devices too; none may move the cursor.
+fn printable(c: char) -> char {
+    if c.is_control() { '\u{fffd}' } else { c }
+}
+
+/// Colours the words for states of devices, rollouts and deployments.
+fn color(word: &str) -> Option<Color> {
+    match word {
+        "active" | "finished" | "healthy" => Some(Color::Green),
+        "booted" | "confirmed" | "downloading" | "running" | "verified" => Some(Color::Cyan),
+        "draft" | "paused" | "pending" | "timed_out" => Some(Color::Yellow),
+        "cancelled" | "failed" | "halted" | "revoked" | "rolled_back" => Some(Color::Red),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_read_like_prose() {
+        let cases = [
+            (json!(null), ""),
+            (json!("a b"), "a b"),
+            (json!(["a", "b"]), "a, b"),
+            (json!({ "site": "lab" }), "site=lab"),
+            (json!([{ "percent": 10 }, { "percent": 100 }]), "percent=10, percent=100"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(text(&value), expected);
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_row_per_item_and_shows_what_is_missing() {
+        let items = [json!({ "id": "d1", "status": "active" }), json!({ "id": "long-name" })];
+        let table = list_table(&items, &["id", "last_seen_at", "status"]).trim_fmt();
+        let words: Vec<Vec<_>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(words[0], ["id", "last", "seen", "at", "status"]);
+        assert_eq!(words[1], ["d1", "-", "active"]);
+        assert_eq!(words[2], ["long-name", "-", "-"]);
+    }
+
+    #[test]
+    fn one_thing_has_a_row_per_field() {
+        let thing = json!({ "id": "d1", "tags": { "site": "lab" } });
+        let table = field_table(thing.as_object().unwrap()).trim_fmt();
+        assert!(table.contains("id    d1") && table.contains("site=lab"), "{table}");
+    }
+
+    #[test]
+    fn a_name_cannot_send_escape_sequences_to_the_terminal() {
+        assert_eq!(text(&json!("a\u{1b}[2Jb\r\n")), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
+    }
+}

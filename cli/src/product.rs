@@ -1,0 +1,99 @@
+//! `waxwing product`: kinds of devices.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+use serde::{Deserialize, Serialize};
+use waxwing_wire::{Channel, ProductId};
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::input;
+use crate::output::Output;
+
+/// Subcommands of `waxwing product`.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Register the product that a definition file describes.
+    #[command(
+        after_help = "Example:\n  waxwing product create releases/th1/product.toml --root 1.root.json"
+    )]
+    Create {
+        /// The `product.toml` that is reviewed in git.
+        definition: PathBuf,
+        /// The first root metadata of its Image repository, from the ceremony.
+        #[arg(long, value_name = "FILE")]
+        root: PathBuf,
+    },
+    /// List all products.
+    List {
+        /// Products to show.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show one product.
+    Show {
+        /// The product.
+        product: ProductId,
+    },
+}
+
+/// Runs one of them.
+pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+    match command {
+        Command::Create { definition, root } => create(&definition, &root, api, out).await,
+        Command::List { limit } => {
+            let products = api.list("products", &[], limit).await?;
+            out.list(&products, &["id", "chip", "hardware", "channels", "slot_bytes"])
+        }
+        Command::Show { product } => out.one(&api.get(&format!("products/{product}"), &[]).await?),
+    }
+}
+
+/// What of a definition the server needs. The file says more, to the tool that signs.
+#[derive(Deserialize)]
+struct Definition {
+    id: ProductId,
+    chip: String,
+    hardware: Vec<String>,
+    channels: Vec<Channel>,
+    slot_bytes: u32,
+    image_version: Option<String>,
+    image_project: Option<String>,
+}
+
+/// The request that registers a product.
+#[derive(Serialize)]
+struct NewProduct {
+    id: ProductId,
+    chip: String,
+    hardware: Vec<String>,
+    channels: Vec<Channel>,
+    slot_bytes: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_project: Option<String>,
+    /// The root metadata file in base64: its bytes are signed, so they travel unchanged.
+    image_root: String,
+}
+
+async fn create(definition: &Path, root: &Path, api: &Api, out: &Output) -> Result<(), Error> {
+    let invalid =
+        |error: toml::de::Error| Error::Usage(format!("{}: {error}", definition.display()));
+    let product: Definition = toml::from_str(&input::file(definition)?).map_err(invalid)?;
+    let sentence = format!("registered product {}", product.id);
+    let request = NewProduct {
+        id: product.id,
+        chip: product.chip,
+        hardware: product.hardware,
+        channels: product.channels,
+        slot_bytes: product.slot_bytes,
+        image_version: product.image_version,
+        image_project: product.image_project,
+        image_root: STANDARD.encode(input::file(root)?),
+    };
+    out.done(&sentence, &api.post("products", &request).await?)
+}

@@ -1,0 +1,10 @@
+//! The real binary against a real TLS server whose answers are written down here.
+//!
+//! Not here: whether the real server answers like this; `waxwing-e2e` drives both.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
+
+mod login;
+mod requests;
+mod server;
+mod watch;
+mod world;

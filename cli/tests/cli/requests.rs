@@ -1,0 +1,159 @@
+//! What each command asks for, and how answers are printed.
+
+use serde_json::{Value, json};
+
+use crate::world::{Run, World};
+
+/// Runs a command against one answer, and returns the run and the body that was sent.
+#[track_caller]
+fn ask(line: &str, answer: (u16, Value), arguments: &[&str]) -> (Run, Value) {
+    let world = World::logged_in();
+    world.server.on(line, answer);
+    let run = world.run(arguments);
+    let request = world.server.requests().pop().unwrap();
+    assert_eq!(request.line, line, "{run:?}");
+    (run, request.body)
+}
+
+#[track_caller]
+fn sends(arguments: &[&str], line: &str, body: &Value) {
+    let (run, sent) = ask(line, (200, json!({ "id": "made" })), arguments);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "{\"id\":\"made\"}\n"), "{}", run.stderr);
+    assert_eq!(&sent, body);
+}
+
+#[test]
+fn a_device_is_registered_with_its_tags() {
+    sends(
+        &["device", "add", "d1", "--product", "th1", "--tag", "site=lab", "--tag", "row=3"],
+        "POST /devices",
+        &json!({ "id": "d1", "product": "th1", "tags": { "site": "lab", "row": "3" } }),
+    );
+}
+
+#[test]
+fn device_actions_go_to_the_device() {
+    sends(&["device", "token", "d1"], "POST /devices/d1/tokens", &json!(null));
+    sends(&["device", "revoke", "d1"], "POST /devices/d1/revoke", &json!(null));
+    let tags = json!({ "site": "lab" });
+    sends(&["device", "tag", "d1", "site=lab"], "PUT /devices/d1/tags", &tags);
+    let command = json!({ "command": "poll" });
+    sends(&["device", "command", "d1", "poll"], "POST /devices/d1/commands", &command);
+}
+
+#[test]
+fn a_group_is_a_list_or_a_question_of_tags() {
+    sends(
+        &["group", "create", "lab", "--product", "th1", "--device", "d1", "--device", "d2"],
+        "POST /groups",
+        &json!({ "id": "lab", "product": "th1", "devices": ["d1", "d2"] }),
+    );
+    sends(
+        &["group", "create", "lab", "--product", "th1", "--tag", "site=lab"],
+        "POST /groups",
+        &json!({ "id": "lab", "product": "th1", "tags": { "site": "lab" } }),
+    );
+}
+
+#[test]
+fn a_rollout_is_planned_with_phases_and_a_gate() {
+    sends(
+        &[
+            "rollout",
+            "create",
+            "--id",
+            "r1",
+            "--product",
+            "th1",
+            "--channel",
+            "stable",
+            "--release",
+            "1.1.0",
+            "--group",
+            "lab",
+            "--phases",
+            "10,50,100",
+            "--soak",
+            "2m",
+        ],
+        "POST /rollouts",
+        &json!({
+            "id": "r1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "lab",
+            "phases": [{ "percent": 10 }, { "percent": 50 }, { "percent": 100 }],
+            "gate": { "healthy_percent": 90, "failed_percent": 10 }, "soak_s": 120,
+        }),
+    );
+}
+
+#[test]
+fn a_rollout_is_started_paused_resumed_and_cancelled() {
+    for verb in ["start", "pause", "resume", "cancel"] {
+        sends(&["rollout", verb, "r1"], &format!("POST /rollouts/r1/{verb}"), &json!(null));
+    }
+}
+
+#[test]
+fn a_list_is_read_page_by_page() {
+    let world = World::logged_in();
+    let page = |ids: &[&str], next: Value| {
+        let items: Vec<_> = ids.iter().map(|id| json!({ "id": id })).collect();
+        (200, json!({ "items": items, "next": next }))
+    };
+    world.server.on("GET /devices?product=th1&limit=200", page(&["a", "b"], json!("b")));
+    world.server.on("GET /devices?product=th1&limit=200&after=b", page(&["c"], json!(null)));
+    let run = world.run(&["device", "list", "--product", "th1"]);
+    assert_eq!(run.stdout, "[{\"id\":\"a\"},{\"id\":\"b\"},{\"id\":\"c\"}]\n", "{}", run.stderr);
+}
+
+#[test]
+fn a_list_that_is_cut_short_says_so() {
+    let world = World::logged_in();
+    let page = json!({ "items": [{ "id": "a" }], "next": "a" });
+    world.server.on("GET /audit?limit=1", (200, page));
+    let run = world.run(&["audit", "--limit", "1"]);
+    assert_eq!(run.code, 0);
+    assert!(run.stderr.contains("there are more, use --limit"), "{}", run.stderr);
+}
+
+#[test]
+fn a_server_that_turns_pages_in_a_circle_does_not_hold_us() {
+    let world = World::logged_in();
+    let page = || (200, json!({ "items": [{ "id": "a" }], "next": "a" }));
+    world.server.on("GET /groups?limit=200", page()).on("GET /groups?limit=200&after=a", page());
+    let run = world.run(&["group", "list"]);
+    assert_eq!(run.stdout, "[{\"id\":\"a\"},{\"id\":\"a\"}]\n");
+}
+
+#[test]
+fn a_refusal_shows_reason_code_and_field() {
+    let problem = json!({
+        "type": "about:blank", "title": "Conflict", "status": 409, "code": "rollout_not_paused",
+        "detail": "Rollout r1 runs. Pause it first.", "field": "state",
+    });
+    let (run, _) = ask("POST /rollouts/r1/resume", (409, problem), &["rollout", "resume", "r1"]);
+    assert_eq!((run.code, run.stdout.as_str()), (1, ""));
+    let expected =
+        "waxwing: Rollout r1 runs. Pause it first. [409 rollout_not_paused]\n  field: state\n";
+    assert_eq!(run.stderr, expected);
+}
+
+#[test]
+fn an_error_that_is_no_problem_document_still_shows_its_status() {
+    let (run, _) = ask("GET /groups/g", (502, json!("bad gateway")), &["group", "show", "g"]);
+    assert_eq!((run.code, run.stderr.as_str()), (1, "waxwing: the server refused [502]\n"));
+}
+
+#[test]
+fn an_answer_without_end_is_cut_off() {
+    let long = json!("x".repeat(17 << 20));
+    let (run, _) = ask("GET /groups/g", (200, long), &["group", "show", "g"]);
+    assert_eq!(run.code, 1);
+    assert!(run.stderr.contains("longer than 16777216 bytes"), "{}", run.stderr);
+}
+
+#[test]
+fn names_that_could_leave_their_path_never_reach_the_server() {
+    for bad in ["../audit", "a/b", "a?b", ""] {
+        assert_eq!(World::new().run(&["device", "show", bad]).code, 2, "{bad:?}");
+    }
+}
