@@ -11,6 +11,7 @@ pub mod director;
 pub mod http;
 pub mod listener;
 pub mod metrics;
+pub mod mqtt;
 pub mod pki;
 pub mod random;
 pub mod setup;

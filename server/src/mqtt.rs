@@ -1,0 +1,70 @@
+//! MQTT for devices: an endpoint, not a broker. Every device talks to the server alone.
+//!
+//! MQTT 3.1.1 and 5 on one port, over mutual TLS. [`codec`], [`session`], [`acl`] and [`outbox`]
+//! are pure; [`connection`] moves bytes; [`hub`] knows who is connected. What a message means is
+//! the business of the [`Sink`].
+//!
+//! Not here: retained messages, `QoS` 2, wildcards, shared subscriptions, messages from device to
+//! device, sessions that survive the process. Those need a broker.
+
+mod acl;
+mod codec;
+pub mod connection;
+pub mod hub;
+mod outbox;
+mod reason;
+mod session;
+#[cfg(test)]
+mod testing;
+
+use bytes::Bytes;
+use waxwing_wire::DeviceId;
+use waxwing_wire::topic::Kind;
+
+pub use self::connection::{Endpoint, serve};
+pub use self::hub::{Delivery, Hub};
+use self::reason::Reason;
+
+/// Where messages of devices go.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes a message of a device whose certificate was checked. `Ok` is a promise that the
+    /// message survives a power cut, as far as its kind demands: the device is told so.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], with what the device can do about it.
+    fn accept(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        payload: Bytes,
+    ) -> impl Future<Output = Result<(), Refused>> + Send;
+}
+
+/// Why a message is not taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refused {
+    /// It is not genuine, or not the device's to send.
+    #[error("the message is not the device's to send")]
+    Forbidden,
+    /// It is not what its topic is for.
+    #[error("the message is malformed")]
+    Malformed,
+    /// The device sends too much.
+    #[error("the device sends too much")]
+    TooMany,
+    /// Not now: the device is to send it again.
+    #[error("the message cannot be stored now")]
+    Unavailable,
+}
+
+impl Refused {
+    const fn reason(self) -> Reason {
+        match self {
+            Self::Forbidden => Reason::NotAuthorized,
+            Self::Malformed => Reason::PayloadFormatInvalid,
+            Self::TooMany => Reason::QuotaExceeded,
+            Self::Unavailable => Reason::ServerBusy,
+        }
+    }
+}

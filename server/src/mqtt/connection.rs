@@ -1,0 +1,201 @@
+//! Moves bytes between one device and its session, and messages between the session and the rest
+//! of the server.
+//!
+//! Not here: accepting connections and TLS ([`crate::listener`]), nor any decision about packets.
+
+use std::future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{sleep, timeout};
+use waxwing_wire::DeviceId;
+
+use super::hub::{Attachment, Hub, Order};
+use super::reason::Reason;
+use super::session::{Action, Event, Message, Session};
+use super::{Refused, Sink};
+use crate::clock::Clock;
+
+/// Read at once: idle connections hold this much each.
+const READ_BYTES: usize = 2 * 1024;
+
+/// How long a device may take to take what it is sent; then it is as good as gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the end of a connection may take, for its will and for the last bytes each.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What all MQTT connections share.
+#[derive(Debug)]
+pub struct Endpoint<S> {
+    /// The connected devices.
+    pub hub: Hub,
+    /// Where messages go.
+    pub sink: S,
+}
+
+/// Speaks MQTT with a device on a stream that proved its identity, until either side ends it.
+///
+/// `is_admitted` reads the device's record. It is asked once the hub knows of the connection, so
+/// that a revocation either shows in the record or reaches the connection.
+pub async fn serve<S: Sink>(
+    endpoint: &Endpoint<S>,
+    clock: &Arc<dyn Clock>,
+    device: DeviceId,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    is_admitted: impl Fn() -> bool,
+) {
+    let session = Session::new(device.clone(), clock.monotonic());
+    let clock = clock.as_ref();
+    Connection { endpoint, clock, device, stream, session, attachment: None, delivery: None }
+        .run(is_admitted)
+        .await;
+}
+
+struct Connection<'a, S, T> {
+    endpoint: &'a Endpoint<S>,
+    clock: &'a dyn Clock,
+    device: DeviceId,
+    stream: T,
+    session: Session,
+    attachment: Option<Attachment>,
+    /// The message in the hands of the sink.
+    delivery: Option<Delivery<'a>>,
+}
+
+type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>>;
+
+/// What to do after a round of actions.
+enum Next {
+    Attach,
+    Close { will: Option<Message> },
+    Wait,
+}
+
+impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
+    async fn run(mut self, is_admitted: impl Fn() -> bool) {
+        let mut buffer = [0; READ_BYTES];
+        let mut next = self.wait(&mut buffer).await;
+        loop {
+            next = match next {
+                Next::Attach => self.attach(&is_admitted).await,
+                Next::Close { will } => return self.end(will).await,
+                Next::Wait => self.wait(&mut buffer).await,
+            };
+        }
+    }
+
+    /// Waits for the next thing to happen, and does what the session wants then.
+    async fn wait(&mut self, buffer: &mut [u8]) -> Next {
+        let rest = self.session.deadline().saturating_sub(self.clock.monotonic());
+        let event = tokio::select! {
+            biased;
+            order = order(&mut self.attachment) => match order {
+                Order::Command(command) => Event::Command(command),
+                Order::Stop(reason) => Event::Stop(reason),
+            },
+            answer = answer(&mut self.delivery) => Event::Answered(answer),
+            read = self.stream.read(buffer), if self.session.wants_bytes() => match read {
+                Ok(0) | Err(_) => Event::Lost,
+                Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
+            },
+            () = sleep(rest) => Event::Tick,
+        };
+        let actions = self.session.on(self.clock.monotonic(), event);
+        self.carry_out(actions).await
+    }
+
+    async fn attach(&mut self, is_admitted: impl Fn() -> bool) -> Next {
+        let mut attachment = self.endpoint.hub.attach(self.device.clone()).await;
+        let event = if is_admitted() {
+            Event::Attached(attachment.take_kept())
+        } else {
+            Event::Stop(Reason::NotAuthorized)
+        };
+        self.attachment = Some(attachment);
+        let actions = self.session.on(self.clock.monotonic(), event);
+        self.carry_out(actions).await
+    }
+
+    async fn carry_out(&mut self, actions: Vec<Action>) -> Next {
+        let mut next = Next::Wait;
+        let mut bytes = Vec::new();
+        for action in actions {
+            match action {
+                Action::Attach => next = Next::Attach,
+                Action::Close { will } => next = Next::Close { will },
+                Action::Deliver(message) => self.deliver(message),
+                Action::Listen(listens) => {
+                    self.attachment.iter().for_each(|attachment| attachment.listen(listens));
+                }
+                Action::Send(packet) => bytes.extend_from_slice(&packet),
+            }
+        }
+        let Err(event) = self.write(&bytes).await else { return next };
+        // Nothing more can be sent; whatever else the session wanted, its end comes first.
+        let mut actions = self.session.on(self.clock.monotonic(), event);
+        if let Some(Action::Close { will }) = actions.pop() { Next::Close { will } } else { next }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let Message { kind, payload } = message;
+        let (sink, device) = (&self.endpoint.sink, self.device.clone());
+        self.delivery = Some(Box::pin(async move { sink.accept(&device, kind, payload).await }));
+    }
+
+    /// Writes, unless the device takes too long or the connection is to end meanwhile.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Event<'static>> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let stream = &mut self.stream;
+        let write = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = timeout(WRITE_TIMEOUT, write) => match written {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Event::Lost),
+            },
+            reason = stopped(&mut self.attachment) => Err(Event::Stop(reason)),
+        }
+    }
+
+    async fn end(mut self, will: Option<Message>) {
+        self.delivery = None;
+        if let Some(Message { kind, payload }) = will {
+            let accept = self.endpoint.sink.accept(&self.device, kind, payload);
+            // The sink counts what it refuses; there is nobody left to tell.
+            let _ = timeout(FAREWELL_TIMEOUT, accept).await;
+        }
+        if let Some(attachment) = self.attachment {
+            attachment.finish(self.session.into_kept());
+        }
+        let _ = timeout(FAREWELL_TIMEOUT, self.stream.shutdown()).await;
+    }
+}
+
+async fn order(attachment: &mut Option<Attachment>) -> Order {
+    match attachment {
+        Some(attachment) => attachment.order().await,
+        None => future::pending().await,
+    }
+}
+
+async fn stopped(attachment: &mut Option<Attachment>) -> Reason {
+    match attachment {
+        Some(attachment) => attachment.stopped().await,
+        None => future::pending().await,
+    }
+}
+
+async fn answer(delivery: &mut Option<Delivery<'_>>) -> Result<(), Refused> {
+    let Some(pending) = delivery else { return future::pending().await };
+    let answer = pending.await;
+    *delivery = None;
+    answer
+}

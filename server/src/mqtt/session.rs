@@ -1,0 +1,411 @@
+//! The session of one device on one connection: events in, actions out.
+//!
+//! ```text
+//!  Opening ──CONNECT──▶ Attaching ──Attached──▶ Open ──DISCONNECT──▶ Draining
+//!     └──────────────────────┴────────────────────┴─────────────────────┴──────▶ Closed
+//! ```
+//!
+//! Time comes in as an argument, bytes go in and out as slices: no socket, no clock, no task. The
+//! device's identity was settled by its certificate before; nothing in a packet changes it.
+//! Messages are handed out one at a time and acknowledged in order, so a device that sends faster
+//! than the server stores waits in its own socket, not in our memory.
+
+mod connect;
+mod messages;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mqtt_protocol_core::mqtt::packet::Qos;
+use waxwing_wire::DeviceId;
+use waxwing_wire::topic::{Kind, Topic};
+
+use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
+use self::messages::Received;
+use super::codec::{Codec, Connect, Incoming, Outgoing, PacketId, Welcome};
+use super::outbox::Outbox;
+use super::reason::Reason;
+use super::{Refused, acl};
+
+/// How long a connection may take from the TLS handshake to its CONNECT.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One device on one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    device: DeviceId,
+    codec: Codec,
+    state: State,
+    /// When the session gives up, unless something comes.
+    deadline: Duration,
+    /// Largest packet the device takes, in bytes.
+    packet_bytes_max: usize,
+    actions: Vec<Action>,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Event<'a> {
+    /// The hub knows of the connection, and this is what it had kept for the device.
+    Attached(Option<Outbox>),
+    /// The sink answered for the message handed out last.
+    Answered(Result<(), Refused>),
+    /// There is a command for the device.
+    Command(Bytes),
+    /// The connection broke.
+    Lost,
+    /// Bytes came.
+    Received(&'a [u8]),
+    /// The server wants to end the connection.
+    Stop(Reason),
+    /// Time passed.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Action {
+    /// Make the connection the device's, and say what was kept for it.
+    Attach,
+    /// Send what was written, then end the connection; first hand over the will, if there is one.
+    Close { will: Option<Message> },
+    /// Hand over a message and bring the answer back.
+    Deliver(Message),
+    /// From now on the device listens to commands, or does not.
+    Listen(bool),
+    /// Write bytes.
+    Send(Vec<u8>),
+}
+
+/// A message from a topic of the device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Message {
+    pub(super) kind: Kind,
+    pub(super) payload: Bytes,
+}
+
+#[derive(Debug)]
+enum State {
+    Opening,
+    /// CONNECT is fine, the hub has not answered.
+    Attaching(Terms),
+    Open(Open),
+    Closed(Option<Kept>),
+}
+
+#[derive(Debug)]
+struct Open {
+    /// How long the device may be silent.
+    silence: Duration,
+    session_expiry_s: u32,
+    /// Commands the device may have unacknowledged.
+    window: usize,
+    will: Option<Message>,
+    outbox: Outbox,
+    inbox: VecDeque<Received>,
+    /// How the device said goodbye; what it sent before is still worked off.
+    leaving: Option<Ending>,
+}
+
+/// What outlives a connection.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) outbox: Outbox,
+    /// For how long after the connection.
+    pub(super) expiry: Duration,
+}
+
+impl Session {
+    /// Begins the session of a device that proved its identity at `now`, a time since any fixed
+    /// moment.
+    pub(super) fn new(device: DeviceId, now: Duration) -> Self {
+        Self {
+            device,
+            codec: Codec::default(),
+            state: State::Opening,
+            deadline: now + CONNECT_TIMEOUT,
+            packet_bytes_max: usize::MAX,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Tells the session what happened at `now`, and returns what to do.
+    pub(super) fn on(&mut self, now: Duration, event: Event<'_>) -> Vec<Action> {
+        match event {
+            Event::Answered(answer) => self.answered(now, answer),
+            Event::Attached(kept) => self.attached(kept),
+            Event::Command(command) => self.command(command),
+            Event::Lost => self.close(None, Ending::WithWill),
+            Event::Received(bytes) => self.codec.feed(bytes),
+            Event::Stop(reason) => self.stop(reason),
+            Event::Tick => self.tick(now),
+        }
+        self.read(now);
+        mem::take(&mut self.actions)
+    }
+
+    /// Returns when to tick.
+    pub(super) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Returns whether bytes are wanted: not while earlier ones are being worked off.
+    pub(super) fn wants_bytes(&self) -> bool {
+        match &self.state {
+            State::Opening => true,
+            State::Attaching(_) | State::Closed(_) => false,
+            State::Open(open) => open.inbox.is_empty() && open.leaving.is_none(),
+        }
+    }
+
+    /// Takes what outlives the connection, once it is closed.
+    pub(super) fn into_kept(self) -> Option<Kept> {
+        match self.state {
+            State::Closed(kept) => kept,
+            State::Attaching(_) | State::Open(_) | State::Opening => None,
+        }
+    }
+
+    /// Works through the packets that came in.
+    fn read(&mut self, now: Duration) {
+        while self.wants_packets() {
+            match self.codec.next() {
+                Ok(Some(packet)) => self.packet(now, packet),
+                Ok(None) => return,
+                Err(reason) => self.refuse(reason),
+            }
+        }
+    }
+
+    const fn wants_packets(&self) -> bool {
+        match &self.state {
+            State::Opening => true,
+            State::Attaching(_) | State::Closed(_) => false,
+            State::Open(open) => open.leaving.is_none(),
+        }
+    }
+
+    fn packet(&mut self, now: Duration, packet: Incoming) {
+        if let Incoming::Connect(connect) = packet {
+            return self.connect(now, &connect);
+        }
+        let State::Open(open) = &mut self.state else { return };
+        // MQTT 5, 3.1.2.10: one and a half times the keep-alive time without a packet.
+        self.deadline = now + open.silence;
+        match packet {
+            Incoming::Connect(_) => {}
+            Incoming::Disconnect { with_will, session_expiry_s } => {
+                self.disconnect(with_will, session_expiry_s);
+            }
+            Incoming::Ping => self.send(&Outgoing::Pong),
+            Incoming::PubAck(id) => {
+                open.outbox.acknowledge(id);
+                self.send_commands();
+            }
+            Incoming::Publish(publish) => self.publish(publish),
+            Incoming::Subscribe { id, filters } => self.subscribe(id, &filters),
+            Incoming::Unsubscribe { id, filters } => self.unsubscribe(id, &filters),
+        }
+    }
+
+    fn connect(&mut self, now: Duration, connect: &Connect) {
+        match admit(&self.device, connect) {
+            Ok(terms) => {
+                self.deadline = now + silence(terms.keep_alive_s.value);
+                self.packet_bytes_max = terms.packet_bytes_max;
+                self.state = State::Attaching(terms);
+                self.actions.push(Action::Attach);
+            }
+            Err(reason) => self.refuse(reason),
+        }
+    }
+
+    fn attached(&mut self, kept: Option<Outbox>) {
+        let State::Attaching(terms) = &mut self.state else { return };
+        let kept = kept.filter(|_| !terms.clean_start);
+        let device = self.device.clone();
+        let welcome = Welcome {
+            session_present: kept.is_some(),
+            assigned_client_id: terms.nameless.then_some(device.as_str()),
+            keep_alive_s: terms.keep_alive_s.correction(),
+            session_expiry_s: terms.session_expiry_s.correction(),
+        };
+        self.state = State::Open(Open {
+            silence: silence(terms.keep_alive_s.value),
+            session_expiry_s: terms.session_expiry_s.value,
+            window: terms.window,
+            will: terms.will.take(),
+            outbox: kept.unwrap_or_default(),
+            inbox: VecDeque::new(),
+            leaving: None,
+        });
+        self.send(&Outgoing::Welcome(welcome));
+        self.send_again();
+    }
+
+    /// MQTT 5, 4.4: what was not acknowledged is sent again after a reconnect, and only then.
+    fn send_again(&mut self) {
+        let State::Open(open) = &mut self.state else { return };
+        if open.outbox.is_subscribed() {
+            self.actions.push(Action::Listen(true));
+        }
+        let again: Vec<_> = open.outbox.unacknowledged().cloned().collect();
+        for (id, command) in again {
+            self.send_command(Some(id), &command, true);
+        }
+        self.send_commands();
+    }
+
+    fn command(&mut self, command: Bytes) {
+        let State::Open(open) = &mut self.state else { return };
+        match open.outbox.push(command) {
+            Ok(()) => self.send_commands(),
+            Err(_) => self.refuse(Reason::QuotaExceeded),
+        }
+    }
+
+    fn send_commands(&mut self) {
+        while let State::Open(open) = &mut self.state
+            && let Some((id, command)) = open.outbox.pop(open.window)
+        {
+            self.send_command(id, &command, false);
+        }
+    }
+
+    fn send_command(&mut self, id: Option<PacketId>, payload: &[u8], again: bool) {
+        let topic = Topic { device: self.device.clone(), kind: Kind::Command }.to_string();
+        let packet = Outgoing::Publish { topic: &topic, payload, id, again };
+        let State::Open(open) = &mut self.state else { return };
+        match self.codec.encode(&packet) {
+            Ok(bytes) if bytes.len() <= self.packet_bytes_max => {
+                self.actions.push(Action::Send(bytes));
+            }
+            // MQTT 5, 3.1.2.11.4: what is too large for the device is dropped as if delivered.
+            Ok(_) | Err(_) => {
+                if let Some(id) = id {
+                    open.outbox.acknowledge(id);
+                }
+            }
+        }
+    }
+
+    fn subscribe(&mut self, id: PacketId, filters: &[(String, Qos)]) {
+        let State::Open(open) = &mut self.state else { return };
+        let grants: Vec<_> = filters.iter().map(|(f, qos)| grant(&self.device, f, *qos)).collect();
+        let granted = grants.iter().rev().find_map(|g| g.ok());
+        if granted.is_some() {
+            open.outbox.subscribe(granted);
+            self.actions.push(Action::Listen(true));
+        }
+        self.send(&Outgoing::SubAck(id, &grants));
+        self.send_commands();
+    }
+
+    fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
+        let State::Open(open) = &mut self.state else { return };
+        let mut leave = |filter: &String| {
+            let own = acl::subscribe(&self.device, filter);
+            own && open.outbox.subscribe(None)
+        };
+        let existed: Vec<_> = filters.iter().map(&mut leave).collect();
+        if existed.contains(&true) {
+            self.actions.push(Action::Listen(false));
+        }
+        self.send(&Outgoing::UnsubAck(id, &existed));
+    }
+
+    fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
+        let State::Open(open) = &mut self.state else { return };
+        if let Some(seconds) = session_expiry_s {
+            // MQTT 5, 3.14.2.2.2: a session that was to end here cannot be kept after all.
+            if open.session_expiry_s == 0 && seconds != 0 {
+                return self.refuse(Reason::ProtocolError);
+            }
+            open.session_expiry_s = seconds.min(SESSION_EXPIRY_S_MAX);
+        }
+        let ending = if with_will { Ending::WithWill } else { Ending::WithoutWill };
+        open.leaving = Some(ending);
+        if open.inbox.is_empty() {
+            self.close(None, ending);
+        }
+    }
+
+    fn stop(&mut self, reason: Reason) {
+        // A revoked device has no last word.
+        let revoked = reason == Reason::AdministrativeAction;
+        let ending = if revoked { Ending::Forgotten } else { Ending::WithWill };
+        self.close(Some(reason), ending);
+    }
+
+    fn tick(&mut self, now: Duration) {
+        if now < self.deadline {
+            return;
+        }
+        match &self.state {
+            // Busy with what the device sent: not its silence.
+            State::Open(open) if !open.inbox.is_empty() => self.deadline = now + open.silence,
+            State::Attaching(_) | State::Closed(_) | State::Open(_) | State::Opening => {
+                self.refuse(Reason::KeepAliveTimeout);
+            }
+        }
+    }
+
+    /// Ends the connection for something the device did or failed to do.
+    fn refuse(&mut self, reason: Reason) {
+        self.close(Some(reason), Ending::WithWill);
+    }
+
+    fn close(&mut self, reason: Option<Reason>, ending: Ending) {
+        let (farewell, will, kept) = match mem::replace(&mut self.state, State::Closed(None)) {
+            State::Closed(kept) => {
+                self.state = State::Closed(kept);
+                return;
+            }
+            State::Attaching(_) | State::Opening => (reason.map(Outgoing::Refuse), None, None),
+            State::Open(open) => {
+                let expiry = Duration::from_secs(open.session_expiry_s.into());
+                let kept = Kept { outbox: open.outbox, expiry };
+                (reason.map(Outgoing::Disconnect), open.will, Some(kept))
+            }
+        };
+        if let Some(farewell) = farewell {
+            self.send(&farewell);
+        }
+        let will = will.filter(|_| ending == Ending::WithWill);
+        self.actions.push(Action::Close { will });
+        let keep = |kept: &Kept| ending != Ending::Forgotten && !kept.expiry.is_zero();
+        self.state = State::Closed(kept.filter(keep));
+    }
+
+    /// Writes a packet. A device that has no room for the answers it asked for is let go.
+    fn send(&mut self, packet: &Outgoing<'_>) {
+        match self.codec.encode(packet) {
+            Ok(bytes) if bytes.is_empty() => {}
+            Ok(bytes) if bytes.len() <= self.packet_bytes_max => {
+                self.actions.push(Action::Send(bytes));
+            }
+            Ok(_) | Err(_) => self.close(None, Ending::WithWill),
+        }
+    }
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    /// Nothing is kept and nothing published.
+    Forgotten,
+    /// As agreed: the will is void.
+    WithoutWill,
+    /// In any other way.
+    WithWill,
+}
+
+fn grant(device: &DeviceId, filter: &str, qos: Qos) -> Result<Qos, Reason> {
+    let own = acl::subscribe(device, filter);
+    if own { Ok(qos.min(Qos::AtLeastOnce)) } else { Err(Reason::NotAuthorized) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! What a CONNECT may ask for, and what it gets.
+//!
+//! Not here: the rest of the session, nor who the device is.
+
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::packet::Qos;
+use waxwing_wire::DeviceId;
+
+use super::Message;
+use crate::mqtt::acl;
+use crate::mqtt::codec::{Connect, Version, Will};
+use crate::mqtt::reason::Reason;
+
+/// Longest keep-alive time in seconds, also for devices that want none (MQTT 5, 3.2.2.3.14): after
+/// half as much again a connection that died without a word is cleared away.
+pub(super) const KEEP_ALIVE_S_MAX: u16 = 20 * 60;
+
+/// Longest time in seconds for which a session outlives its connection: commands expire sooner.
+pub(super) const SESSION_EXPIRY_S_MAX: u32 = 60 * 60;
+
+/// Commands on their way to one device: what a small device surely has buffers for.
+const WINDOW_MAX: u16 = 8;
+
+/// What a connection gets.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) clean_start: bool,
+    pub(super) nameless: bool,
+    pub(super) keep_alive_s: Granted<u16>,
+    pub(super) session_expiry_s: Granted<u32>,
+    /// Commands the device may have unacknowledged.
+    pub(super) window: usize,
+    /// Largest packet the device takes, in bytes.
+    pub(super) packet_bytes_max: usize,
+    pub(super) will: Option<Message>,
+}
+
+/// A number that the device asked for and the server may have lowered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granted<T> {
+    asked: T,
+    pub(super) value: T,
+}
+
+impl<T: Copy + PartialEq> Granted<T> {
+    /// Returns the number if the device must be told.
+    pub(super) fn correction(&self) -> Option<T> {
+        (self.value != self.asked).then_some(self.value)
+    }
+}
+
+/// Checks what a CONNECT of `device` asks for.
+pub(super) fn admit(device: &DeviceId, connect: &Connect) -> Result<Terms, Reason> {
+    if connect.authentication {
+        return Err(Reason::BadAuthenticationMethod);
+    }
+    check_client_id(device, connect)?;
+    let (keep_alive_s, expiry_s) = (connect.keep_alive_s, connect.session_expiry_s);
+    let keep_alive_wanted = if keep_alive_s == 0 { u16::MAX } else { keep_alive_s };
+    Ok(Terms {
+        clean_start: connect.clean_start,
+        nameless: connect.client_id.is_empty(),
+        keep_alive_s: Granted {
+            asked: keep_alive_s,
+            value: keep_alive_wanted.min(KEEP_ALIVE_S_MAX),
+        },
+        session_expiry_s: Granted { asked: expiry_s, value: expiry_s.min(SESSION_EXPIRY_S_MAX) },
+        window: connect.receive_max.min(WINDOW_MAX).into(),
+        packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
+        will: connect.will.as_ref().map(|will| admit_will(device, will)).transpose()?,
+    })
+}
+
+/// The certificate says who it is; a name in the packet can only agree, or be left out. Without a
+/// name a 3.1.1 session cannot be kept (MQTT 3.1.1, 3.1.3.1).
+fn check_client_id(device: &DeviceId, connect: &Connect) -> Result<(), Reason> {
+    let agrees = match connect.client_id.as_str() {
+        "" => connect.version == Version::V5 || connect.clean_start,
+        name => name == device.as_str(),
+    };
+    if agrees { Ok(()) } else { Err(Reason::ClientIdentifierNotValid) }
+}
+
+fn admit_will(device: &DeviceId, will: &Will) -> Result<Message, Reason> {
+    if will.retain {
+        return Err(Reason::RetainNotSupported);
+    }
+    if will.qos == Qos::ExactlyOnce {
+        return Err(Reason::QosNotSupported);
+    }
+    // A will is published when its connection ends, never later.
+    if will.delay_s != 0 {
+        return Err(Reason::ImplementationSpecific);
+    }
+    let kind = acl::publish(device, &will.topic).ok_or(Reason::NotAuthorized)?;
+    Ok(Message { kind, payload: will.payload.clone() })
+}
+
+/// Returns how long a connection may be silent (MQTT 5, 3.1.2.10).
+pub(super) fn silence(keep_alive_s: u16) -> Duration {
+    Duration::from_secs(keep_alive_s.into()) * 3 / 2
+}

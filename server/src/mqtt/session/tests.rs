@@ -1,0 +1,588 @@
+#![expect(clippy::unchecked_time_subtraction, reason = "test code")]
+
+use proptest::prelude::*;
+
+use super::connect::KEEP_ALIVE_S_MAX;
+use super::*;
+use crate::mqtt::codec::{RECEIVE_MAX, Version};
+use crate::mqtt::outbox::COMMANDS_MAX;
+use crate::mqtt::testing::{
+    COMMAND, ConnectBytes, DISCONNECT, PING, TELEMETRY, connect, packet, puback, publish,
+    subscribe, unsubscribe,
+};
+
+const BOTH: [Version; 2] = [Version::V3, Version::V5];
+
+#[test]
+fn a_device_is_let_in_under_its_own_name_or_none() {
+    for version in BOTH {
+        for client_id in ["d-1", ""] {
+            let mut device = Device::new();
+            device.receive(&ConnectBytes { client_id, ..connect(version) }.bytes());
+            assert!(
+                matches!(&device.attached(None)[..], [Action::Send(connack)] if connack[3] == 0)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_device_without_a_name_is_told_the_one_it_has() {
+    let mut device = Device::new();
+    device.receive(&ConnectBytes { client_id: "", ..connect(Version::V5) }.bytes());
+    let actions = device.attached(None);
+    let Action::Send(connack) = &actions[0] else { panic!("{actions:?}") };
+    assert!(connack.windows(6).any(|w| w == [0x12, 0, 3, b'd', b'-', b'1']), "{connack:02x?}");
+}
+
+#[test]
+fn the_limits_are_announced() {
+    let mut device = Device::new();
+    device.receive(&ConnectBytes { keep_alive_s: 0, ..connect(Version::V5) }.bytes());
+    let actions = device.attached(None);
+    let Action::Send(connack) = &actions[0] else { panic!("{actions:?}") };
+    let keep_alive = KEEP_ALIVE_S_MAX.to_be_bytes();
+    for property in [
+        // Receive maximum, maximum QoS, retain, wildcards, identifiers, shared, keep-alive.
+        &[0x21, 0, 32][..],
+        &[0x24, 1],
+        &[0x25, 0],
+        &[0x28, 0],
+        &[0x29, 0],
+        &[0x2a, 0],
+        &[0x13, keep_alive[0], keep_alive[1]],
+    ] {
+        assert!(connack.windows(property.len()).any(|w| w == property), "{property:02x?}");
+    }
+}
+
+#[test]
+fn a_connect_that_asks_for_too_much_is_refused_with_its_reason() {
+    let v5 = connect(Version::V5);
+    let foreign_id = ConnectBytes { client_id: "d-2", ..v5.clone() };
+    let authentication = [0x15, 0, 1, b'x'];
+    let delay = [5, 0x18, 0, 0, 0, 1];
+    let mut delayed = v5.clone().with_will(TELEMETRY, 0);
+    delayed.rest.splice(0..1, delay);
+    for (packet, code) in [
+        (foreign_id, 0x85),
+        (ConnectBytes { properties: authentication.to_vec(), ..v5.clone() }, 0x8c),
+        (v5.clone().with_will("waxwing/v1/d-2/state", 0), 0x87),
+        (v5.clone().with_will(COMMAND, 0), 0x87),
+        (v5.clone().with_will("#", 0), 0x87),
+        (v5.clone().with_will(TELEMETRY, 0b1_0000), 0x9b),
+        (v5.clone().with_will(TELEMETRY, 0b10_0000), 0x9a),
+        (delayed, 0x83),
+    ] {
+        let mut device = Device::new();
+        let actions = device.receive(&packet.bytes());
+        assert_eq!(actions, [Action::Send(vec![0x20, 3, 0, code, 0]), close()], "{packet:?}");
+    }
+}
+
+#[test]
+fn an_old_connect_that_asks_for_too_much_is_refused_with_its_code() {
+    let v3 = connect(Version::V3);
+    for (packet, code) in [
+        (ConnectBytes { client_id: "d-2", ..v3.clone() }, 2),
+        // A session to be kept needs a name.
+        (ConnectBytes { client_id: "", flags: 0, ..v3.clone() }, 2),
+        (v3.clone().with_will("waxwing/v1/d-2/state", 0), 5),
+        (v3.clone().with_will(TELEMETRY, 0b10_0000), 5),
+    ] {
+        let mut device = Device::new();
+        let actions = device.receive(&packet.bytes());
+        assert_eq!(actions, [Action::Send(vec![0x20, 2, 0, code]), close()], "{packet:?}");
+    }
+}
+
+#[test]
+fn a_connection_without_a_connect_ends() {
+    let mut device = Device::new();
+    device.receive(&connect(Version::V5).bytes()[..10]);
+    assert_eq!(device.after(CONNECT_TIMEOUT - Duration::from_millis(1), Event::Tick), []);
+    assert_eq!(device.after(Duration::from_millis(1), Event::Tick), [close()]);
+}
+
+#[test]
+fn a_message_is_acknowledged_only_once_it_was_taken() {
+    for version in BOTH {
+        let mut device = Device::open(version);
+        let actions = device.receive(&publish(version, 0b10, TELEMETRY, 7, "21.5"));
+        assert_eq!(actions, [deliver(Kind::Telemetry, "21.5")]);
+        assert_eq!(device.on(Event::Tick), []);
+        assert_eq!(device.on(Event::Answered(Ok(()))), [Action::Send(puback(7))]);
+    }
+}
+
+#[test]
+fn a_message_without_acknowledgement_is_taken_too() {
+    let mut device = Device::open(Version::V3);
+    let actions = device.receive(&publish(Version::V3, 0, TELEMETRY, 0, "21.5"));
+    assert_eq!(actions, [deliver(Kind::Telemetry, "21.5")]);
+    assert_eq!(device.on(Event::Answered(Ok(()))), []);
+}
+
+#[test]
+fn messages_are_handed_over_one_at_a_time_and_answered_in_order() {
+    let mut device = Device::open(Version::V5);
+    let bytes = [
+        publish(Version::V5, 0b10, TELEMETRY, 1, "a"),
+        publish(Version::V5, 0b10, "waxwing/v1/d-2/state", 2, "b"),
+        publish(Version::V5, 0b10, TELEMETRY, 3, "c"),
+        PING.to_vec(),
+    ];
+    let actions = device.receive(&bytes.concat());
+    assert_eq!(actions, [deliver(Kind::Telemetry, "a"), Action::Send(vec![0xd0, 0])]);
+    assert!(!device.session.wants_bytes());
+    let actions = device.on(Event::Answered(Ok(())));
+    let refusal = Action::Send(vec![0x40, 4, 0, 2, 0x87, 0]);
+    assert_eq!(
+        normal(actions),
+        normal(vec![Action::Send(puback(1)), refusal, deliver(Kind::Telemetry, "c"),])
+    );
+    assert_eq!(device.on(Event::Answered(Ok(()))), [Action::Send(puback(3))]);
+    assert!(device.session.wants_bytes());
+}
+
+#[test]
+fn a_foreign_topic_is_refused_as_far_as_the_version_can_say_so() {
+    for topic in ["waxwing/v1/d-2/telemetry", COMMAND, "", "a/b", "$SYS/x"] {
+        let mut device = Device::open(Version::V5);
+        let actions = device.receive(&publish(Version::V5, 0b10, topic, 9, ""));
+        assert_eq!(code(&actions), Some((0x40, 0x87)), "{topic}");
+        let mut device = Device::open(Version::V5);
+        let actions = device.receive(&publish(Version::V5, 0, topic, 0, ""));
+        assert_eq!(actions, [disconnect(0x87), close()], "{topic}");
+        for flags in [0, 0b10] {
+            let mut device = Device::open(Version::V3);
+            let actions = device.receive(&publish(Version::V3, flags, topic, 9, ""));
+            assert_eq!(actions, [close()], "{topic}");
+        }
+    }
+}
+
+#[test]
+fn retained_messages_and_qos_2_end_the_connection() {
+    for (flags, reason) in [(0b01, 0x9a), (0b11, 0x9a), (0b100, 0x9b)] {
+        let mut device = Device::open(Version::V5);
+        let actions = device.receive(&publish(Version::V5, flags, TELEMETRY, 1, ""));
+        assert_eq!(actions, [disconnect(reason), close()]);
+        let mut device = Device::open(Version::V3);
+        let actions = device.receive(&publish(Version::V3, flags, TELEMETRY, 1, ""));
+        assert_eq!(actions, [close()]);
+    }
+}
+
+#[test]
+fn a_refused_message_is_never_acknowledged_as_if_it_were_taken() {
+    for (refused, reason) in
+        [(Refused::Forbidden, 0x87), (Refused::Malformed, 0x99), (Refused::TooMany, 0x97)]
+    {
+        let mut device = Device::open(Version::V5);
+        device.receive(&publish(Version::V5, 0b10, TELEMETRY, 7, ""));
+        let actions = device.on(Event::Answered(Err(refused)));
+        assert_eq!(code(&actions), Some((0x40, reason)));
+        let mut device = Device::open(Version::V3);
+        device.receive(&publish(Version::V3, 0b10, TELEMETRY, 7, ""));
+        assert_eq!(device.on(Event::Answered(Err(refused))), [close()]);
+    }
+}
+
+#[test]
+fn a_message_that_cannot_be_stored_now_is_left_to_come_again() {
+    let mut device = Device::open(Version::V5);
+    device.receive(&publish(Version::V5, 0b10, TELEMETRY, 7, ""));
+    let actions = device.on(Event::Answered(Err(Refused::Unavailable)));
+    assert_eq!(actions, [disconnect(0x89), close()]);
+}
+
+#[test]
+fn more_unacknowledged_messages_than_announced_end_the_connection() {
+    let burst = |version| -> Vec<u8> {
+        (1..=RECEIVE_MAX + 1).flat_map(|id| publish(version, 0b10, TELEMETRY, id, "x")).collect()
+    };
+    let mut device = Device::open(Version::V5);
+    let actions = device.receive(&burst(Version::V5));
+    assert_eq!(actions[1..], [disconnect(0x93), close()]);
+    // 3.1.1 has no such announcement: there the rest waits.
+    let mut device = Device::open(Version::V3);
+    device.receive(&burst(Version::V3));
+    for id in 1..=RECEIVE_MAX + 1 {
+        assert_eq!(device.on(Event::Answered(Ok(())))[0], Action::Send(puback(id)));
+    }
+}
+
+#[test]
+fn a_device_subscribes_to_its_own_commands_only() {
+    for (version, refusal) in [(Version::V3, 0x80), (Version::V5, 0x87)] {
+        for filter in ["waxwing/v1/d-2/command", "#", "waxwing/v1/+/command", TELEMETRY] {
+            let mut device = Device::open(version);
+            let actions = device.receive(&subscribe(version, 5, filter, 1));
+            assert_eq!(code(&actions), Some((0x90, refusal)), "{filter}");
+        }
+        for (asked, granted) in [(0, 0), (1, 1), (2, 1)] {
+            let mut device = Device::open(version);
+            let actions = device.receive(&subscribe(version, 5, COMMAND, asked));
+            assert_eq!(actions[0], Action::Listen(true));
+            assert_eq!(code(&actions), Some((0x90, granted)));
+        }
+    }
+}
+
+#[test]
+fn commands_go_out_with_qos_1_and_wait_for_their_window() {
+    let mut connect = connect(Version::V5);
+    connect.properties = vec![0x21, 0, 1];
+    let mut device = Device::open_with(&connect);
+    device.receive(&subscribe(Version::V5, 5, COMMAND, 1));
+    let actions = device.command("one");
+    assert_eq!(actions, [Action::Send(publish(Version::V5, 0b10, COMMAND, 1, "one"))]);
+    assert_eq!(device.command("two"), []);
+    let actions = device.receive(&puback(1));
+    assert_eq!(actions, [Action::Send(publish(Version::V5, 0b10, COMMAND, 2, "two"))]);
+}
+
+#[test]
+fn a_command_larger_than_the_device_takes_is_dropped() {
+    let mut connect = connect(Version::V5);
+    connect.properties = vec![0x27, 0, 0, 0, 100];
+    let mut device = Device::open_with(&connect);
+    device.receive(&subscribe(Version::V5, 5, COMMAND, 1));
+    assert_eq!(device.command(&"x".repeat(100)), []);
+    assert_eq!(device.command("y").len(), 1);
+}
+
+#[test]
+fn a_device_that_takes_no_commands_is_let_go() {
+    let mut device = Device::open(Version::V5);
+    device.receive(&subscribe(Version::V5, 5, COMMAND, 1));
+    for _ in 0..COMMANDS_MAX {
+        device.command("x");
+    }
+    assert_eq!(device.command("x"), [disconnect(0x97), close()]);
+}
+
+#[test]
+fn an_unsubscribed_device_gets_no_commands() {
+    for version in BOTH {
+        let mut device = Device::open(version);
+        device.receive(&subscribe(version, 5, COMMAND, 1));
+        let actions = device.receive(&unsubscribe(version, 6, COMMAND));
+        assert_eq!(actions[0], Action::Listen(false));
+        assert_eq!(device.command("x"), []);
+    }
+    let mut device = Device::open(Version::V5);
+    let actions = device.receive(&unsubscribe(Version::V5, 6, COMMAND));
+    assert_eq!(code(&actions), Some((0xb0, 0x11)));
+}
+
+#[test]
+fn what_was_not_acknowledged_comes_again_on_the_next_connection() {
+    let kept_session = |version| match version {
+        Version::V3 => ConnectBytes { flags: 0, ..connect(version) },
+        Version::V5 => {
+            let expiry = vec![0x11, 0xff, 0xff, 0xff, 0xff];
+            ConnectBytes { flags: 0, properties: expiry, ..connect(version) }
+        }
+    };
+    for version in BOTH {
+        let mut device = Device::open_with(&kept_session(version));
+        device.receive(&subscribe(version, 5, COMMAND, 1));
+        device.command("one");
+        device.on(Event::Lost);
+        let kept = device.session.into_kept().unwrap();
+        assert_eq!(kept.expiry, Duration::from_secs(SESSION_EXPIRY_S_MAX.into()));
+        let mut device = Device::new();
+        device.receive(&kept_session(version).bytes());
+        let actions = device.attached(Some(kept.outbox));
+        let Action::Send(connack) = &actions[0] else { panic!("{actions:?}") };
+        assert_eq!(connack[2], 1, "session present");
+        let again = publish(version, 0b1010, COMMAND, 1, "one");
+        assert_eq!(actions[1..], [Action::Listen(true), Action::Send(again)]);
+    }
+}
+
+#[test]
+fn a_clean_start_forgets_what_was_kept() {
+    let mut outbox = Outbox::default();
+    outbox.subscribe(Some(Qos::AtLeastOnce));
+    outbox.push(Bytes::from_static(b"x")).unwrap();
+    let mut device = Device::new();
+    device.receive(&connect(Version::V5).bytes());
+    let actions = device.attached(Some(outbox));
+    assert!(matches!(&actions[..], [Action::Send(connack)] if connack[2] == 0));
+}
+
+#[test]
+fn a_session_that_was_not_to_be_kept_is_not() {
+    let mut device = Device::open(Version::V5);
+    device.receive(&DISCONNECT);
+    assert!(device.session.into_kept().is_none());
+    // Nor can it be asked for at the end.
+    let mut device = Device::open(Version::V5);
+    let late = packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 1]);
+    assert_eq!(device.receive(&late), [disconnect(0x82), close()]);
+}
+
+#[test]
+fn the_will_is_published_unless_the_device_said_goodbye() {
+    let will = || Some(Message { kind: Kind::State, payload: Bytes::from_static(b"will") });
+    for version in BOTH {
+        let connect = connect(version).with_will("waxwing/v1/d-1/state", 0b1000);
+        let device = || Device::open_with(&connect);
+        assert_eq!(device().on(Event::Lost), [Action::Close { will: will() }]);
+        assert_eq!(device().receive(&DISCONNECT), [close()]);
+        let garbage = device().receive(&[0]);
+        assert_eq!(garbage.last(), Some(&Action::Close { will: will() }));
+        let revoked = device().on(Event::Stop(Reason::AdministrativeAction));
+        assert_eq!(revoked.last(), Some(&close()));
+    }
+    let connect = connect(Version::V5).with_will("waxwing/v1/d-1/state", 0);
+    let goodbye = Device::open_with(&connect).receive(&packet(0xe0, &[4]));
+    assert_eq!(goodbye, [Action::Close { will: will() }]);
+}
+
+#[test]
+fn what_came_before_the_goodbye_is_still_taken() {
+    let mut device = Device::open(Version::V3);
+    let bytes = [publish(Version::V3, 0, TELEMETRY, 0, "x"), DISCONNECT.to_vec()].concat();
+    assert_eq!(device.receive(&bytes), [deliver(Kind::Telemetry, "x")]);
+    assert_eq!(device.on(Event::Answered(Ok(()))), [close()]);
+}
+
+#[test]
+fn a_silent_device_is_let_go_after_one_and_a_half_times_its_keep_alive() {
+    for (asked, limit) in [(60, 90), (0, 1800), (u16::MAX, 1800)] {
+        let connect = ConnectBytes { keep_alive_s: asked, ..connect(Version::V5) };
+        let mut device = Device::open_with(&connect);
+        let almost = Duration::from_secs(limit) - Duration::from_millis(1);
+        assert_eq!(device.after(almost, Event::Tick), []);
+        device.receive(&PING);
+        assert_eq!(device.after(almost, Event::Tick), []);
+        let actions = device.after(Duration::from_millis(1), Event::Tick);
+        assert_eq!(actions, [disconnect(0x8d), close()]);
+    }
+}
+
+#[test]
+fn half_a_packet_does_not_keep_a_connection_alive() {
+    let mut device = Device::open(Version::V5);
+    let packet = publish(Version::V5, 0, TELEMETRY, 0, &"x".repeat(100));
+    for byte in packet.iter().take(90) {
+        assert_eq!(device.after(Duration::from_millis(999), Event::Received(&[*byte])), []);
+    }
+    let actions = device.after(Duration::from_secs(1), Event::Tick);
+    assert_eq!(actions, [disconnect(0x8d), close()]);
+}
+
+#[test]
+fn a_slow_sink_is_not_the_silence_of_the_device() {
+    let mut device = Device::open(Version::V5);
+    device.receive(&publish(Version::V5, 0b10, TELEMETRY, 1, "x"));
+    assert_eq!(device.after(Duration::from_secs(1000), Event::Tick), []);
+    assert!(device.session.deadline() > device.now);
+    assert_eq!(device.on(Event::Answered(Ok(()))), [Action::Send(puback(1))]);
+}
+
+#[test]
+fn the_server_says_why_it_ends_a_connection() {
+    for (reason, code) in [
+        (Reason::SessionTakenOver, 0x8e),
+        (Reason::ServerShuttingDown, 0x8b),
+        (Reason::AdministrativeAction, 0x98),
+    ] {
+        let actions = Device::open(Version::V5).on(Event::Stop(reason));
+        assert_eq!(actions, [disconnect(code), close()]);
+        assert_eq!(Device::open(Version::V3).on(Event::Stop(reason)), [close()]);
+    }
+}
+
+#[test]
+fn a_device_that_is_no_longer_admitted_is_refused() {
+    let mut device = Device::new();
+    device.receive(&connect(Version::V5).bytes());
+    let actions = device.on(Event::Stop(Reason::NotAuthorized));
+    assert_eq!(actions, [Action::Send(vec![0x20, 3, 0, 0x87, 0]), close()]);
+}
+
+/// Something that happens to a session in a random test.
+#[derive(Clone, Debug)]
+enum Step {
+    Answer(Result<(), Refused>),
+    Bytes(Vec<u8>),
+    Command,
+    Lost,
+    Packet(Vec<u8>),
+    Stop,
+    Wait(u64),
+}
+
+fn step(version: Version) -> impl Strategy<Value = Step> {
+    let topics = ["telemetry", "report", "state", "response", "command"];
+    let topic =
+        (prop::sample::select(vec!["d-1", "d-2", "+"]), prop::sample::select(topics.to_vec()))
+            .prop_map(|(device, kind)| format!("waxwing/v1/{device}/{kind}"));
+    let filter = topic.clone();
+    let refused = prop::sample::select(vec![
+        Ok(()),
+        Err(Refused::Forbidden),
+        Err(Refused::Malformed),
+        Err(Refused::Unavailable),
+    ]);
+    prop_oneof![
+        // The payload names the topic, so that the test can tell where a message came from.
+        8 => (0..=0x0f_u8, topic, any::<u16>())
+            .prop_map(move |(flags, t, id)| Step::Packet(publish(version, flags & 0b1010, &t, id, &t))),
+        1 => (any::<u8>(), any::<u16>())
+            .prop_map(move |(flags, id)| Step::Packet(publish(version, flags & 0xf, TELEMETRY, id, TELEMETRY))),
+        2 => (filter, 0..4_u8, 1..u16::MAX)
+            .prop_map(move |(f, qos, id)| Step::Packet(subscribe(version, id, &f, qos))),
+        1 => Just(Step::Packet(unsubscribe(version, 1, COMMAND))),
+        2 => (1..20_u16).prop_map(|id| Step::Packet(puback(id))),
+        2 => Just(Step::Packet(PING.to_vec())),
+        1 => Just(Step::Packet(DISCONNECT.to_vec())),
+        1 => prop::collection::vec(any::<u8>(), 0..20).prop_map(Step::Bytes),
+        8 => refused.prop_map(Step::Answer),
+        4 => Just(Step::Command),
+        1 => Just(Step::Lost),
+        1 => Just(Step::Stop),
+        2 => (0..50_u64).prop_map(Step::Wait),
+    ]
+}
+
+fn steps() -> impl Strategy<Value = (Version, Vec<Step>)> {
+    prop::sample::select(BOTH.to_vec())
+        .prop_flat_map(|version| (Just(version), prop::collection::vec(step(version), 0..60)))
+}
+
+proptest! {
+    #[test]
+    fn no_sequence_of_packets_acts_outside_the_topics_of_the_device((version, steps) in steps()) {
+        let mut device = Device::open(version);
+        let (mut delivering, mut closed) = (false, false);
+        for step in steps {
+            let actions = match step {
+                Step::Answer(answer) if delivering => {
+                    delivering = false;
+                    device.on(Event::Answered(answer))
+                }
+                Step::Answer(_) => continue,
+                // The listener reads only what is wanted.
+                Step::Bytes(_) | Step::Packet(_) if !device.session.wants_bytes() => continue,
+                Step::Bytes(bytes) | Step::Packet(bytes) => device.receive(&bytes),
+                Step::Command => device.command("c"),
+                Step::Lost => device.on(Event::Lost),
+                Step::Stop => device.on(Event::Stop(Reason::SessionTakenOver)),
+                Step::Wait(seconds) => device.after(Duration::from_secs(seconds), Event::Tick),
+            };
+            prop_assert!(!closed || actions.is_empty(), "acts after its end: {actions:?}");
+            for action in actions {
+                prop_assert!(!closed, "acts after its end: {action:?}");
+                match action {
+                    Action::Attach => prop_assert!(false, "attached twice"),
+                    Action::Close { will } => {
+                        prop_assert_eq!(will, None);
+                        closed = true;
+                    }
+                    Action::Deliver(message) => {
+                        prop_assert!(!delivering, "two messages at a time");
+                        let topic = format!("waxwing/v1/d-1/{}", message.kind);
+                        prop_assert_eq!(&message.payload, topic.as_bytes());
+                        prop_assert_ne!(message.kind, Kind::Command);
+                        delivering = true;
+                    }
+                    Action::Listen(_) => {}
+                    Action::Send(bytes) => prop_assert!(is_packet_of_a_server(&bytes), "{bytes:02x?}"),
+                }
+            }
+        }
+    }
+}
+
+fn is_packet_of_a_server(bytes: &[u8]) -> bool {
+    matches!(bytes[0], 0x20 | 0x30 | 0x32 | 0x3a | 0x40 | 0x90 | 0xb0 | 0xd0 | 0xe0)
+        && bytes.len() == 2 + usize::from(bytes[1])
+}
+
+/// A session with its own time.
+struct Device {
+    session: Session,
+    now: Duration,
+}
+
+impl Device {
+    fn new() -> Self {
+        let now = Duration::from_secs(1000);
+        Self { session: Session::new(DeviceId::parse("d-1").unwrap(), now), now }
+    }
+
+    fn open(version: Version) -> Self {
+        Self::open_with(&connect(version))
+    }
+
+    #[track_caller]
+    fn open_with(connect: &ConnectBytes) -> Self {
+        let mut device = Self::new();
+        assert_eq!(device.receive(&connect.bytes()), [Action::Attach]);
+        let actions = device.attached(None);
+        assert!(matches!(&actions[..], [Action::Send(connack)] if connack[3] == 0), "{actions:?}");
+        device
+    }
+
+    fn on(&mut self, event: Event<'_>) -> Vec<Action> {
+        self.session.on(self.now, event)
+    }
+
+    fn after(&mut self, time: Duration, event: Event<'_>) -> Vec<Action> {
+        self.now += time;
+        self.on(event)
+    }
+
+    fn receive(&mut self, bytes: &[u8]) -> Vec<Action> {
+        self.on(Event::Received(bytes))
+    }
+
+    fn attached(&mut self, kept: Option<Outbox>) -> Vec<Action> {
+        self.on(Event::Attached(kept))
+    }
+
+    fn command(&mut self, command: &str) -> Vec<Action> {
+        self.on(Event::Command(Bytes::copy_from_slice(command.as_bytes())))
+    }
+}
+
+fn close() -> Action {
+    Action::Close { will: None }
+}
+
+fn deliver(kind: Kind, payload: &str) -> Action {
+    Action::Deliver(Message { kind, payload: Bytes::copy_from_slice(payload.as_bytes()) })
+}
+
+/// DISCONNECT of MQTT 5, without properties.
+fn disconnect(code: u8) -> Action {
+    Action::Send(vec![0xe0, 1, code])
+}
+
+/// Returns type and last reason code of the last packet among the actions.
+fn code(actions: &[Action]) -> Option<(u8, u8)> {
+    actions.iter().rev().find_map(|action| match action {
+        Action::Send(bytes) if bytes[0] == 0x40 => Some((0x40, bytes[4])),
+        Action::Send(bytes) => Some((bytes[0], *bytes.last().unwrap())),
+        Action::Attach | Action::Close { .. } | Action::Deliver(_) | Action::Listen(_) => None,
+    })
+}
+
+/// Leaves out the empty property lists that a PUBACK may have or not have.
+fn normal(actions: Vec<Action>) -> Vec<Action> {
+    let mut actions = actions;
+    for action in &mut actions {
+        if let Action::Send(bytes) = action
+            && let [0x40, _, id_high, id_low, code, ..] = bytes[..]
+        {
+            *bytes = packet(0x40, &[id_high, id_low, code]);
+        }
+    }
+    actions
+}
