@@ -28,6 +28,11 @@ impl<'a> Value<'a> {
         scan::check(text).map(Self)
     }
 
+    /// The value in a text that [`Self::parse`] has accepted before.
+    pub(crate) fn from_checked(text: &'a str) -> Self {
+        Self(text.trim_ascii())
+    }
+
     /// Streams the canonical form of the value (securesystemslib's `encode_canonical`) into `sink`.
     pub fn canonical(self, sink: &mut dyn FnMut(&[u8])) {
         canonical::write(self, sink);

@@ -5,6 +5,7 @@ extern crate alloc;
 
 #[cfg(feature = "author")]
 pub mod author;
+pub mod client;
 mod hex;
 pub mod json;
 pub mod key;
@@ -15,6 +16,7 @@ pub mod store;
 pub mod time;
 pub mod verify;
 
+pub use client::{Limits, Repository};
 pub use refusal::{Cause, Fault, Refusal};
 pub use store::{Fetch, FetchError, MemoryStore, Store, StoreError};
 pub use time::Time;

@@ -20,7 +20,7 @@ use crate::time::Time;
 
 pub use root::Root;
 pub use snapshot::Snapshot;
-pub use targets::{DELEGATIONS_MAX, Delegation, Target, Targets};
+pub use targets::{DELEGATIONS_MAX, Delegation, Listed, Target, Targets};
 pub use timestamp::{Attestation, Timestamp};
 
 /// Most keys a role may have, and most keys a file may list per role. More only costs time: no
@@ -30,13 +30,13 @@ pub const KEYS_MAX: usize = 64;
 /// Longest role name and target path read, in bytes.
 pub const NAME_BYTES_MAX: usize = 512;
 
-/// A kind of metadata that [`crate::verify`] can check.
-pub trait Role<'a>: Sized {
+/// A kind of metadata that is small enough to be decoded whole.
+pub trait Role: Sized {
     /// The `_type` in the file.
     const TYPE: &'static str;
 
     /// Decodes the signed part. The header is already decoded, and `_type` checked.
-    fn decode(header: Header, signed: Value<'a>) -> Result<Self, Cause>;
+    fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause>;
 }
 
 /// What every role has (spec 4.3).

@@ -4,19 +4,23 @@
 //! need not ask who checked it. It knows nothing of files, clocks or the order of a workflow; that is
 //! [`crate::client`]. Review this file first.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::hex;
-use crate::json::Value;
+use crate::json::{Malformed, Value};
 use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
 use crate::refusal::Cause;
-use crate::role::{FileMeta, Hashes, Header, KEYS_MAX, Role, Root, Signers};
+use crate::role::{FileMeta, Hashes, Header, KEYS_MAX, Listed, Role, Root, Signers, Targets};
 
 /// The major version of the TUF specification we read (spec 4.3, `spec_version`).
 const SPEC_MAJOR: &str = "1";
+
+/// The `_type` of every targets role (spec 4.5).
+const TARGETS_TYPE: &str = "targets";
 
 /// Proof that this module found enough signatures on the value inside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,17 +34,38 @@ impl<T> Deref for Verified<T> {
     }
 }
 
+impl Verified<Targets> {
+    /// The target at `path`, if this role, whose name is `role`, itself names it.
+    pub fn listed(&self, role: &str, path: &str) -> Option<Verified<Listed>> {
+        self.target(path).map(|target| Verified(Listed::new(role, path, &target)))
+    }
+}
+
 /// Checks metadata of role `R` against the keys that may sign it.
 ///
 /// With `repository` the signed part must say that it belongs to that repository (D1).
-pub fn verify<'a, R: Role<'a>>(
-    bytes: &'a [u8],
+pub fn verify<R: Role>(
+    bytes: &[u8],
     signers: &Signers,
     repository: Option<&str>,
 ) -> Result<Verified<R>, Cause> {
     let file = File::parse(bytes)?;
     file.check_signatures(signers)?;
     file.decode(repository).map(Verified)
+}
+
+/// Checks a targets role, top-level or delegated, against the keys that may sign it.
+pub fn verify_targets(
+    bytes: Vec<u8>,
+    signers: &Signers,
+    repository: Option<&str>,
+) -> Result<Verified<Targets>, Cause> {
+    let text = String::from_utf8(bytes).map_err(|_| Malformed::Utf8)?;
+    let file = File::parse(text.as_bytes())?;
+    file.check_signatures(signers)?;
+    let header = file.header(TARGETS_TYPE, repository)?;
+    Targets::check(file.signed)?;
+    Ok(Verified(Targets::new(header, text)))
 }
 
 /// Checks a root that was obtained in a trusted way: it must be signed by its own keys.
@@ -70,6 +95,11 @@ pub fn verify_next_root(
         return Err(Cause::WrongVersion);
     }
     Ok(Verified(root))
+}
+
+/// The version a file claims to have. Nothing vouches for it.
+pub(crate) fn claimed_version(bytes: &[u8]) -> Option<u64> {
+    Value::parse(bytes).ok()?.field("signed")?.field("version")?.as_u64()
 }
 
 /// Compares content with what signed metadata says about it, where it says anything.
@@ -116,9 +146,13 @@ impl<'a> File<'a> {
         Ok(Self { signed, signatures })
     }
 
-    fn decode<R: Role<'a>>(&self, repository: Option<&str>) -> Result<R, Cause> {
+    fn decode<R: Role>(&self, repository: Option<&str>) -> Result<R, Cause> {
+        R::decode(self.header(R::TYPE, repository)?, self.signed)
+    }
+
+    fn header(&self, role_type: &str, repository: Option<&str>) -> Result<Header, Cause> {
         let field = |name| self.signed.field(name).and_then(Value::as_plain);
-        if field("_type") != Some(R::TYPE) {
+        if field("_type") != Some(role_type) {
             return Err(Cause::WrongType);
         }
         if field("spec_version").and_then(|version| version.split('.').next()) != Some(SPEC_MAJOR) {
@@ -127,7 +161,7 @@ impl<'a> File<'a> {
         if repository.is_some_and(|repository| field("repo") != Some(repository)) {
             return Err(Cause::WrongRepository);
         }
-        R::decode(Header::decode(self.signed)?, self.signed)
+        Header::decode(self.signed)
     }
 
     /// Counts different *keys*, by value: neither a key that signs twice nor a key that is listed

@@ -21,7 +21,7 @@ pub struct Root {
     pub timestamp: Signers,
 }
 
-impl Role<'_> for Root {
+impl Role for Root {
     const TYPE: &'static str = "root";
 
     fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause> {

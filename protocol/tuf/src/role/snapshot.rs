@@ -27,7 +27,7 @@ impl Snapshot {
     }
 }
 
-impl Role<'_> for Snapshot {
+impl Role for Snapshot {
     const TYPE: &'static str = "snapshot";
 
     fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause> {

@@ -7,18 +7,20 @@ use alloc::vec::Vec;
 use crate::json::{Text, Value};
 use crate::path;
 use crate::refusal::Cause;
-use crate::role::{Hashes, Header, NAME_BYTES_MAX, Role, Signers, name};
+use crate::role::{Hashes, Header, NAME_BYTES_MAX, Signers, name};
 
 /// Most delegations read from one role.
 pub const DELEGATIONS_MAX: usize = 256;
 
-/// Target files and delegations. Borrows the file it was decoded from: a role may list hundreds of
-/// targets, and a device wants one.
-#[derive(Clone, Copy, Debug)]
-pub struct Targets<'a> {
+const TOP_LEVEL_ROLES: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
+
+/// Target files and delegations. Keeps the text of the file and decodes what is asked for: a role
+/// may list hundreds of targets, and a device wants one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Targets {
     /// Version and expiry.
     pub header: Header,
-    signed: Value<'a>,
+    file: String,
 }
 
 /// A file that may be installed.
@@ -30,6 +32,20 @@ pub struct Target<'a> {
     pub hashes: Hashes,
     /// What the application wants to know about it.
     pub custom: Option<Value<'a>>,
+}
+
+/// A target, and who lists it where.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listed {
+    /// Name of the role that lists it.
+    pub role: String,
+    /// Its path.
+    pub path: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its hashes, at least one.
+    pub hashes: Hashes,
+    custom: Option<String>,
 }
 
 /// A role that may name targets, under some paths.
@@ -50,54 +66,65 @@ enum Paths<'a> {
     Patterns(Value<'a>),
 }
 
-impl<'a> Targets<'a> {
+impl Targets {
     /// The target at `path`, if this role itself names it.
-    pub fn target(&self, path: &str) -> Option<Target<'a>> {
-        // `decode` has checked every entry.
-        Target::decode(self.signed.field("targets")?.field(path)?).ok()
+    pub fn target(&self, path: &str) -> Option<Target<'_>> {
+        // `check` has decoded every entry.
+        Target::decode(self.signed()?.field("targets")?.field(path)?).ok()
     }
 
     /// All targets this role itself names.
-    pub fn targets(&self) -> impl Iterator<Item = (Text<'a>, Target<'a>)> + use<'a> {
-        let members = self.signed.field("targets").and_then(Value::members);
-        members
-            .into_iter()
-            .flatten()
-            .filter_map(|(path, target)| Some((path, Target::decode(target).ok()?)))
+    pub fn targets(&self) -> impl Iterator<Item = (Text<'_>, Target<'_>)> {
+        let members = self.signed().and_then(|signed| signed.field("targets")?.members());
+        let targets = members.into_iter().flatten();
+        targets.filter_map(|(path, target)| Some((path, Target::decode(target).ok()?)))
     }
 
     /// The delegations, in the order in which they are to be asked.
-    pub fn delegations(&self) -> impl Iterator<Item = Delegation<'a>> + use<'a> {
-        let delegations = self.signed.field("delegations");
+    pub fn delegations(&self) -> impl Iterator<Item = Delegation<'_>> {
+        let delegations = self.signed().and_then(|signed| signed.field("delegations"));
         let keys = delegations.and_then(|delegations| delegations.field("keys"));
         let roles = delegations.and_then(|delegations| delegations.field("roles")?.elements());
-        roles.into_iter().flatten().filter_map(move |role| Delegation::decode(role, keys?).ok())
+        let roles = roles.into_iter().flatten();
+        roles.filter_map(move |role| Delegation::decode(role, keys?).ok())
     }
 
     /// Whether there is a `delegations` object, be it empty. A Director must not have one.
     pub fn delegates(&self) -> bool {
-        self.signed.field("delegations").is_some()
+        self.signed().is_some_and(|signed| signed.field("delegations").is_some())
     }
 
     /// `custom` of the role itself.
-    pub fn custom(&self) -> Option<Value<'a>> {
-        self.signed.field("custom")
+    pub fn custom(&self) -> Option<Value<'_>> {
+        self.signed()?.field("custom")
     }
-}
 
-impl<'a> Role<'a> for Targets<'a> {
-    const TYPE: &'static str = "targets";
+    /// The file, byte for byte as it was delivered.
+    pub fn file(&self) -> &[u8] {
+        self.file.as_bytes()
+    }
 
-    fn decode(header: Header, signed: Value<'a>) -> Result<Self, Cause> {
-        let targets =
-            signed.field("targets").and_then(Value::members).ok_or(Cause::BadField("targets"))?;
-        for (_, target) in targets {
+    /// Whether both files have the same signed part, whoever signed it.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.signed().zip(other.signed()).is_some_and(|(one, other)| one.same_as(other))
+    }
+
+    /// Decodes the whole signed part once, so that later look-ups cannot fail.
+    pub(crate) fn check(signed: Value<'_>) -> Result<(), Cause> {
+        let targets = signed.field("targets").and_then(Value::members);
+        for (_, target) in targets.ok_or(Cause::BadField("targets"))? {
             Target::decode(target)?;
         }
-        if let Some(delegations) = signed.field("delegations") {
-            check_delegations(delegations)?;
-        }
-        Ok(Self { header, signed })
+        signed.field("delegations").map_or(Ok(()), check_delegations)
+    }
+
+    /// Keeps a file whose signed part is checked.
+    pub(crate) fn new(header: Header, file: String) -> Self {
+        Self { header, file }
+    }
+
+    fn signed(&self) -> Option<Value<'_>> {
+        Value::from_checked(&self.file).field("signed")
     }
 }
 
@@ -115,6 +142,23 @@ fn check_delegations(delegations: Value<'_>) -> Result<(), Cause> {
     names.sort_unstable();
     let twins = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
     if twins { Err(BAD) } else { Ok(()) }
+}
+
+impl Listed {
+    pub(crate) fn new(role: &str, path: &str, target: &Target<'_>) -> Self {
+        Self {
+            role: role.into(),
+            path: path.into(),
+            length: target.length,
+            hashes: target.hashes,
+            custom: target.custom.map(|custom| custom.as_raw().into()),
+        }
+    }
+
+    /// What the application wants to know about it.
+    pub fn custom(&self) -> Option<Value<'_>> {
+        self.custom.as_deref().map(Value::from_checked)
+    }
 }
 
 impl<'a> Target<'a> {
@@ -156,8 +200,10 @@ impl<'a> Delegation<'a> {
         if !list.elements().ok_or(BAD)?.all(well_formed) {
             return Err(BAD);
         }
+        // A delegated role of such a name would overwrite the trusted file of the real one.
+        let is_delegable = |role: &String| !TOP_LEVEL_ROLES.contains(&role.as_str());
         Ok(Self {
-            role: role.field("name").and_then(name).ok_or(BAD)?,
+            role: role.field("name").and_then(name).filter(is_delegable).ok_or(BAD)?,
             signers: Signers::decode(role, keys)?,
             terminating: role.field("terminating").and_then(Value::as_bool).ok_or(BAD)?,
             paths,

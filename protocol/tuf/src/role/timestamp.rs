@@ -30,7 +30,7 @@ pub struct Attestation {
     pub time: Time,
 }
 
-impl Role<'_> for Timestamp {
+impl Role for Timestamp {
     const TYPE: &'static str = "timestamp";
 
     fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause> {
