@@ -11,6 +11,7 @@
 //! | [`check`] | compares an image with what was expected |
 //! | [`otadata`] | the two records that say which slot boots, and how to change them safely |
 //! | [`partition`] | the partition table |
+//! | `model` | feature `model`: what the boot loader would do with a flash |
 //! | `write` | feature `write`: makes app images |
 #![cfg_attr(not(test), no_std)]
 
@@ -21,6 +22,8 @@ pub mod app;
 mod bytes;
 pub mod check;
 mod chip;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod otadata;
 pub mod partition;
 #[cfg(feature = "write")]

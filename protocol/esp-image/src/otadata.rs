@@ -21,7 +21,7 @@ mod crc;
 
 use core::num::NonZeroU8;
 
-pub use self::change::{Activation, Refused, Write};
+pub use self::change::{Refused, Write};
 use crate::SECTOR_BYTES;
 use crate::bytes::{field, set_field, u32_at};
 

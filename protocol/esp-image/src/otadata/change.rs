@@ -1,70 +1,91 @@
-//! Changes to the records, each safe against a power cut in the middle of it.
+//! Changes to the records, each one write, each safe against a power cut in the middle of it.
 //!
-//! The rule behind all of them: a sector is only overwritten when the *other* one alone would boot
-//! what should boot after a cut. Unlike ESP-IDF, which spares the record with the highest number,
-//! the record of the *running* slot is spared: after a fallback those two differ, and then ESP-IDF
-//! leaves the device with two records for the slot that does not work.
+//! The rule behind all of them: a sector is only overwritten when the *other* one alone leads to
+//! the image that should boot after a cut. Unlike ESP-IDF, which spares the record with the highest
+//! number, the record of the *running* slot is spared: after the boot loader fell back to another
+//! slot those two differ, and then ESP-IDF leaves two records for the slot that does not work.
 
 use core::fmt;
 
-use super::{ENTRY_BYTES, Entry, Layout, OtaData, Sector, Slot, State};
+use super::{ENTRY_BYTES, Entry, OtaData, SEQ_MAX, Sector, Slot, State};
 
 impl OtaData {
-    /// Plans how to make `target` boot next, on trial.
+    /// Plans the next write that makes the running image the one that boots, whatever is written
+    /// to the other slots; `None` when it is already. Must be repeated until then, before the first
+    /// byte of an update is written: otherwise a record that names the slot of the update would
+    /// start it as soon as it is complete, verified or not.
+    ///
+    /// On a healthy device there is nothing to do. At most three writes are needed.
     ///
     /// # Errors
     ///
-    /// [`Refused::NoSuchSlot`] when there is no such OTA slot; [`Refused::OnTrial`] while
-    /// the running image is neither confirmed nor rejected (it would not survive another trial);
-    /// [`Refused::Running`] when `target` is the running slot.
-    pub fn activate(&self, running: Slot, target: Slot) -> Result<Activation, Refused> {
-        let Slot::Ota(slot) = target else { return Err(Refused::NoSuchSlot) };
-        if slot >= self.layout.ota_slots() {
-            return Err(Refused::NoSuchSlot);
-        }
-        if running == target {
-            return Err(Refused::Running);
-        }
-        if self.sector_naming(running, |entry| entry.is_bootable() && !entry.is_settled()).is_some()
-        {
+    /// [`Refused::OnTrial`] while the running image is neither confirmed nor rejected.
+    pub fn protect(&self, running: Slot) -> Result<Option<Write>, Refused> {
+        if self.is_on_trial(running) {
             return Err(Refused::OnTrial);
         }
         Ok(match running {
-            Slot::Factory => self.activate_from_factory(slot),
-            Slot::Ota(running) => self.activate_from_ota(running, slot),
+            Slot::Factory => self.protect_factory(),
+            Slot::Ota(slot) => self.protect_ota(slot),
         })
     }
 
-    /// Plans how to keep the running image for good; `None` when there is nothing to write.
+    /// Plans the write that makes `target` boot next, on trial.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::NoSuchSlot`] when there is no such OTA slot; [`Refused::OnTrial`] while the
+    /// running image is neither confirmed nor rejected, since it would not survive another trial;
+    /// [`Refused::Running`] when `target` is the running slot; [`Refused::Unprotected`] when
+    /// [`OtaData::protect`] still has something to do.
+    pub fn activate(&self, running: Slot, target: Slot) -> Result<Write, Refused> {
+        let slot = match target {
+            Slot::Ota(slot) if slot < self.layout.ota_slots() => slot,
+            Slot::Factory | Slot::Ota(_) => return Err(Refused::NoSuchSlot),
+        };
+        if running == target {
+            return Err(Refused::Running);
+        }
+        if self.protect(running)?.is_some() {
+            return Err(Refused::Unprotected);
+        }
+        let (sector, base) = match self.spared(running) {
+            Some(spared) => (spared.other(), self.entry(spared).seq),
+            // Only the factory image is protected without a record.
+            None => (Sector::First, 0),
+        };
+        let seq = self.layout.next_seq(base, slot).ok_or(Refused::Unprotected)?;
+        Ok(Write::new(sector, &Entry::new(seq, State::New)))
+    }
+
+    /// Plans the write that keeps the running image for good; `None` when there is none to make.
     pub fn confirm(&self, running: Slot) -> Option<Write> {
         let Slot::Ota(slot) = running else { return None };
         let Some(sector) = self.sector_naming(running, Entry::is_bootable) else {
-            return Some(self.protection(slot));
+            return self.protect_ota(slot);
         };
         let entry = self.entry(sector);
-        let valid = entry.with_state(State::Valid);
-        (*entry != valid).then(|| Write::new(sector, &valid))
+        (entry.state != State::Valid).then(|| Write::new(sector, &entry.with_state(State::Valid)))
     }
 
-    /// Plans how to give the running image up, so that the next boot takes another one.
+    /// Plans the write that gives the running image up, so that the next boot takes another one.
     ///
     /// # Errors
     ///
     /// [`Refused::NoFallback`] when no other image is known that the next boot could take;
-    /// [`Refused::Running`] when the running image is not in an OTA slot.
+    /// [`Refused::NoSuchSlot`] for the factory image, which has no record.
     pub fn reject(&self, running: Slot) -> Result<Write, Refused> {
         if running == Slot::Factory {
-            return Err(Refused::Running);
+            return Err(Refused::NoSuchSlot);
         }
-        // Already a fallback of the boot loader itself, or without a record: nothing to go back to.
-        let sector = self.sector_naming(running, Entry::is_bootable).ok_or(Refused::NoFallback)?;
-        if self.active() != Some(sector) {
-            return Err(Refused::NoFallback);
-        }
+        // When the record does not decide, the boot loader has already gone elsewhere in vain.
+        let decides = |sector: &Sector| self.active() == Some(*sector);
+        let sector = self.sector_naming(running, Entry::is_bootable).filter(decides);
+        let sector = sector.ok_or(Refused::NoFallback)?;
         let other = self.entry(sector.other());
-        let other_slot = Slot::Ota(self.layout.slot_of(other.seq));
         let fallback = if other.is_bootable() {
-            other_slot != running && other.state != State::PendingVerify
+            Slot::Ota(self.layout.slot_of(other.seq)) != running
+                && other.state != State::PendingVerify
         } else {
             self.layout.has_factory()
         };
@@ -74,89 +95,49 @@ impl OtaData {
         Ok(Write::new(sector, &self.entry(sector).with_state(State::Invalid)))
     }
 
-    fn activate_from_ota(&self, running: u8, target: u8) -> Activation {
-        let kept = self.sector_naming(Slot::Ota(running), Entry::is_settled);
-        let direct = kept.and_then(|sector| {
-            let seq = self.layout.next_seq(self.entry(sector).seq, target)?;
-            Some(Write::new(sector.other(), &Entry::new(seq, State::New)))
-        });
-        if let Some(switch) = direct {
-            return Activation { protect: None, switch };
-        }
-        // Nothing would bring the running image back after a failed trial, or the numbers have run
-        // out: first give it a record with room above it.
-        let protect = self.protection_below(running, target);
-        let seq = self.layout.seq_above(protect.seq, target);
-        let switch = Write::new(protect.sector.other(), &Entry::new(seq, State::New));
-        Activation { protect: Some(protect), switch }
+    /// The factory image boots when no record is bootable. The one that decides goes last: until
+    /// then the boot loader goes on trying it in vain and falling back.
+    fn protect_factory(&self) -> Option<Write> {
+        let active = self.active()?;
+        let other = self.entry(active.other());
+        let sector = if other.is_bootable() { active.other() } else { active };
+        Some(Write::new(sector, &self.entry(sector).with_state(State::Invalid)))
     }
 
-    /// The factory image needs no record; but no record may be left that names the target, or a
-    /// failed trial would be followed by a boot of the same image without one.
-    fn activate_from_factory(&self, target: u8) -> Activation {
-        let spare = self.spare();
-        for sector in [spare, spare.other()] {
-            let left = self.entry(sector.other());
-            let base = match left.is_bootable() {
-                true if self.layout.slot_of(left.seq) == target => continue,
-                true => left.seq,
-                false => 0,
-            };
-            if let Some(seq) = self.layout.next_seq(base, target) {
-                let switch = Write::new(sector, &Entry::new(seq, State::New));
-                return Activation { protect: None, switch };
-            }
-        }
-        let protect = Write::new(spare, &self.entry(spare).with_state(State::Invalid));
-        let seq = self.layout.seq_above(0, target);
-        let switch = Write::new(spare.other(), &Entry::new(seq, State::New));
-        Activation { protect: Some(protect), switch }
+    fn protect_ota(&self, slot: u8) -> Option<Write> {
+        let running = Slot::Ota(slot);
+        let active = self.active();
+        let Some(spared) = self.spared(running) else {
+            // The sector that does not decide gets a record, above the one that does if the numbers
+            // allow. If not, the next step retires the one that does.
+            let sector = active.map_or(Sector::First, Sector::other);
+            let base = active.map_or(0, |sector| self.entry(sector).seq);
+            let seq = self.layout.next_seq(base, slot).filter(|seq| has_room_above(*seq));
+            let seq = seq.unwrap_or(u32::from(slot) + 1);
+            return Some(Write::new(sector, &Entry::new(seq, State::Valid)));
+        };
+        let names_other =
+            |sector: &Sector| Slot::Ota(self.layout.slot_of(self.entry(*sector).seq)) != running;
+        // A fallback of the boot loader: retire the record it followed in vain.
+        let stale = active.filter(|active| *active == spared.other() && names_other(active))?;
+        Some(Write::new(stale, &self.entry(stale).with_state(State::Invalid)))
     }
 
-    /// Returns the sector whose loss changes nothing: it does not decide what boots.
-    fn spare(&self) -> Sector {
-        self.active().map_or(Sector::First, Sector::other)
+    /// Returns the sector that brings the running image back after a failed trial, if it leaves
+    /// room for the numbers of an activation above its own.
+    fn spared(&self, running: Slot) -> Option<Sector> {
+        self.sector_naming(running, |entry| entry.is_settled() && has_room_above(entry.seq))
     }
 
-    /// Records the running slot as confirmed, above the active record if there is room.
-    fn protection(&self, running: u8) -> Write {
-        let base = self.active().map_or(0, |sector| self.entry(sector).seq);
-        let seq = self.layout.seq_above(base, running);
-        Write::new(self.spare(), &Entry::new(seq, State::Valid))
-    }
-
-    /// As [`Self::protection`], with a number that leaves room for the target above it.
-    fn protection_below(&self, running: u8, target: u8) -> Write {
-        let protection = self.protection(running);
-        if self.layout.next_seq(protection.seq, target).is_some() {
-            return protection;
-        }
-        Write::new(self.spare(), &Entry::new(self.layout.seq_above(0, running), State::Valid))
+    fn is_on_trial(&self, running: Slot) -> bool {
+        let sector = self.sector_naming(running, Entry::is_bootable);
+        sector.is_some_and(|sector| self.entry(sector).state.is_on_trial())
     }
 }
 
-impl Layout {
-    /// As [`Self::next_seq`], starting over from the lowest numbers when they have run out.
-    fn seq_above(self, seq: u32, slot: u8) -> u32 {
-        self.next_seq(seq, slot).unwrap_or(u32::from(slot) + 1)
-    }
-}
-
-/// How to make another slot boot: one write, in rare cases two. They must be made in this order;
-/// a cut in the first leaves everything as it was, a cut in the second boots the running image.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Activation {
-    /// What must be written before, when no good record names the running slot.
-    pub protect: Option<Write>,
-    /// The write that switches.
-    pub switch: Write,
-}
-
-impl Activation {
-    /// Returns the writes in order.
-    pub fn writes(&self) -> impl Iterator<Item = &Write> {
-        self.protect.iter().chain([&self.switch])
-    }
+/// Reports whether every slot has a usable sequence number above this one.
+fn has_room_above(seq: u32) -> bool {
+    seq <= SEQ_MAX - u32::from(super::OTA_SLOTS_MAX)
 }
 
 /// Erase this sector, then program these bytes at its beginning, in one go.
@@ -166,12 +147,11 @@ pub struct Write {
     pub sector: Sector,
     /// The 32 bytes.
     pub bytes: [u8; ENTRY_BYTES],
-    seq: u32,
 }
 
 impl Write {
     fn new(sector: Sector, entry: &Entry) -> Self {
-        Self { sector, bytes: entry.encode(), seq: entry.seq }
+        Self { sector, bytes: entry.encode() }
     }
 }
 
@@ -185,8 +165,10 @@ pub enum Refused {
     NoSuchSlot,
     /// The running image is on trial.
     OnTrial,
-    /// The slot is the one that runs, or the running image is not one that can be given up.
+    /// The slot is the one that runs.
     Running,
+    /// The running image would not come back after a failed trial: see [`OtaData::protect`].
+    Unprotected,
 }
 
 impl fmt::Display for Refused {
@@ -195,7 +177,8 @@ impl fmt::Display for Refused {
             Self::NoFallback => "there is no other image to boot",
             Self::NoSuchSlot => "there is no such OTA slot",
             Self::OnTrial => "the running image is neither confirmed nor rejected yet",
-            Self::Running => "the slot is in use",
+            Self::Running => "the slot is the one that runs",
+            Self::Unprotected => "the boot records do not protect the running image yet",
         })
     }
 }

@@ -6,9 +6,7 @@ use waxwing_esp_image::check::{self, Expected, Mismatch};
 use waxwing_esp_image::write::{AppBuilder, BuildError};
 use waxwing_esp_image::{App, Chip, ImageError, SECTOR_BYTES};
 
-use crate::samples;
-
-const CHIP: Chip = Chip::Esp32c3;
+use crate::{CHIP, samples};
 
 #[test]
 fn what_was_built_is_read_back() {

@@ -9,7 +9,13 @@
 )]
 
 mod app;
+mod boot;
 mod esptool;
+mod flash;
 mod otadata;
 mod partition;
+mod records;
 mod samples;
+
+/// The chip of self-made images where it does not matter.
+const CHIP: waxwing_esp_image::Chip = waxwing_esp_image::Chip::Esp32c3;

@@ -2,42 +2,10 @@
 
 use waxwing_esp_image::otadata::{Entry, Layout, OtaData, Refused, Sector, Slot, State};
 
-const BLANK: [u8; 32] = [0xff; 32];
-
-/// A good record, encoded without the code under test.
-fn record(seq: u32, state: u32) -> [u8; 32] {
-    let mut bytes = [0xff; 32];
-    bytes[..4].copy_from_slice(&seq.to_le_bytes());
-    bytes[24..28].copy_from_slice(&state.to_le_bytes());
-    bytes[28..].copy_from_slice(&crc32_le(seq).to_le_bytes());
-    bytes
-}
-
-/// CRC-32 as the ROM computes it with start value `UINT32_MAX`.
-fn crc32_le(seq: u32) -> u32 {
-    let mut crc = 0;
-    for byte in seq.to_le_bytes() {
-        crc ^= u32::from(byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-        }
-    }
-    !crc
-}
-
-const NEW: u32 = 0;
-const PENDING: u32 = 1;
-const VALID: u32 = 2;
-const INVALID: u32 = 3;
-const ABORTED: u32 = 4;
+use crate::records::{ABORTED, BLANK, INVALID, NEW, PENDING, VALID, record, torn};
 
 fn otadata(first: [u8; 32], second: [u8; 32]) -> OtaData {
     OtaData::read(&first, &second, Layout::new(2, false).unwrap())
-}
-
-fn torn(mut record: [u8; 32]) -> [u8; 32] {
-    record[31] ^= 0x40;
-    record
 }
 
 #[test]
@@ -77,67 +45,79 @@ fn activation_is_one_write_beside_the_record_of_the_running_slot() {
     check_activate(record(1, VALID), record(2, INVALID), 0, Sector::Second, 2);
     check_activate(record(1, VALID), torn(record(2, NEW)), 0, Sector::Second, 2);
     check_activate(torn(record(3, VALID)), record(2, VALID), 1, Sector::First, 3);
-    // The boot loader fell back from ota_1, whose image is damaged: spare the record of ota_0,
-    // although the other one has the higher number.
-    check_activate(record(1, VALID), record(2, VALID), 0, Sector::Second, 2);
-    check_activate(record(5, VALID), record(8, PENDING), 0, Sector::Second, 6);
 }
 
 #[track_caller]
 fn check_activate(first: [u8; 32], second: [u8; 32], running: u8, sector: Sector, seq: u32) {
-    let activation =
-        otadata(first, second).activate(Slot::Ota(running), Slot::Ota(1 - running)).unwrap();
-    assert_eq!(activation.protect, None);
-    assert_eq!(activation.switch.sector, sector);
-    assert_eq!(activation.switch.bytes, record(seq, NEW));
+    let data = otadata(first, second);
+    assert_eq!(data.protect(Slot::Ota(running)), Ok(None));
+    let write = data.activate(Slot::Ota(running), Slot::Ota(1 - running)).unwrap();
+    assert_eq!((write.sector, write.bytes), (sector, record(seq, NEW)));
 }
 
 #[test]
-fn a_running_slot_without_a_record_gets_one_first() {
-    let activation =
-        otadata(record(4, VALID), record(2, VALID)).activate(Slot::Ota(0), Slot::Ota(1)).unwrap();
-    let protect = activation.protect.unwrap();
-    assert_eq!((protect.sector, protect.bytes), (Sector::Second, record(5, VALID)));
-    assert_eq!(activation.switch.sector, Sector::First);
-    assert_eq!(activation.switch.bytes, record(6, NEW));
+fn a_running_slot_that_the_boot_loader_fell_back_to_is_protected_first() {
+    // Its own record is there: the one followed in vain is retired.
+    check_protect(record(1, VALID), record(2, VALID), Sector::Second, record(2, INVALID));
+    check_protect(record(5, VALID), record(8, PENDING), Sector::Second, record(8, INVALID));
+    // It is not: a new one, beside the one that decides.
+    check_protect(record(4, VALID), record(2, VALID), Sector::Second, record(5, VALID));
+    check_protect(BLANK, record(2, VALID), Sector::First, record(3, VALID));
+    check_protect(torn(record(1, VALID)), record(2, NEW), Sector::First, record(3, VALID));
+    check_protect(record(1, ABORTED), BLANK, Sector::First, record(1, VALID));
+}
+
+/// Checks the only write for a running `ota_0`.
+#[track_caller]
+fn check_protect(first: [u8; 32], second: [u8; 32], sector: Sector, bytes: [u8; 32]) {
+    let data = otadata(first, second);
+    assert_eq!(data.activate(Slot::Ota(0), Slot::Ota(1)), Err(Refused::Unprotected));
+    let write = data.protect(Slot::Ota(0)).unwrap().unwrap();
+    assert_eq!((write.sector, write.bytes), (sector, bytes));
+    let data = match sector {
+        Sector::First => otadata(bytes, second),
+        Sector::Second => otadata(first, bytes),
+    };
+    assert_eq!(data.selected(), Slot::Ota(0));
+    assert_eq!(data.protect(Slot::Ota(0)), Ok(None));
 }
 
 #[test]
 fn sequence_numbers_never_reach_the_value_of_erased_flash() {
-    let last = u32::MAX - 1;
     // u32::MAX - 1 is even: it names ota_1.
-    let data = otadata(record(last, VALID), record(last - 1, VALID));
-    let activation = data.activate(Slot::Ota(1), Slot::Ota(0)).unwrap();
-    let protect = activation.protect.unwrap();
-    assert_eq!((protect.sector, protect.bytes), (Sector::Second, record(2, VALID)));
-    assert_eq!(activation.switch.sector, Sector::First);
-    assert_eq!(activation.switch.bytes, record(3, NEW));
+    let last = record(u32::MAX - 1, VALID);
+    let data = otadata(last, record(u32::MAX - 2, VALID));
+    let write = data.protect(Slot::Ota(1)).unwrap().unwrap();
+    assert_eq!((write.sector, write.bytes), (Sector::Second, record(2, VALID)));
+    let data = otadata(last, write.bytes);
+    assert_eq!(data.protect(Slot::Ota(1)), Ok(None));
+    let write = data.activate(Slot::Ota(1), Slot::Ota(0)).unwrap();
+    assert_eq!((write.sector, write.bytes), (Sector::First, record(3, NEW)));
 }
 
 #[test]
-fn the_factory_image_needs_no_record() {
+fn the_factory_image_runs_when_no_record_is_bootable() {
     let layout = Layout::new(3, true).unwrap();
-    let activate = |first, second, target| {
-        let data = OtaData::read(&first, &second, layout);
-        data.activate(Slot::Factory, Slot::Ota(target)).unwrap()
-    };
-    let fresh = activate(BLANK, BLANK, 2);
-    assert_eq!((fresh.protect, fresh.switch.sector), (None, Sector::First));
-    assert_eq!(fresh.switch.bytes, record(3, NEW));
-    // No record for the target may be left, or a failed trial would be followed by a boot without.
-    let stale = activate(record(4, VALID), record(3, VALID), 0);
-    assert_eq!((stale.protect, stale.switch.sector), (None, Sector::First));
-    assert_eq!(stale.switch.bytes, record(4, NEW));
-    let twice = activate(record(4, VALID), record(1, VALID), 0);
-    assert_eq!(twice.protect.unwrap().bytes, record(1, INVALID));
-    assert_eq!(twice.switch.sector, Sector::First);
-    assert_eq!(twice.switch.bytes, record(1, NEW));
+    let read = |first, second| OtaData::read(&first, &second, layout);
+    let fresh = read(BLANK, BLANK);
+    assert_eq!(fresh.protect(Slot::Factory), Ok(None));
+    let write = fresh.activate(Slot::Factory, Slot::Ota(2)).unwrap();
+    assert_eq!((write.sector, write.bytes), (Sector::First, record(3, NEW)));
+    // It runs because the images in the slots do not: both records are retired.
+    let (four, five) = (record(4, VALID), record(5, VALID));
+    let write = read(four, five).protect(Slot::Factory).unwrap().unwrap();
+    assert_eq!((write.sector, write.bytes), (Sector::First, record(4, INVALID)));
+    let write = read(write.bytes, five).protect(Slot::Factory).unwrap().unwrap();
+    assert_eq!((write.sector, write.bytes), (Sector::Second, record(5, INVALID)));
+    let retired = read(record(4, INVALID), record(5, INVALID));
+    assert_eq!(retired.protect(Slot::Factory), Ok(None));
 }
 
 #[test]
 fn activation_is_refused_where_it_could_not_be_undone() {
     let data = otadata(record(1, VALID), record(2, PENDING));
     assert_eq!(data.activate(Slot::Ota(1), Slot::Ota(0)), Err(Refused::OnTrial));
+    assert_eq!(data.protect(Slot::Ota(1)), Err(Refused::OnTrial));
     assert_eq!(data.activate(Slot::Ota(0), Slot::Ota(0)), Err(Refused::Running));
     assert_eq!(data.activate(Slot::Ota(0), Slot::Ota(2)), Err(Refused::NoSuchSlot));
     assert_eq!(data.activate(Slot::Ota(0), Slot::Factory), Err(Refused::NoSuchSlot));
