@@ -15,7 +15,7 @@ use crate::workspace::{cargo, command, run, target_dir};
 const TARGET: &str = "riscv32imc-unknown-none-elf";
 
 /// The crates that are linked into firmware.
-const CRATES: [&str; 1] = ["waxwing-wire"];
+const CRATES: [&str; 4] = ["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"];
 
 /// Debian's own compiler, which can build `core` for any target from its sources.
 const PACKAGES: [Package; 3] = [
