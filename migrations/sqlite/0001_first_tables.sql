@@ -40,7 +40,7 @@ CREATE TABLE releases (
     sha256           TEXT    NOT NULL,
     length           INTEGER NOT NULL,
     security_version INTEGER NOT NULL,
-    match            TEXT    NOT NULL,
+    "match"          TEXT    NOT NULL,
     listed           INTEGER NOT NULL,
     changed_at       INTEGER NOT NULL,
     PRIMARY KEY (product, channel, version)
@@ -178,10 +178,4 @@ CREATE TABLE audit (
     subject TEXT    NOT NULL,
     reason  TEXT    NOT NULL,
     detail  TEXT    NOT NULL
-) STRICT;
-
--- Small facts that must survive a restart, such as the Director's high-water time (D5).
-CREATE TABLE facts (
-    name  TEXT NOT NULL PRIMARY KEY,
-    value TEXT NOT NULL
 ) STRICT;

@@ -8,6 +8,8 @@ pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod director;
+pub mod domain;
+pub mod fleet;
 pub mod http;
 pub mod listener;
 pub mod metrics;

@@ -7,12 +7,29 @@
 //!
 //! SQL is static text with `$1` placeholders that PostgreSQL understands too (D30).
 
+pub mod audit;
+pub mod deployments;
+pub mod devices;
+pub mod enrolment;
+pub mod groups;
+pub mod images;
+pub mod metadata;
+pub mod operators;
+pub mod products;
+pub mod releases;
+pub mod reports;
+pub mod rollouts;
+mod row;
+
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::SqliteConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Connections that read at once: a few more than the cores of a small machine.
 const READERS_MAX: u32 = 8;
@@ -20,14 +37,44 @@ const READERS_MAX: u32 = 8;
 /// How long a writer waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A transaction of the one writer.
-pub type Transaction = sqlx::Transaction<'static, sqlx::Sqlite>;
-
-/// The database.
+/// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     readers: SqlitePool,
     writer: SqlitePool,
+    turn: Arc<Mutex<()>>,
+}
+
+/// The only transaction that may write. Dropped, it rolls back.
+#[derive(Debug)]
+pub struct Change {
+    transaction: sqlx::Transaction<'static, sqlx::Sqlite>,
+    turn: Turn,
+}
+
+/// The right to be the only one who changes anything. Whoever committed a [`Change`] holds it until
+/// the fleet in memory shows the same.
+#[derive(Debug)]
+#[must_use = "bring the fleet up to date, then drop the turn"]
+pub struct Turn {
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Change {
+    /// Returns the connection, for the functions of this module.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+
+    /// Makes the change durable.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails or is full; then nothing has changed.
+    pub async fn commit(self) -> Result<Turn, Error> {
+        self.transaction.commit().await?;
+        Ok(self.turn)
+    }
 }
 
 impl Store {
@@ -52,16 +99,18 @@ impl Store {
             .connect_with(options(file).read_only(true))
             .await
             .map_err(connect_error)?;
-        Ok(Self { readers, writer })
+        Ok(Self { readers, writer, turn: Arc::default() })
     }
 
-    /// Begins the only transaction that may write. Dropping it rolls back.
+    /// Begins a change, as soon as the one before is over.
     ///
     /// # Errors
     ///
     /// When the database cannot be reached.
-    pub async fn begin(&self) -> Result<Transaction, sqlx::Error> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await
+    pub async fn begin(&self) -> Result<Change, Error> {
+        let turn = Turn { _guard: Arc::clone(&self.turn).lock_owned().await };
+        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Change { transaction, turn })
     }
 
     /// Returns the connections for reading.
@@ -74,8 +123,8 @@ impl Store {
     /// # Errors
     ///
     /// When it gives none.
-    pub async fn ping(&self) -> Result<(), sqlx::Error> {
-        sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)
+    pub async fn ping(&self) -> Result<(), Error> {
+        Ok(sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)?)
     }
 
     /// Closes all connections once they are idle, and writes the log back into the file.
@@ -93,6 +142,24 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// Something went wrong while reading or writing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A row holds what this version of the server cannot have written.
+    #[error("{table}: the column {column} holds {value:?}")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// What it holds.
+        value: String,
+    },
+    /// The database failed, or the disk is full.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
 }
 
 /// The database could not be opened.

@@ -1,0 +1,229 @@
+//! The decision: what one device should run now, and since when that is so (D3).
+//!
+//! Pure, so that every replica and every restart signs the same bytes. The newest rollout that
+//! reaches the device decides; older ones never overrule it, or a device would be sent back and
+//! forth. Not here: signing, and which parts of the answer the device lacks.
+
+use std::sync::Arc;
+
+use waxwing_wire::Digest;
+
+use super::rollout::State;
+use super::{Deployment, Release, Rollout};
+
+/// What one device should run now.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// Since when this is the decision, in Unix milliseconds: rises with every change of it.
+    pub decided_at_ms: u64,
+    /// What to install; `None`: nothing.
+    pub offer: Option<Offer>,
+    /// A rollout with nothing to do for the device, because it already runs the image.
+    pub skip: Option<Arc<Rollout>>,
+}
+
+/// A release offered to one device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Offer {
+    /// The rollout that the device takes part in.
+    pub rollout: Arc<Rollout>,
+    /// What it brings.
+    pub release: Arc<Release>,
+}
+
+/// One device's place in one rollout that has started.
+#[derive(Clone, Copy, Debug)]
+pub struct Seat<'a> {
+    /// The rollout.
+    pub rollout: &'a Arc<Rollout>,
+    /// What it brings.
+    pub release: &'a Arc<Release>,
+    /// How far the device is, if it has been heard of.
+    pub deployment: Option<Deployment>,
+    /// The phase the device belongs to.
+    pub phase: usize,
+}
+
+/// Decides for a device. `changed_at` is when the device itself last changed; `seats` are its places
+/// in the rollouts that have started and reach it, newest first; `running` is the image it runs.
+pub fn decide<'a>(
+    changed_at: u64,
+    running: &Digest,
+    seats: impl Iterator<Item = Seat<'a>>,
+) -> Decision {
+    let mut decision = Decision { decided_at_ms: changed_at, offer: None, skip: None };
+    for seat in seats {
+        decision.decided_at_ms = decision.decided_at_ms.max(seat.changed_at());
+        if seat.gives_way() {
+            continue;
+        }
+        if seat.offers() && seat.already_runs(running) {
+            decision.skip = Some(Arc::clone(seat.rollout));
+        } else if seat.offers() {
+            let (rollout, release) = (Arc::clone(seat.rollout), Arc::clone(seat.release));
+            decision.offer = Some(Offer { rollout, release });
+        }
+        break;
+    }
+    decision
+}
+
+impl Seat<'_> {
+    /// Returns when something last changed that may have changed the answer to this device. The
+    /// next phase is for others, and once its deployment has ended nothing is offered whatever
+    /// becomes of the rollout: neither makes the fleet fetch metadata again.
+    fn changed_at(&self) -> u64 {
+        let phase = self.rollout.started().nth(self.phase).map_or(0, |phase| phase.at);
+        let ended = self.deployment.filter(|deployment| deployment.state.is_final());
+        let state = match ended {
+            Some(deployment) if !self.gives_way() => deployment.changed_at,
+            Some(_) | None => self.rollout.changed_at,
+        };
+        phase.max(state).max(self.release.changed_at)
+    }
+
+    /// Tells whether an older rollout decides instead: this one was cancelled before the device
+    /// switched to its image.
+    fn gives_way(&self) -> bool {
+        let past_recall = self.deployment.is_some_and(|deployment| deployment.is_past_recall());
+        self.rollout.state == State::Cancelled && !past_recall
+    }
+
+    /// Tells whether the release is offered: a rollout that does not run withdraws its offer (D17),
+    /// and a deployment that has ended, well or badly, is not begun again.
+    fn offers(&self) -> bool {
+        let ended = self.deployment.is_some_and(|deployment| deployment.state.is_final());
+        self.rollout.state == State::Running && self.release.listed && !ended
+    }
+
+    /// Tells whether there is nothing to do: the device had the image before it was offered.
+    fn already_runs(&self, running: &Digest) -> bool {
+        self.deployment.is_none() && self.release.sha256 == *running
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwing_wire::report;
+
+    use super::*;
+    use crate::domain::release::tests::release;
+    use crate::domain::rollout::Change;
+    use crate::domain::rollout::tests::{device, rollout};
+
+    const OLD: Digest = Digest([1; 32]);
+
+    struct Place {
+        rollout: Rollout,
+        release: Release,
+        deployment: Option<Deployment>,
+    }
+
+    fn place(id: &str, started_at: u64) -> Place {
+        let mut rollout = rollout(id, &[50, 100]);
+        rollout.start([device(0), device(1)].iter(), started_at).unwrap();
+        rollout.start_next_phase([device(0), device(1)].iter(), started_at);
+        Place { rollout, release: release("1.1.0"), deployment: None }
+    }
+
+    impl Place {
+        fn deployed(mut self, state: report::State, changed_at: u64) -> Self {
+            self.deployment = Some(Deployment { state, changed_at, ..Deployment::waiting() });
+            self
+        }
+
+        fn changed(mut self, change: Change, at: u64) -> Self {
+            self.rollout.change(change, at).unwrap();
+            self
+        }
+    }
+
+    /// Decides for newest-first places; gives the time and the rollout offered.
+    fn check(places: &[Place]) -> (u64, Option<String>) {
+        let decision = decided(places, &OLD);
+        (decision.decided_at_ms, decision.offer.map(|offer| offer.rollout.id.to_string()))
+    }
+
+    fn decided(places: &[Place], running: &Digest) -> Decision {
+        let owned: Vec<_> = places
+            .iter()
+            .map(|p| (Arc::new(p.rollout.clone()), Arc::new(p.release.clone()), p.deployment))
+            .collect();
+        let seats = owned.iter().map(|(rollout, release, deployment)| Seat {
+            rollout,
+            release,
+            deployment: *deployment,
+            phase: 0,
+        });
+        decide(5, running, seats)
+    }
+
+    #[test]
+    fn a_device_in_no_rollout_is_offered_nothing_since_it_last_changed() {
+        assert_eq!(check(&[]), (5, None));
+    }
+
+    #[test]
+    fn a_running_rollout_offers_until_the_deployment_ends() {
+        use report::State;
+        assert_eq!(check(&[place("r", 10)]), (10, Some("r".into())));
+        for state in State::ALL {
+            let (at, offer) = check(&[place("r", 10).deployed(state, 20)]);
+            assert_eq!(offer.is_none(), state.is_final(), "{state}");
+            assert_eq!(at, if state.is_final() { 20 } else { 10 }, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_rollout_that_does_not_run_withdraws_its_offer() {
+        let verified = || place("r", 10).deployed(report::State::Verified, 12);
+        assert_eq!(check(&[verified().changed(Change::Pause, 30)]), (30, None));
+        assert_eq!(check(&[verified().changed(Change::Cancel, 30)]), (30, None));
+        let again = verified().changed(Change::Pause, 30).changed(Change::Resume, 40);
+        assert_eq!(check(&[again]), (40, Some("r".into())));
+        let mut halted = verified();
+        halted.rollout.halt(&crate::domain::rollout::tests::reason(), 30);
+        assert_eq!(check(&[halted]), (30, None));
+    }
+
+    #[test]
+    fn a_release_that_is_delisted_is_offered_no_more() {
+        let mut place = place("r", 10);
+        (place.release.listed, place.release.changed_at) = (false, 50);
+        assert_eq!(check(&[place]), (50, None));
+    }
+
+    #[test]
+    fn the_newest_rollout_decides_even_when_it_has_nothing_to_offer() {
+        let done = place("new", 20).deployed(report::State::Healthy, 25);
+        assert_eq!(check(&[done, place("old", 10)]), (25, None));
+        assert_eq!(check(&[place("new", 20), place("old", 10)]), (20, Some("new".into())));
+    }
+
+    #[test]
+    fn a_rollout_cancelled_before_the_switch_gives_way_to_the_older_one() {
+        let new = || place("new", 20).deployed(report::State::Verified, 25);
+        let cancelled = new().changed(Change::Cancel, 30);
+        assert_eq!(check(&[cancelled, place("old", 10)]), (30, Some("old".into())));
+        let switched = place("new", 20).deployed(report::State::Healthy, 25);
+        let cancelled = switched.changed(Change::Cancel, 30);
+        assert_eq!(check(&[cancelled, place("old", 10)]), (25, None));
+    }
+
+    #[test]
+    fn the_end_of_a_rollout_changes_nothing_for_devices_that_are_done() {
+        let mut done = place("r", 10).deployed(report::State::Healthy, 25);
+        done.rollout.finish(90);
+        assert_eq!(check(&[done]), (25, None));
+    }
+
+    #[test]
+    fn a_device_that_had_the_image_before_is_skipped() {
+        let running = release("1.1.0").sha256;
+        let decision = decided(&[place("r", 10)], &running);
+        assert_eq!((decision.offer, decision.skip.is_some()), (None, true));
+        // It was offered, so the device itself says how it went.
+        let offered = place("r", 10).deployed(report::State::Offered, 11);
+        assert!(decided(&[offered], &running).offer.is_some());
+    }
+}

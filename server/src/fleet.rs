@@ -1,0 +1,185 @@
+//! The fleet in memory: everything that answering a poll needs, so that a poll reads no database.
+//!
+//! Loaded when the server starts and brought up to date by whoever changes the database, right
+//! after the commit and before the next writer begins. A poll takes the lock for reading, looks at
+//! one device and the rollouts of its product, and leaves a [`Sighting`] that is written behind.
+//! Not here: SQL, signing, and what the rules are.
+
+mod load;
+mod sightings;
+mod tables;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
+
+pub use self::sightings::Sightings;
+pub use self::tables::{Campaign, Member, Tables};
+use crate::domain::decision::{Decision, Seat, decide};
+use crate::domain::rollout::Counts;
+use crate::domain::{Deployment, Device, Group, Product, Release, Rollout, Running, Sighting};
+
+/// The fleet in memory.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    tables: RwLock<Tables>,
+    sightings: Sightings,
+    /// The latest stamp given to a change: decisions are versions and must rise (D3).
+    stamp: AtomicU64,
+}
+
+impl Fleet {
+    /// Puts a loaded fleet into service.
+    pub fn new(tables: Tables) -> Self {
+        let stamp = AtomicU64::new(tables.latest_change());
+        Self { tables: RwLock::new(tables), sightings: Sightings::default(), stamp }
+    }
+
+    /// Decides what a device should run now, and remembers that it was seen. `None` if there is no
+    /// such device.
+    pub fn poll(&self, device: &DeviceId, running: &Running, now_ms: u64) -> Option<Decision> {
+        let decision = self.decide(device, &running.sha256)?;
+        self.sightings.note(device, Sighting::of(running, &decision, now_ms));
+        Some(decision)
+    }
+
+    /// Decides what a device should run now, and remembers nothing.
+    pub fn decide(&self, device: &DeviceId, running: &Digest) -> Option<Decision> {
+        let tables = self.read();
+        let member = tables.members.get(device)?;
+        let seats = tables.campaigns_of(&member.device.product).filter_map(|campaign| {
+            let phase = campaign.phase_of(&member.device)?;
+            let deployment = member.deployment(&campaign.rollout.id);
+            Some(Seat { rollout: &campaign.rollout, release: &campaign.release, deployment, phase })
+        });
+        Some(decide(member.device.changed_at, running, seats))
+    }
+
+    /// Returns a device.
+    pub fn device(&self, id: &DeviceId) -> Option<Arc<Device>> {
+        self.read().members.get(id).map(|member| Arc::clone(&member.device))
+    }
+
+    /// Returns how far a device is in a rollout, if it has been heard of.
+    pub fn deployment(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Deployment> {
+        self.read().members.get(device)?.deployment(rollout)
+    }
+
+    /// Returns a product.
+    pub fn product(&self, id: &ProductId) -> Option<Arc<Product>> {
+        self.read().products.get(id).cloned()
+    }
+
+    /// Returns a group.
+    pub fn group(&self, id: &GroupId) -> Option<Arc<Group>> {
+        self.read().groups.get(id).cloned()
+    }
+
+    /// Returns a release, listed or not.
+    pub fn release(
+        &self,
+        product: &ProductId,
+        channel: &Channel,
+        version: &semver::Version,
+    ) -> Option<Arc<Release>> {
+        self.read().releases.get(product)?.get(&(channel.clone(), version.clone())).cloned()
+    }
+
+    /// Tells whether a device may read an image: the image of a listed release of its product.
+    pub fn may_read_image(&self, device: &DeviceId, sha256: &Digest) -> bool {
+        let tables = self.read();
+        let Some(member) = tables.members.get(device) else { return false };
+        let releases = tables.releases.get(&member.device.product);
+        releases.into_iter().flat_map(|all| all.values()).any(|r| r.listed && r.sha256 == *sha256)
+    }
+
+    /// Returns a rollout.
+    pub fn rollout(&self, id: &RolloutId) -> Option<Arc<Rollout>> {
+        self.read().campaigns.get(id).map(|campaign| Arc::clone(&campaign.rollout))
+    }
+
+    /// Returns the rollouts that are not over, by name.
+    pub fn open_rollouts(&self) -> Vec<Arc<Rollout>> {
+        let tables = self.read();
+        let rollouts = tables.campaigns.values().map(|campaign| &campaign.rollout);
+        rollouts.filter(|rollout| !rollout.state.is_final()).cloned().collect()
+    }
+
+    /// Returns the counts of each started phase, members nothing is known of counted as waiting.
+    pub fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
+        if let Some(counts) = self.read().fresh_counts(rollout) {
+            return counts;
+        }
+        self.write().refresh_counts(rollout)
+    }
+
+    /// Returns the devices of a group that may take part in a rollout.
+    pub fn members_of(&self, group: &GroupId) -> Vec<DeviceId> {
+        let tables = self.read();
+        let Some(group) = tables.groups.get(group) else { return Vec::new() };
+        let devices = tables.members.values().map(|member| &member.device);
+        let able = devices.filter(|d| tables::may_take_part(d) && group.contains(d));
+        able.map(|device| device.id.clone()).collect()
+    }
+
+    /// Returns the time for a change made now: later than every change before it, even when the
+    /// clock was set back (D3).
+    pub fn stamp(&self, now_ms: u64) -> u64 {
+        let last = self.stamp.fetch_max(now_ms, Ordering::SeqCst);
+        if last < now_ms { now_ms } else { self.stamp.fetch_add(1, Ordering::SeqCst) + 1 }
+    }
+
+    /// Returns what was seen and is not written yet.
+    pub fn sightings(&self) -> &Sightings {
+        &self.sightings
+    }
+
+    /// Brings a deployment up to date after it was committed.
+    pub fn put_deployment(&self, device: &DeviceId, rollout: &RolloutId, deployment: Deployment) {
+        self.write().put_deployment(device, rollout, deployment);
+    }
+
+    /// Brings a device up to date after it was committed.
+    pub fn put_device(&self, device: Device) {
+        self.write().put_device(device);
+    }
+
+    /// Brings a group up to date after it was committed.
+    pub fn put_group(&self, group: Group) {
+        self.write().put_group(group);
+    }
+
+    /// Brings a product up to date after it was committed.
+    pub fn put_product(&self, product: Product) {
+        self.write().put_product(product);
+    }
+
+    /// Brings the releases of a product up to date after they were committed.
+    pub fn put_releases(&self, product: &ProductId, releases: Vec<Release>) {
+        self.write().put_releases(product, releases);
+    }
+
+    /// Brings a rollout up to date after it was committed.
+    pub fn put_rollout(&self, rollout: Rollout) {
+        self.write().put_rollout(rollout);
+    }
+
+    /// Counts devices per deployment state over all rollouts that are not over, for metrics.
+    pub fn open_counts(&self) -> Counts {
+        let mut total = Counts::default();
+        for rollout in self.open_rollouts() {
+            self.counts(&rollout.id).iter().for_each(|phase| total += phase);
+        }
+        total
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        // No writer leaves the tables half-changed: each change is one insertion.
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,70 @@
+//! What polls leave behind: who was seen with what, and who was offered what.
+//!
+//! Written to the database once a second, one row per device however often it polled. What is lost
+//! in a crash comes back with the next poll. Bounded by the number of devices.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+
+use waxwing_wire::DeviceId;
+
+use crate::domain::Sighting;
+
+/// Polls of different devices hardly ever wait for each other.
+const SHARDS: usize = 64;
+
+/// Sightings that are not written yet.
+#[derive(Debug)]
+pub struct Sightings {
+    hasher: RandomState,
+    shards: [Mutex<HashMap<DeviceId, Sighting>>; SHARDS],
+}
+
+impl Default for Sightings {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+    }
+}
+
+impl Sightings {
+    /// Remembers the latest sighting of a device.
+    pub fn note(&self, device: &DeviceId, sighting: Sighting) {
+        let Some(shard) = self.shard(device) else { return };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        match shard.get_mut(device) {
+            Some(last) => {
+                let offered_before = last.deployment.take();
+                *last = sighting;
+                last.deployment = last.deployment.take().or(offered_before);
+            }
+            None => drop(shard.insert(device.clone(), sighting)),
+        }
+    }
+
+    /// Takes everything out.
+    pub fn take(&self) -> Vec<(DeviceId, Sighting)> {
+        let shards = self.shards.iter();
+        let take = |shard: &Mutex<HashMap<_, _>>| {
+            mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        shards.flat_map(take).collect()
+    }
+
+    /// Puts back what could not be written, unless the device was seen again.
+    pub fn put_back(&self, sightings: Vec<(DeviceId, Sighting)>) {
+        for (device, sighting) in sightings {
+            let Some(shard) = self.shard(&device) else { continue };
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let newer = shard.entry(device).or_insert_with(|| sighting.clone());
+            newer.deployment = newer.deployment.take().or(sighting.deployment);
+        }
+    }
+
+    fn shard(&self, device: &DeviceId) -> Option<&Mutex<HashMap<DeviceId, Sighting>>> {
+        let shards = u64::try_from(SHARDS).unwrap_or(1);
+        let number = self.hasher.hash_one(device) % shards;
+        self.shards.get(usize::try_from(number).ok()?)
+    }
+}

@@ -1,0 +1,165 @@
+//! Devices with the certificates they may use.
+
+use std::collections::HashMap;
+
+use sqlx::SqliteConnection;
+use waxwing_wire::DeviceId;
+
+use super::row::{Row, to_integer, to_json};
+use super::{Error, Store};
+use crate::domain::device::{Certificate, CertificateStatus, Status};
+use crate::domain::{Device, Sighting};
+
+/// What was last seen of a device, up to a second ago.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// When, in Unix milliseconds.
+    pub at: u64,
+    /// Release that ran.
+    pub version: semver::Version,
+    /// Image that ran.
+    pub sha256: waxwing_wire::Digest,
+    /// The device's floor.
+    pub security_version: u32,
+}
+
+/// Adds a device.
+pub async fn add(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO devices (id, product, tags, status, created_at, changed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(device.id.as_str())
+    .bind(device.product.as_str())
+    .bind(to_json(&device.tags))
+    .bind(device.status.as_str())
+    .bind(to_integer(device.created_at))
+    .bind(to_integer(device.changed_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Writes tags, status and time of change.
+pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
+    sqlx::query("UPDATE devices SET tags = $2, status = $3, changed_at = $4 WHERE id = $1")
+        .bind(device.id.as_str())
+        .bind(to_json(&device.tags))
+        .bind(device.status.as_str())
+        .bind(to_integer(device.changed_at))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Counts one more command to a device and returns its number (D7).
+pub async fn next_command(db: &mut SqliteConnection, device: &DeviceId) -> Result<u64, Error> {
+    let row = sqlx::query(
+        "UPDATE devices SET command_seq = command_seq + 1 WHERE id = $1 RETURNING command_seq",
+    )
+    .bind(device.as_str())
+    .fetch_one(db)
+    .await?;
+    Row::new("devices", &row).number("command_seq")
+}
+
+/// Writes what was seen of many devices, as one statement.
+pub async fn see(
+    db: &mut SqliteConnection,
+    sightings: &[(DeviceId, Sighting)],
+) -> Result<(), Error> {
+    let rows = sightings.iter().map(|(device, seen)| {
+        let running = &seen.running;
+        (device, seen.at, &running.version, running.sha256, running.security_version)
+    });
+    sqlx::query(
+        "UPDATE devices SET seen_at = seen.value ->> 1, version = seen.value ->> 2, \
+         sha256 = seen.value ->> 3, security_version = seen.value ->> 4 \
+         FROM json_each($1) AS seen WHERE devices.id = seen.value ->> 0",
+    )
+    .bind(to_json(&rows.collect::<Vec<_>>()))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns what was last seen of a device.
+pub async fn seen(store: &Store, device: &DeviceId) -> Result<Option<Seen>, Error> {
+    let row = sqlx::query("SELECT * FROM devices WHERE id = $1")
+        .bind(device.as_str())
+        .fetch_optional(store.readers())
+        .await?;
+    row.as_ref().map_or(Ok(None), |row| read_seen(&Row::new("devices", row)))
+}
+
+/// Returns a page of devices by name, each with what was last seen of it.
+pub async fn page(
+    store: &Store,
+    product: Option<&str>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<(DeviceId, Option<Seen>)>, Error> {
+    let rows = sqlx::query(
+        "SELECT * FROM devices WHERE id > $1 AND ($2 IS NULL OR product = $2) \
+         ORDER BY id LIMIT $3",
+    )
+    .bind(after)
+    .bind(product)
+    .bind(limit)
+    .fetch_all(store.readers())
+    .await?;
+    let rows = rows.iter().map(|row| Row::new("devices", row));
+    rows.map(|row| Ok((row.parse("id")?, read_seen(&row)?))).collect()
+}
+
+/// Returns all devices.
+pub async fn all(store: &Store) -> Result<Vec<Device>, Error> {
+    let mut certificates = usable_certificates(store).await?;
+    let rows = sqlx::query("SELECT * FROM devices").fetch_all(store.readers()).await?;
+    rows.iter().map(|row| read(&Row::new("devices", row), &mut certificates)).collect()
+}
+
+async fn usable_certificates(store: &Store) -> Result<HashMap<DeviceId, Vec<Certificate>>, Error> {
+    let rows = sqlx::query(
+        "SELECT * FROM certificates WHERE status IN ('current', 'next') ORDER BY issued_at",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    let mut by_device = HashMap::<_, Vec<_>>::new();
+    for row in &rows {
+        let row = Row::new("certificates", row);
+        by_device.entry(row.parse("device")?).or_default().push(Certificate {
+            serial: row.text("serial")?,
+            spki: row.bytes("spki")?,
+            status: row.word("status", CertificateStatus::parse)?,
+            expires_at: row.number("expires_at")?,
+        });
+    }
+    Ok(by_device)
+}
+
+fn read(
+    row: &Row<'_>,
+    certificates: &mut HashMap<DeviceId, Vec<Certificate>>,
+) -> Result<Device, Error> {
+    let id = row.parse("id")?;
+    Ok(Device {
+        product: row.parse("product")?,
+        tags: row.json("tags")?,
+        status: row.word("status", Status::parse)?,
+        created_at: row.number("created_at")?,
+        changed_at: row.number("changed_at")?,
+        certificates: certificates.remove(&id).unwrap_or_default(),
+        id,
+    })
+}
+
+fn read_seen(row: &Row<'_>) -> Result<Option<Seen>, Error> {
+    let Some(at) = row.number_or_null("seen_at")? else { return Ok(None) };
+    Ok(Some(Seen {
+        at,
+        version: row.parse("version")?,
+        sha256: row.parse("sha256")?,
+        security_version: row.number("security_version")?,
+    }))
+}

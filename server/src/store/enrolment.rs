@@ -1,0 +1,148 @@
+//! Enrolment: tokens, and the certificates they and renewals bring.
+//!
+//! Not here: whether a token or a renewal is good. That is asked before anything is written.
+
+use sqlx::SqliteConnection;
+use waxwing_wire::{DeviceId, Digest};
+
+use super::Error;
+use super::row::{Row, to_integer};
+use crate::domain::device::CertificateStatus;
+
+/// An enrolment token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Token {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// Until when it is good, in Unix milliseconds.
+    pub expires_at: u64,
+    /// What it was spent on.
+    pub spent_on: Option<Issued>,
+}
+
+/// A certificate as it was issued.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Issued {
+    /// Serial number, lower-case hexadecimal.
+    pub serial: String,
+    /// The public key as `SubjectPublicKeyInfo`, DER.
+    pub spki: Vec<u8>,
+    /// The certificate, DER.
+    pub der: Vec<u8>,
+    /// When, in Unix milliseconds.
+    pub issued_at: u64,
+    /// Its notAfter, in Unix milliseconds.
+    pub expires_at: u64,
+}
+
+/// Adds a token by the SHA-256 of its text.
+pub async fn add_token(
+    db: &mut SqliteConnection,
+    sha256: &Digest,
+    device: &DeviceId,
+    now_ms: u64,
+    expires_at: u64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO tokens (sha256, device, created_at, expires_at) VALUES ($1, $2, $3, $4)",
+    )
+    .bind(sha256.to_string())
+    .bind(device.as_str())
+    .bind(to_integer(now_ms))
+    .bind(to_integer(expires_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns a token by the SHA-256 of its text. Inside the change that spends it, so that it cannot
+/// be spent twice.
+pub async fn token(db: &mut SqliteConnection, sha256: &Digest) -> Result<Option<Token>, Error> {
+    let row = sqlx::query(
+        "SELECT tokens.device AS token_device, tokens.expires_at AS token_expires_at, \
+         certificates.* FROM tokens LEFT JOIN certificates USING (serial) \
+         WHERE tokens.sha256 = $1",
+    )
+    .bind(sha256.to_string())
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = &row else { return Ok(None) };
+    let row = Row::new("tokens", row);
+    let spent_on = match row.text_or_null("serial")? {
+        Some(_) => Some(read_issued(&row)?),
+        None => None,
+    };
+    Ok(Some(Token {
+        device: row.parse("token_device")?,
+        expires_at: row.number("token_expires_at")?,
+        spent_on,
+    }))
+}
+
+/// Remembers what a token was spent on.
+pub async fn spend(db: &mut SqliteConnection, sha256: &Digest, serial: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE tokens SET serial = $2 WHERE sha256 = $1")
+        .bind(sha256.to_string())
+        .bind(serial)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Adds a certificate of a device.
+pub async fn add_certificate(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    issued: &Issued,
+    status: CertificateStatus,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO certificates (serial, device, spki, der, status, issued_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(&issued.serial)
+    .bind(device.as_str())
+    .bind(&issued.spki)
+    .bind(&issued.der)
+    .bind(status.as_str())
+    .bind(to_integer(issued.issued_at))
+    .bind(to_integer(issued.expires_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns a certificate that is not revoked.
+pub async fn certificate(db: &mut SqliteConnection, serial: &str) -> Result<Option<Issued>, Error> {
+    let row = sqlx::query("SELECT * FROM certificates WHERE serial = $1 AND status <> 'revoked'")
+        .bind(serial)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(|row| read_issued(&Row::new("certificates", row))).transpose()
+}
+
+/// Moves all certificates of a device that are in one state to another.
+pub async fn move_certificates(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    from: CertificateStatus,
+    to: CertificateStatus,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE certificates SET status = $3 WHERE device = $1 AND status = $2")
+        .bind(device.as_str())
+        .bind(from.as_str())
+        .bind(to.as_str())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+fn read_issued(row: &Row<'_>) -> Result<Issued, Error> {
+    Ok(Issued {
+        serial: row.text("serial")?,
+        spki: row.bytes("spki")?,
+        der: row.bytes("der")?,
+        issued_at: row.number("issued_at")?,
+        expires_at: row.number("expires_at")?,
+    })
+}

@@ -1,0 +1,71 @@
+//! Images that were checked and stored; the bytes are in the blob folder.
+
+use sqlx::SqliteConnection;
+use waxwing_wire::{Digest, ProductId};
+
+use super::row::{Row, to_integer};
+use super::{Error, Store};
+
+/// What an image says about itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Image {
+    /// The product it was uploaded for.
+    pub product: ProductId,
+    /// Its hash.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Version in its descriptor.
+    pub version: Option<String>,
+    /// Project in its descriptor.
+    pub project: Option<String>,
+    /// Anti-rollback version in its descriptor, 0 without one.
+    pub secure_version: u32,
+    /// When it came, in Unix milliseconds.
+    pub uploaded_at: u64,
+}
+
+/// Adds an image; one that is there already stays as it is.
+pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO images \
+         (product, sha256, length, version, project, secure_version, uploaded_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+    )
+    .bind(image.product.as_str())
+    .bind(image.sha256.to_string())
+    .bind(to_integer(image.length))
+    .bind(&image.version)
+    .bind(&image.project)
+    .bind(i64::from(image.secure_version))
+    .bind(to_integer(image.uploaded_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns an image of a product.
+pub async fn find(
+    store: &Store,
+    product: &ProductId,
+    sha256: &Digest,
+) -> Result<Option<Image>, Error> {
+    let row = sqlx::query("SELECT * FROM images WHERE product = $1 AND sha256 = $2")
+        .bind(product.as_str())
+        .bind(sha256.to_string())
+        .fetch_optional(store.readers())
+        .await?;
+    row.as_ref().map(|row| read(&Row::new("images", row))).transpose()
+}
+
+fn read(row: &Row<'_>) -> Result<Image, Error> {
+    Ok(Image {
+        product: row.parse("product")?,
+        sha256: row.parse("sha256")?,
+        length: row.number("length")?,
+        version: row.text_or_null("version")?,
+        project: row.text_or_null("project")?,
+        secure_version: row.number("secure_version")?,
+        uploaded_at: row.number("uploaded_at")?,
+    })
+}

@@ -1,0 +1,57 @@
+//! Products.
+
+use sqlx::SqliteConnection;
+
+use super::row::{Row, to_integer, to_json};
+use super::{Error, Store};
+use crate::domain::Product;
+use crate::domain::product::{ProjectRule, VersionRule};
+
+/// Adds a product.
+pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO products \
+         (id, chip, hardware, channels, slot_bytes, image_version, image_project, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(product.id.as_str())
+    .bind(product.chip.as_str())
+    .bind(to_json(&product.hardware))
+    .bind(to_json(&product.channels))
+    .bind(i64::from(product.slot_bytes))
+    .bind(product.image_version.as_str())
+    .bind(product.image_project.as_str())
+    .bind(to_integer(product.created_at))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns all products, by name.
+pub async fn all(store: &Store) -> Result<Vec<Product>, Error> {
+    let rows = sqlx::query("SELECT * FROM products ORDER BY id").fetch_all(store.readers()).await?;
+    rows.iter().map(|row| read(&Row::new("products", row))).collect()
+}
+
+/// Returns a page of products, by name.
+pub async fn page(store: &Store, after: &str, limit: u32) -> Result<Vec<Product>, Error> {
+    let rows = sqlx::query("SELECT * FROM products WHERE id > $1 ORDER BY id LIMIT $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(store.readers())
+        .await?;
+    rows.iter().map(|row| read(&Row::new("products", row))).collect()
+}
+
+fn read(row: &Row<'_>) -> Result<Product, Error> {
+    Ok(Product {
+        id: row.parse("id")?,
+        chip: row.parse("chip")?,
+        hardware: row.json("hardware")?,
+        channels: row.json("channels")?,
+        slot_bytes: row.number("slot_bytes")?,
+        image_version: row.word("image_version", VersionRule::parse)?,
+        image_project: ProjectRule::parse(&row.text("image_project")?),
+        created_at: row.number("created_at")?,
+    })
+}

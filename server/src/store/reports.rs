@@ -1,0 +1,124 @@
+//! Reports as devices signed them (D25), and the ids of all messages accepted.
+
+use sqlx::SqliteConnection;
+use waxwing_wire::{DeviceId, Digest, MessageId, RolloutId};
+
+use super::row::{Row, to_integer};
+use super::{Error, Store};
+
+/// A report as it came.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Evidence {
+    /// Who said it.
+    pub device: DeviceId,
+    /// Its id.
+    pub message_id: MessageId,
+    /// Hash of its payload: the same id with another hash is a replay (D24).
+    pub payload_sha256: Digest,
+    /// What it is about.
+    pub rollout: RolloutId,
+    /// The certificate whose key it was checked against.
+    pub serial: String,
+    /// Whether it moved its deployment.
+    pub applied: bool,
+    /// When it came, in Unix milliseconds.
+    pub received_at: u64,
+    /// The envelope, byte for byte.
+    pub envelope: Vec<u8>,
+}
+
+/// Adds a report.
+pub async fn add(db: &mut SqliteConnection, report: &Evidence) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO reports (device, message_id, payload_sha256, rollout, serial, applied, \
+         received_at, envelope) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(report.device.as_str())
+    .bind(report.message_id.as_str())
+    .bind(report.payload_sha256.to_string())
+    .bind(report.rollout.as_str())
+    .bind(&report.serial)
+    .bind(i64::from(report.applied))
+    .bind(to_integer(report.received_at))
+    .bind(&report.envelope)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns the payload hash that an id of a device was used for.
+pub async fn payload_of(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    message_id: &MessageId,
+) -> Result<Option<Digest>, Error> {
+    let row = sqlx::query(
+        "SELECT payload_sha256 FROM reports WHERE device = $1 AND message_id = $2 \
+         UNION ALL SELECT payload_sha256 FROM messages WHERE device = $1 AND message_id = $2",
+    )
+    .bind(device.as_str())
+    .bind(message_id.as_str())
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(|row| Row::new("reports", row).parse("payload_sha256")).transpose()
+}
+
+/// Adds the id of a message that is no report.
+pub async fn add_message(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    message_id: &MessageId,
+    payload_sha256: &Digest,
+    now_ms: u64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO messages (device, message_id, payload_sha256, received_at) \
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(device.as_str())
+    .bind(message_id.as_str())
+    .bind(payload_sha256.to_string())
+    .bind(to_integer(now_ms))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets the ids of messages received before a time: copies of them are stale by now.
+pub async fn forget_messages(db: &mut SqliteConnection, before_ms: u64) -> Result<u64, Error> {
+    let done = sqlx::query("DELETE FROM messages WHERE received_at < $1")
+        .bind(to_integer(before_ms))
+        .execute(db)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// Returns the reports about a rollout in the order they came, each with the key it was checked
+/// against.
+pub async fn of_rollout(
+    store: &Store,
+    rollout: &RolloutId,
+) -> Result<Vec<(Evidence, Vec<u8>)>, Error> {
+    let rows = sqlx::query(
+        "SELECT reports.*, certificates.spki FROM reports JOIN certificates USING (serial) \
+         WHERE rollout = $1 ORDER BY reports.rowid",
+    )
+    .bind(rollout.as_str())
+    .fetch_all(store.readers())
+    .await?;
+    let rows = rows.iter().map(|row| Row::new("reports", row));
+    rows.map(|row| Ok((read(&row)?, row.bytes("spki")?))).collect()
+}
+
+fn read(row: &Row<'_>) -> Result<Evidence, Error> {
+    Ok(Evidence {
+        device: row.parse("device")?,
+        message_id: row.parse("message_id")?,
+        payload_sha256: row.parse("payload_sha256")?,
+        rollout: row.parse("rollout")?,
+        serial: row.text("serial")?,
+        applied: row.number::<u8>("applied")? != 0,
+        received_at: row.number("received_at")?,
+        envelope: row.bytes("envelope")?,
+    })
+}
