@@ -59,6 +59,12 @@ impl Api {
         self.send(Method::PUT, path, body).await
     }
 
+    /// Replaces something whose bytes are signed and must arrive unchanged.
+    pub(crate) async fn put_bytes(&self, path: &str, body: String) -> Result<Value, Error> {
+        let url = self.url(path)?;
+        self.answer(self.http.put(url).body(body)).await
+    }
+
     /// Reads a list page by page, up to `limit` items, and says so when there are more.
     pub(crate) async fn list(
         &self,

@@ -9,6 +9,7 @@
 mod api;
 mod audit;
 mod device;
+mod director;
 mod error;
 mod group;
 mod input;
@@ -63,6 +64,9 @@ enum Command {
     /// Devices: register, tag, enrol, revoke, command.
     #[command(subcommand)]
     Device(device::Command),
+    /// The Director: its online key and its root.
+    #[command(subcommand)]
+    Director(director::Command),
     /// Groups of devices, by name or by tag.
     #[command(subcommand)]
     Group(group::Command),
@@ -96,6 +100,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Audit(args) => audit::run(args, &api()?, &out).await,
         Command::Device(command) => device::run(command, &api()?, &out).await,
+        Command::Director(command) => director::run(command, &api()?, &out).await,
         Command::Group(command) => group::run(command, &api()?, &out).await,
         Command::Login(args) => login::run(args, &arguments.profile).await,
         Command::Product(command) => product::run(command, &api()?, &out).await,

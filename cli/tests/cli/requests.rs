@@ -42,6 +42,18 @@ fn device_actions_go_to_the_device() {
 }
 
 #[test]
+fn the_directors_root_travels_unchanged() {
+    let world = World::logged_in();
+    let text = "{\"signed\": {}}\n";
+    let root = world.file("1.root.json", text);
+    world.server.on("PUT /director/root", (200, json!({ "root_version": 1 })));
+    let run = world.run(&["director", "import", root.to_str().unwrap()]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let sent = world.server.requests().pop().unwrap();
+    assert_eq!(sent.raw, text);
+}
+
+#[test]
 fn a_group_is_a_list_or_a_question_of_tags() {
     sends(
         &["group", "create", "lab", "--product", "th1", "--device", "d1", "--device", "d2"],

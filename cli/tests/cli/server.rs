@@ -30,6 +30,7 @@ pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) authorization: String,
     pub(crate) body: Value,
+    pub(crate) raw: Bytes,
 }
 
 /// Its answers by request line, used up from the front; the last one stays.
@@ -135,6 +136,7 @@ async fn answer(
         line: line.clone(),
         authorization: authorization.unwrap_or_default().to_owned(),
         body: serde_json::from_slice(&body).unwrap_or_default(),
+        raw: body,
     });
     let answers = script.answers.get_mut(&line).unwrap_or_else(|| panic!("no answer to {line}"));
     let last = answers.len() == 1;
