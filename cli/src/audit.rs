@@ -13,7 +13,7 @@ pub(crate) struct Args {
 }
 
 /// Prints the log.
-pub(crate) async fn run(args: Args, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(args: Args, api: &Api, out: Output) -> Result<(), Error> {
     let entries = api.list("audit", &[], args.limit).await?;
     out.list(&entries, &["at", "actor", "action", "subject", "detail"])
 }

@@ -80,7 +80,7 @@ struct NewDevice {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Add { device, product, tags } => {
             let sentence =

@@ -23,7 +23,7 @@ pub(crate) enum Command {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Import { root } => {
             let answer = api.put_bytes("director/root", input::file(&root)?).await?;

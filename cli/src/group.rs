@@ -64,7 +64,7 @@ enum Members {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Create { group, product, devices, tags } => {
             let sentence = format!("made group {group}");

@@ -98,13 +98,13 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let out = Output::new(arguments.json);
     let api = || Api::new(&profile::load(&arguments.profile)?);
     match arguments.command {
-        Command::Audit(args) => audit::run(args, &api()?, &out).await,
-        Command::Device(command) => device::run(command, &api()?, &out).await,
-        Command::Director(command) => director::run(command, &api()?, &out).await,
-        Command::Group(command) => group::run(command, &api()?, &out).await,
+        Command::Audit(args) => audit::run(args, &api()?, out).await,
+        Command::Device(command) => device::run(command, &api()?, out).await,
+        Command::Director(command) => director::run(command, &api()?, out).await,
+        Command::Group(command) => group::run(command, &api()?, out).await,
         Command::Login(args) => login::run(args, &arguments.profile).await,
-        Command::Product(command) => product::run(command, &api()?, &out).await,
-        Command::Release(command) => release::run(command, &api()?, &out).await,
-        Command::Rollout(command) => rollout::run(command, &api()?, &out).await,
+        Command::Product(command) => product::run(command, &api()?, out).await,
+        Command::Release(command) => release::run(command, &api()?, out).await,
+        Command::Rollout(command) => rollout::run(command, &api()?, out).await,
     }
 }

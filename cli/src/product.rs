@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
-use waxwing_wire::{Channel, ProductId};
+use waxwing_wire::{Channel, Hardware, ProductId};
 
 use crate::api::Api;
 use crate::error::Error;
@@ -41,7 +41,7 @@ pub(crate) enum Command {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Create { definition, root } => create(&definition, &root, api, out).await,
         Command::List { limit } => {
@@ -52,15 +52,18 @@ pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(),
     }
 }
 
-/// What of a definition the server needs. The file says more, to the tool that signs.
+/// A `product.toml`, as `waxwing-keys` reads it too.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Definition {
     id: ProductId,
     chip: String,
-    hardware: Vec<String>,
+    hardware: Vec<Hardware>,
     channels: Vec<Channel>,
     slot_bytes: u32,
+    /// Whether the version in the image must be the release's: `match` or `ignore` (D27).
     image_version: Option<String>,
+    /// The project name that the image must carry, or `ignore`; by default the product's (D27).
     image_project: Option<String>,
 }
 
@@ -69,30 +72,27 @@ struct Definition {
 struct NewProduct {
     id: ProductId,
     chip: String,
-    hardware: Vec<String>,
+    hardware: Vec<Hardware>,
     channels: Vec<Channel>,
     slot_bytes: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_version: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image_project: Option<String>,
+    image_version: String,
+    image_project: String,
     /// The root metadata file in base64: its bytes are signed, so they travel unchanged.
     image_root: String,
 }
 
-async fn create(definition: &Path, root: &Path, api: &Api, out: &Output) -> Result<(), Error> {
-    let invalid =
-        |error: toml::de::Error| Error::Usage(format!("{}: {error}", definition.display()));
+async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Result<(), Error> {
+    let invalid = |error| Error::Usage(format!("{}: {error}", definition.display()));
     let product: Definition = toml::from_str(&input::file(definition)?).map_err(invalid)?;
     let sentence = format!("registered product {}", product.id);
     let request = NewProduct {
+        image_version: product.image_version.unwrap_or_else(|| "match".to_owned()),
+        image_project: product.image_project.unwrap_or_else(|| product.id.to_string()),
         id: product.id,
         chip: product.chip,
         hardware: product.hardware,
         channels: product.channels,
         slot_bytes: product.slot_bytes,
-        image_version: product.image_version,
-        image_project: product.image_project,
         image_root: STANDARD.encode(input::file(root)?),
     };
     out.done(&sentence, &api.post("products", &request).await?)

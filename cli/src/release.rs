@@ -21,7 +21,7 @@ pub(crate) enum Command {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::List { product, limit } => {
             let releases = api.list(&format!("products/{product}/releases"), &[], limit).await?;

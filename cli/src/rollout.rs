@@ -126,7 +126,7 @@ struct Gate {
 }
 
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(), Error> {
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Cancel { rollout } => change(&rollout, "cancel", api, out).await,
         Command::Create(args) => create(*args, api, out).await,
@@ -152,7 +152,7 @@ pub(crate) async fn run(command: Command, api: &Api, out: &Output) -> Result<(),
     }
 }
 
-async fn create(args: Create, api: &Api, out: &Output) -> Result<(), Error> {
+async fn create(args: Create, api: &Api, out: Output) -> Result<(), Error> {
     let request = NewRollout {
         id: args.id,
         product: args.product,
@@ -167,7 +167,7 @@ async fn create(args: Create, api: &Api, out: &Output) -> Result<(), Error> {
 }
 
 /// Asks for a change of state; the server knows which are allowed.
-async fn change(rollout: &RolloutId, verb: &str, api: &Api, out: &Output) -> Result<(), Error> {
+async fn change(rollout: &RolloutId, verb: &str, api: &Api, out: Output) -> Result<(), Error> {
     let answer = api.act(&format!("rollouts/{rollout}/{verb}")).await?;
     out.done(&format!("{rollout}: {verb} is done"), &answer)
 }

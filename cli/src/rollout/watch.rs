@@ -52,8 +52,8 @@ enum RolloutState {
 }
 
 /// Follows a rollout until it ends.
-pub(super) async fn run(rollout: &RolloutId, api: &Api, out: &Output) -> Result<(), Error> {
-    let mut view = View::new(*out);
+pub(super) async fn run(rollout: &RolloutId, api: &Api, out: Output) -> Result<(), Error> {
+    let mut view = View::new(out);
     let mut unanswered = 0;
     loop {
         match api.get(&format!("rollouts/{rollout}"), &[]).await {

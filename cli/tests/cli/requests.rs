@@ -23,6 +23,40 @@ fn sends(arguments: &[&str], line: &str, body: &Value) {
 }
 
 #[test]
+fn a_product_is_registered_from_its_definition_and_the_exact_bytes_of_its_root() {
+    let world = World::logged_in();
+    let definition = r#"
+        id = "th1"
+        chip = "esp32c3"
+        hardware = ["r1"]
+        channels = ["stable", "beta"]
+        slot_bytes = 1966080
+    "#;
+    let definition = world.file("product.toml", definition);
+    let root = world.file("1.root.json", "{ \"signed\": 1}\n");
+    world.server.on("POST /products", (201, json!({ "id": "th1" })));
+    let arguments = ["product", "create", definition.to_str().unwrap(), "--root"];
+    let run = world.run(&[&arguments[..], &[root.to_str().unwrap()]].concat());
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let expected = json!({
+        "id": "th1", "chip": "esp32c3", "hardware": ["r1"], "channels": ["stable", "beta"],
+        "slot_bytes": 1_966_080, "image_version": "match", "image_project": "th1",
+        "image_root": "eyAic2lnbmVkIjogMX0K",
+    });
+    assert_eq!(world.server.requests().pop().unwrap().body, expected);
+}
+
+#[test]
+fn a_definition_with_an_unknown_field_is_refused_with_its_name() {
+    let world = World::logged_in();
+    let definition = world.file("product.toml", "id = \"th1\"\nslots = 2\n");
+    let path = definition.to_str().unwrap();
+    let run = world.run(&["product", "create", path, "--root", path]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("unknown field `slots`"), "{}", run.stderr);
+}
+
+#[test]
 fn a_device_is_registered_with_its_tags() {
     sends(
         &["device", "add", "d1", "--product", "th1", "--tag", "site=lab", "--tag", "row=3"],
