@@ -80,11 +80,7 @@ impl<S: Store> Repository<S> {
         self.check_root_expiry(now)?;
         let (bytes, timestamp) =
             self.fetch_timestamp(fetch)?.ok_or_else(|| Cause::Missing.of(TIMESTAMP))?;
-        // Spec 5.4.3.1: a timestamp of the same version is discarded, and we go on with ours.
-        if self.timestamp_version() != Some(timestamp.header.version) {
-            check_expiry(&timestamp.header, now).map_err(|cause| cause.of(TIMESTAMP))?;
-            self.trust_timestamp(&bytes, timestamp)?;
-        }
+        self.accept_timestamp(&bytes, timestamp, now)?;
         self.update_snapshot(fetch, now)?;
         self.top_level_targets(fetch, now).map(drop)
     }
@@ -170,6 +166,21 @@ impl<S: Store> Repository<S> {
         Ok(Some((bytes, new)))
     }
 
+    /// Spec 5.4.3.1 to 5.4.5: trusts a timestamp that has not expired.
+    pub(crate) fn accept_timestamp(
+        &mut self,
+        bytes: &[u8],
+        timestamp: Verified<Timestamp>,
+        now: Time,
+    ) -> Result<(), Refusal> {
+        // Spec 5.4.3.1: one of the same version is discarded, and we go on with ours.
+        if self.timestamp_version() == Some(timestamp.header.version) {
+            return Ok(());
+        }
+        check_expiry(&timestamp.header, now).map_err(|cause| cause.of(TIMESTAMP))?;
+        self.trust_timestamp(bytes, timestamp)
+    }
+
     /// Spec 5.4.5: trusts a timestamp and keeps it.
     pub(crate) fn trust_timestamp(
         &mut self,
@@ -179,6 +190,11 @@ impl<S: Store> Repository<S> {
         self.save(TIMESTAMP, bytes)?;
         self.timestamp = Some(timestamp);
         Ok(())
+    }
+
+    /// Trusts a timestamp until the next restart. It still cannot be rolled back meanwhile.
+    pub(crate) fn trust_timestamp_unsaved(&mut self, timestamp: Verified<Timestamp>) {
+        self.timestamp = Some(timestamp);
     }
 
     /// Spec 5.5: the snapshot that the trusted timestamp names.

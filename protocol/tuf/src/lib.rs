@@ -6,6 +6,7 @@ extern crate alloc;
 #[cfg(feature = "author")]
 pub mod author;
 pub mod client;
+pub mod command;
 mod hex;
 pub mod json;
 pub mod key;
@@ -14,9 +15,11 @@ pub mod refusal;
 pub mod role;
 pub mod store;
 pub mod time;
+pub mod uptane;
 pub mod verify;
 
 pub use client::{Limits, Repository};
+pub use command::Command;
 pub use refusal::{Cause, Fault, Refusal};
 pub use store::{Fetch, FetchError, MemoryStore, Store, StoreError};
 pub use time::Time;

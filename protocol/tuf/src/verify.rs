@@ -10,11 +10,14 @@ use core::ops::Deref;
 
 use sha2::{Digest, Sha256, Sha512};
 
+use crate::command::{COMMAND_BYTES_MAX, Command};
 use crate::hex;
 use crate::json::{Malformed, Value};
 use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
 use crate::refusal::Cause;
 use crate::role::{FileMeta, Hashes, Header, KEYS_MAX, Listed, Role, Root, Signers, Targets};
+use crate::time::Time;
+use crate::uptane::{DIRECTOR, Install};
 
 /// The major version of the TUF specification we read (spec 4.3, `spec_version`).
 const SPEC_MAJOR: &str = "1";
@@ -97,6 +100,52 @@ pub fn verify_next_root(
     Ok(Verified(root))
 }
 
+/// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): length, hashes
+/// and every attribute that must match.
+pub fn verify_agreement(
+    director: &Verified<Listed>,
+    image: &Verified<Listed>,
+) -> Result<Verified<Install>, Cause> {
+    let attributes = match_object(director).zip(match_object(image));
+    let agree = director.path == image.path
+        && director.length == image.length
+        && director.hashes == image.hashes
+        && attributes.is_some_and(|(one, other)| one.same_as(other));
+    if agree { Install::decode(director).map(Verified) } else { Err(Cause::RepositoriesDisagree) }
+}
+
+fn match_object(listed: &Listed) -> Option<Value<'_>> {
+    listed.custom()?.field("match")
+}
+
+/// Checks a command to `device` against the Director's online keys (D7): signed, for this device, not
+/// expired at `now`, and of a number greater than `last_seq`.
+pub fn verify_command(
+    bytes: &[u8],
+    signers: &Signers,
+    device: &str,
+    now: Time,
+    last_seq: u64,
+) -> Result<Verified<Command>, Cause> {
+    if bytes.len() > COMMAND_BYTES_MAX {
+        return Err(Cause::TooLong);
+    }
+    let file = File::parse(bytes)?;
+    file.check_signatures(signers)?;
+    file.check_kind(Command::TYPE, Some(DIRECTOR))?;
+    if file.field("device") != Some(device) {
+        return Err(Cause::WrongDevice);
+    }
+    let command = Command::decode(file.signed)?;
+    if command.expires <= now {
+        return Err(Cause::Expired);
+    }
+    if command.seq <= last_seq {
+        return Err(Cause::Replayed);
+    }
+    Ok(Verified(command))
+}
+
 /// The version a file claims to have. Nothing vouches for it.
 pub(crate) fn claimed_version(bytes: &[u8]) -> Option<u64> {
     Value::parse(bytes).ok()?.field("signed")?.field("version")?.as_u64()
@@ -151,17 +200,26 @@ impl<'a> File<'a> {
     }
 
     fn header(&self, role_type: &str, repository: Option<&str>) -> Result<Header, Cause> {
-        let field = |name| self.signed.field(name).and_then(Value::as_plain);
-        if field("_type") != Some(role_type) {
-            return Err(Cause::WrongType);
-        }
-        if field("spec_version").and_then(|version| version.split('.').next()) != Some(SPEC_MAJOR) {
+        self.check_kind(role_type, repository)?;
+        let major = self.field("spec_version").and_then(|version| version.split('.').next());
+        if major != Some(SPEC_MAJOR) {
             return Err(Cause::WrongSpecification);
         }
-        if repository.is_some_and(|repository| field("repo") != Some(repository)) {
+        Header::decode(self.signed)
+    }
+
+    fn check_kind(&self, kind: &str, repository: Option<&str>) -> Result<(), Cause> {
+        if self.field("_type") != Some(kind) {
+            return Err(Cause::WrongType);
+        }
+        if repository.is_some_and(|repository| self.field("repo") != Some(repository)) {
             return Err(Cause::WrongRepository);
         }
-        Header::decode(self.signed)
+        Ok(())
+    }
+
+    fn field(&self, name: &str) -> Option<&'a str> {
+        self.signed.field(name)?.as_plain()
     }
 
     /// Counts different *keys*, by value: neither a key that signs twice nor a key that is listed

@@ -11,4 +11,5 @@ mod limits;
 mod roots;
 mod signatures;
 mod support;
+mod uptane;
 mod workflow;

@@ -1,0 +1,575 @@
+//! What a device believes about one poll (Uptane; `docs/threat-model.md` names the attacks).
+
+use serde_json::{Value as Json, json};
+use waxwing_tuf::uptane::{Answer, Client, Device, Install};
+use waxwing_tuf::{Cause, FetchError, MemoryStore, Refusal, Store, Time, Verified};
+
+use crate::support::{Author, NOW, key_id, key_json, role_json, sign};
+
+const NONCE: [u8; 16] = [0xab; 16];
+const PATH: &str = "acme-th1/stable/1.4.2/esp32c3.bin";
+/// Build time of the firmware.
+const FLOOR: Time = Time::from_seconds(1_790_000_000);
+
+fn device() -> Device {
+    Device {
+        id: "d-1".into(),
+        product: "acme-th1".into(),
+        channels: vec!["stable".into()],
+        hardware: "r1".into(),
+        chip: "esp32c3".into(),
+        slot_bytes: 1_048_576,
+        security_version: 3,
+        secure_versions: 1..=16,
+    }
+}
+
+fn attributes() -> Json {
+    json!({
+        "chip": "esp32c3", "hw": ["r1", "r2"], "kind": "app",
+        "secure_version": 2, "security_version": 3, "version": "1.4.2"
+    })
+}
+
+/// Both repositories, one device, and the Director's clock.
+struct World {
+    director: Author,
+    image: Author,
+    now: Time,
+}
+
+impl World {
+    /// A stable release, and a Director that wants it installed.
+    fn new() -> Self {
+        let mut image = Author::named("image/acme-th1");
+        let role = image.delegate("targets", "acme-th1-stable", &["acme-th1/stable/*/*"], 8);
+        role["targets"][PATH] = Author::target(b"image", json!({"match": attributes()}));
+        image.publish();
+        let mut director = Author::named("director");
+        director.targets["custom"] = json!({"device": "d-1"});
+        let custom = json!({"match": attributes(), "deploy": "r-7", "device": "d-1", "soak_s": 60});
+        director.targets["targets"][PATH] = Author::target(b"image", custom);
+        Self { director, image, now: NOW }
+    }
+
+    fn client(&self) -> Client<MemoryStore> {
+        self.reopen((MemoryStore::new(), MemoryStore::new()))
+    }
+
+    fn reopen<S: Store>(&self, (director, image): (S, S)) -> Client<S> {
+        let root = |author: &Author| author.served.files["1.root.json"].clone();
+        Client::open(device(), (director, &root(&self.director)), (image, &root(&self.image)))
+            .unwrap()
+    }
+
+    /// Signs the Director's answer to a poll a minute later.
+    fn answer(&mut self) {
+        self.now = Time::from_millis(self.now.as_millis() + 60_000);
+        let nonce = "ab".repeat(16);
+        self.director.timestamp["version"] = self.now.as_millis().into();
+        self.director.timestamp["custom"] =
+            json!({"device": "d-1", "nonce": nonce, "time": self.now.to_string()});
+        self.director.publish();
+    }
+
+    /// Makes a new decision, to be signed in the next answer.
+    fn decide(&mut self) {
+        self.director.targets.bump();
+        self.director.snapshot.bump();
+    }
+
+    fn poll<S: Store>(&mut self, client: &mut Client<S>) -> Result<Answer, Refusal> {
+        self.answer();
+        self.deliver(client)
+    }
+
+    /// Delivers what was signed last.
+    fn deliver<S: Store>(&mut self, client: &mut Client<S>) -> Result<Answer, Refusal> {
+        client.check(&NONCE, FLOOR, &mut self.director.served, &mut self.image.served)
+    }
+}
+
+#[track_caller]
+fn installs(answer: Result<Answer, Refusal>) -> Verified<Install> {
+    match answer {
+        Ok(Answer::Install(install)) => install,
+        other => panic!("must install, not {other:?}"),
+    }
+}
+
+/// Lets a device in the world as `change` left it poll once, and expects it to refuse.
+#[track_caller]
+fn refused(change: impl FnOnce(&mut World), subject: &str, cause: Cause) {
+    let mut world = World::new();
+    world.answer();
+    change(&mut world);
+    let mut client = world.client();
+    assert_eq!(world.deliver(&mut client), Err(cause.of(subject)));
+}
+
+/// Changes the attributes in both repositories alike.
+#[track_caller]
+fn refused_by_the_device(field: &str, value: &Json, cause: Cause) {
+    let change = |world: &mut World| {
+        world.director.targets["targets"][PATH]["custom"]["match"][field] = value.clone();
+        let role = world.image.roles.get_mut("acme-th1-stable").unwrap();
+        role["targets"][PATH]["custom"]["match"][field] = value.clone();
+        world.director.publish();
+        world.image.publish();
+    };
+    refused(change, &format!("director/{PATH}"), cause);
+}
+
+#[test]
+fn what_both_repositories_say_is_installed() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let install = installs(world.poll(&mut client));
+    assert_eq!(install.path, PATH);
+    assert_eq!(install.length, 5);
+    assert_eq!((install.channel.as_str(), install.version.as_str()), ("stable", "1.4.2"));
+    assert_eq!((install.security_version, install.secure_version), (3, 2));
+    assert_eq!((install.deploy.as_str(), install.soak_s), ("r-7", 60));
+    assert_eq!(client.attested_time(), Some(world.now));
+}
+
+#[test]
+fn the_request_sequence_is_the_workflow_and_no_more() {
+    let mut world = World::new();
+    let mut client = world.client();
+    installs(world.poll(&mut client));
+    let expected = ["2.root.json", "timestamp.json", "1.snapshot.json", "1.targets.json"];
+    assert_eq!(world.director.served.take_requests(), expected);
+    let role = ["1.acme-th1-stable.json"];
+    assert_eq!(world.image.served.take_requests(), [&expected[..], &role[..]].concat());
+    assert_eq!(world.poll(&mut client), Ok(Answer::Idle));
+    assert_eq!(world.director.served.take_requests(), ["2.root.json", "timestamp.json"]);
+    assert_eq!(world.image.served.take_requests(), [""; 0]);
+}
+
+#[test]
+fn an_empty_list_means_nothing_to_do() {
+    let mut world = World::new();
+    world.director.targets["targets"] = json!({});
+    let mut client = world.client();
+    assert_eq!(world.poll(&mut client), Ok(Answer::Nothing));
+    assert_eq!(world.poll(&mut client), Ok(Answer::Idle));
+    assert_eq!(world.image.served.take_requests(), [""; 0]);
+}
+
+#[test]
+fn an_answer_that_failed_is_looked_for_again() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let role = world.image.served.files.remove("1.acme-th1-stable.json").unwrap();
+    let missing = Cause::Missing.of("image/1.acme-th1-stable.json");
+    assert_eq!(world.poll(&mut client), Err(missing));
+    world.image.served.files.insert("1.acme-th1-stable.json".into(), role);
+    installs(world.deliver(&mut client));
+}
+
+#[test]
+fn a_restarted_device_needs_only_a_fresh_timestamp() {
+    let mut world = World::new();
+    let mut client = world.client();
+    installs(world.poll(&mut client));
+    let have: Vec<_> = client
+        .have()
+        .map(|(repository, name, version)| format!("{repository}.{name}={version}"))
+        .collect();
+    let timestamp = format!("d.timestamp={}", world.now.as_millis());
+    let expected = [
+        "d.root=1",
+        &timestamp,
+        "d.snapshot=1",
+        "d.targets=1",
+        "i.root=1",
+        "i.timestamp=1",
+        "i.snapshot=1",
+        "i.acme-th1-stable=1",
+        "i.targets=1",
+    ];
+    assert_eq!(have, expected);
+    let mut client = world.reopen(client.into_stores());
+    world.answer();
+    let everything = world.director.served.files.clone();
+    world.director.served.files.retain(|name, _| name == "timestamp.json");
+    world.image.served.files.clear();
+    let answer = client.check(&NONCE, FLOOR, &mut world.director.served, &mut world.image.served);
+    installs(answer);
+    world.director.served.files = everything;
+}
+
+// The Director's timestamp: whose, when, and for which poll.
+
+#[test]
+fn a_recorded_answer_is_refused_with_any_other_nonce() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.answer();
+    let refusal =
+        client.check(&[1; 16], FLOOR, &mut world.director.served, &mut world.image.served);
+    assert_eq!(refusal, Err(Cause::WrongNonce.of("director/timestamp.json")));
+}
+
+#[test]
+fn another_devices_answer_is_refused() {
+    let change = |world: &mut World| {
+        world.director.timestamp["custom"]["device"] = "d-2".into();
+        world.director.publish();
+    };
+    refused(change, "director/timestamp.json", Cause::WrongDevice);
+}
+
+#[test]
+fn a_director_timestamp_without_attestation_is_refused() {
+    for custom in [json!(null), json!({}), json!({"device": "d-1", "time": "2026-11-20T09:30:00Z"})]
+    {
+        let change = |world: &mut World| {
+            world.director.timestamp["custom"] = custom;
+            world.director.publish();
+        };
+        refused(change, "director/timestamp.json", Cause::BadField("custom"));
+    }
+}
+
+#[test]
+fn an_attested_time_before_the_firmware_was_built_is_refused() {
+    let change = |world: &mut World| {
+        world.director.timestamp["custom"]["time"] = "2020-01-01T00:00:00Z".into();
+        world.director.publish();
+    };
+    refused(change, "director/timestamp.json", Cause::TimeWentBack);
+}
+
+#[test]
+fn an_attested_time_before_the_last_one_is_refused() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let earlier = Time::from_millis(world.now.as_millis() - 1_000);
+    world.answer();
+    world.director.timestamp["custom"]["time"] = earlier.to_string().into();
+    world.director.publish();
+    assert_eq!(world.deliver(&mut client), Err(Cause::TimeWentBack.of("director/timestamp.json")));
+}
+
+#[test]
+fn an_expired_director_timestamp_is_refused() {
+    let change = |world: &mut World| {
+        world.director.timestamp["expires"] = NOW.to_string().into();
+        world.director.publish();
+    };
+    refused(change, "director/timestamp.json", Cause::Expired);
+}
+
+#[test]
+fn a_director_that_says_2099_does_no_lasting_harm() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let before = client.attested_time();
+    // Past the expiry of the Director's root nothing is believed.
+    let honest = world.now;
+    world.now = Time::parse("2099-01-01T00:00:00Z").unwrap();
+    assert_eq!(world.poll(&mut client), Err(Cause::Expired.of("director/root.json")));
+    assert_eq!(client.attested_time(), before);
+    // Before it, time is believed and cannot go back...
+    world.now = Time::parse("2026-12-30T00:00:00Z").unwrap();
+    world.director.snapshot["version"] = (1_u64 << 53).into();
+    world.director.targets["version"] = (1_u64 << 53).into();
+    world.poll(&mut client).unwrap();
+    world.now = honest;
+    let refusal = world.poll(&mut client).unwrap_err();
+    assert_eq!(refusal, Cause::Rollback.of("director/timestamp.json"));
+    // ...until the Director's keys are rotated: then versions and time start again.
+    world.director.root.bump();
+    world.director.root["keys"][key_id(14)] = key_json(14);
+    world.director.root["roles"]["timestamp"] = role_json(1, &[14]);
+    world.director.timestamp.keys = vec![14];
+    world.director.snapshot["version"] = 5.into();
+    world.director.targets["version"] = 5.into();
+    installs(world.poll(&mut client));
+    assert_eq!(client.attested_time(), Some(world.now));
+    let client = world.reopen(client.into_stores());
+    assert_eq!(client.attested_time(), Some(world.now));
+}
+
+#[test]
+fn the_timestamp_is_written_once_a_day_or_when_it_brings_news() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let stored =
+        |client: &Client<MemoryStore>| client.director().store().load("timestamp.json").unwrap();
+    let first = stored(&client);
+    world.poll(&mut client).unwrap();
+    assert_eq!(stored(&client), first);
+    assert_eq!(client.attested_time(), Some(world.now), "but it counts at once");
+    world.now = Time::from_millis(world.now.as_millis() + 24 * 3_600_000);
+    world.poll(&mut client).unwrap();
+    let second = stored(&client);
+    assert_ne!(second, first);
+    world.decide();
+    world.poll(&mut client).unwrap();
+    assert_ne!(stored(&client), second);
+}
+
+// What a Director may say.
+
+#[test]
+fn a_director_that_delegates_is_refused() {
+    let change = |world: &mut World| {
+        world.director.targets["delegations"] = json!({"keys": {}, "roles": []});
+        world.director.publish();
+    };
+    refused(change, "director/targets.json", Cause::DirectorDelegates);
+}
+
+#[test]
+fn a_director_that_names_another_device_is_refused() {
+    let change = |world: &mut World| {
+        world.director.targets["targets"][PATH]["custom"]["device"] = "d-2".into();
+        world.director.publish();
+    };
+    refused(change, "director/targets.json", Cause::WrongDevice);
+}
+
+#[test]
+fn an_empty_list_for_another_device_or_for_none_is_refused() {
+    for (custom, cause) in
+        [(json!({"device": "d-2"}), Cause::WrongDevice), (json!(null), Cause::BadField("custom"))]
+    {
+        let change = |world: &mut World| {
+            world.director.targets["targets"] = json!({});
+            world.director.targets["custom"] = custom;
+            world.director.publish();
+        };
+        refused(change, "director/targets.json", cause);
+    }
+}
+
+#[test]
+fn a_device_that_is_named_twice_is_refused() {
+    let change = |world: &mut World| {
+        let again = world.director.targets["targets"][PATH].clone();
+        world.director.targets["targets"]["acme-th1/stable/1.4.3/esp32c3.bin"] = again;
+        world.director.publish();
+    };
+    refused(change, "director/targets.json", Cause::DeviceNamedTwice);
+}
+
+#[test]
+fn a_director_that_names_more_targets_than_a_device_has_parts_is_refused() {
+    let change = |world: &mut World| {
+        for number in 0..5 {
+            world.director.targets["targets"][number.to_string()] = Author::target(b"", json!({}));
+        }
+        world.director.publish();
+    };
+    refused(change, "director/targets.json", Cause::TooManyTargets);
+}
+
+#[test]
+fn a_director_file_beyond_its_limit_is_refused() {
+    let change = |world: &mut World| {
+        let mut padding = vec![b' '; 4_097];
+        padding[..1].copy_from_slice(b"{");
+        world.director.served.files.insert("1.targets.json".into(), padding);
+    };
+    refused(change, "director/1.targets.json", Cause::Fetch(FetchError::TooLong));
+}
+
+// What a device refuses whatever both repositories say.
+
+#[test]
+fn a_release_of_another_product_or_channel_is_refused() {
+    for (path, cause) in [
+        ("acme-th2/stable/1.4.2/esp32c3.bin", Cause::WrongProduct),
+        ("acme-th1/dev/1.4.2/esp32c3.bin", Cause::WrongChannel),
+        ("acme-th1/stable/1.4.3/esp32c3.bin", Cause::WrongPath),
+        ("acme-th1/stable/1.4.2/esp32c6.bin", Cause::WrongPath),
+        ("acme-th1/stable/1.4.2/esp32c3", Cause::WrongPath),
+        ("acme-th1/stable/1.4.2", Cause::WrongPath),
+        ("acme-th1/stable/1.4.2/x/esp32c3.bin", Cause::WrongPath),
+        ("acme-th1//1.4.2/esp32c3.bin", Cause::WrongPath),
+    ] {
+        let change = |world: &mut World| {
+            let target = world.director.targets["targets"][PATH].take();
+            world.director.targets["targets"] = json!({path: target});
+            world.director.publish();
+        };
+        refused(change, &format!("director/{path}"), cause);
+    }
+}
+
+#[test]
+fn an_image_that_does_not_fit_the_device_is_refused() {
+    refused_by_the_device("hw", &json!(["r2"]), Cause::WrongHardware);
+    refused_by_the_device("hw", &json!([]), Cause::WrongHardware);
+    refused_by_the_device("hw", &json!("r1"), Cause::BadField("match"));
+    refused_by_the_device("kind", &json!("bootloader"), Cause::WrongKind);
+    refused_by_the_device("version", &json!("1.4.3"), Cause::WrongPath);
+    refused_by_the_device("chip", &json!("esp32c6"), Cause::WrongPath);
+    refused_by_the_device("security_version", &json!(2), Cause::SecurityVersionTooLow);
+    refused_by_the_device("security_version", &json!(1_u64 << 32), Cause::BadField("match"));
+    refused_by_the_device("secure_version", &json!(0), Cause::SecureVersionOutOfRange);
+    refused_by_the_device("secure_version", &json!(17), Cause::SecureVersionOutOfRange);
+    refused_by_the_device("secure_version", &json!(null), Cause::BadField("match"));
+}
+
+#[test]
+fn an_image_for_another_chip_is_refused() {
+    let path = "acme-th1/stable/1.4.2/esp32c6.bin";
+    let change = |world: &mut World| {
+        let mut target = world.director.targets["targets"][PATH].take();
+        target["custom"]["match"]["chip"] = "esp32c6".into();
+        world.director.targets["targets"] = json!({path: target});
+        world.director.publish();
+    };
+    refused(change, &format!("director/{path}"), Cause::WrongChip);
+}
+
+#[test]
+fn an_image_that_does_not_fit_the_slot_is_refused() {
+    for length in [0, 1_048_577] {
+        let change = |world: &mut World| {
+            world.director.targets["targets"][PATH]["length"] = length.into();
+            world.director.publish();
+        };
+        refused(change, &format!("director/{PATH}"), Cause::SlotTooSmall);
+    }
+}
+
+#[test]
+fn a_floor_that_rose_is_kept_even_without_news() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    client.device_mut().security_version = 4;
+    let refusal = Cause::SecurityVersionTooLow.of(format!("director/{PATH}"));
+    assert_eq!(world.poll(&mut client), Err(refusal));
+}
+
+// Director and Image repository.
+
+#[test]
+fn an_image_the_director_describes_differently_is_refused() {
+    let cases = [
+        ("length", json!(6)),
+        ("hashes", json!({"sha256": "0".repeat(64)})),
+        ("hashes", json!({"sha256": "0".repeat(64), "sha512": "0".repeat(128)})),
+    ];
+    for (field, value) in cases {
+        let change = |world: &mut World| {
+            world.director.targets["targets"][PATH][field] = value;
+            world.director.publish();
+        };
+        refused(change, &format!("image/{PATH}"), Cause::RepositoriesDisagree);
+    }
+    let attributes = [
+        ("hw", json!(["r1"])),
+        ("secure_version", json!(3)),
+        ("security_version", json!(4)),
+        ("new", json!(1)),
+    ];
+    for (field, value) in attributes {
+        let change = |world: &mut World| {
+            world.director.targets["targets"][PATH]["custom"]["match"][field] = value;
+            world.director.publish();
+        };
+        refused(change, &format!("image/{PATH}"), Cause::RepositoriesDisagree);
+    }
+    let no_attributes = |world: &mut World| {
+        world.image.roles.get_mut("acme-th1-stable").unwrap()["targets"][PATH]["custom"] =
+            json!(null);
+        world.image.publish();
+    };
+    refused(no_attributes, &format!("image/{PATH}"), Cause::RepositoriesDisagree);
+}
+
+#[test]
+fn an_image_the_image_repository_does_not_list_is_refused() {
+    let change = |world: &mut World| {
+        world.image.roles.get_mut("acme-th1-stable").unwrap()["targets"] = json!({});
+        world.image.publish();
+    };
+    refused(change, &format!("image/{PATH}"), Cause::NotListed);
+}
+
+#[test]
+fn a_root_of_another_products_image_repository_is_refused() {
+    let world = World::new();
+    let other = Author::named("image/acme-th2").served.files["1.root.json"].clone();
+    let director = world.director.served.files["1.root.json"].clone();
+    let client =
+        Client::open(device(), (MemoryStore::new(), &director), (MemoryStore::new(), &other));
+    assert_eq!(client.err(), Some(Cause::WrongRepository.of("image/root.json")));
+    let client = Client::open(device(), (MemoryStore::new(), &other), (MemoryStore::new(), &other));
+    assert_eq!(client.err(), Some(Cause::WrongRepository.of("director/root.json")));
+}
+
+#[test]
+fn an_image_repository_that_expired_at_the_attested_time_installs_nothing() {
+    let mut world = World::new();
+    world.director.root["expires"] = "2027-12-31T00:00:00Z".into();
+    for draft in
+        [&mut world.director.timestamp, &mut world.director.snapshot, &mut world.director.targets]
+    {
+        draft["expires"] = "2027-12-31T00:00:00Z".into();
+    }
+    world.director.publish();
+    let mut client = world.client();
+    world.now = Time::parse("2027-01-01T00:00:00Z").unwrap();
+    assert_eq!(world.poll(&mut client), Err(Cause::Expired.of("image/root.json")));
+}
+
+// Commands.
+
+fn command(change: impl FnOnce(&mut Json), keys: &[u8]) -> Vec<u8> {
+    let mut signed = json!({
+        "_type": "command", "repo": "director", "device": "d-1", "seq": 8,
+        "expires": "2026-11-21T00:00:00Z", "command": {"command": "poll"}
+    });
+    change(&mut signed);
+    sign(&signed, keys)
+}
+
+#[test]
+fn a_command_is_checked_like_metadata() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let good = command(|_| {}, &[4]);
+    let check = |client: &Client<MemoryStore>, bytes: &[u8]| client.verify_command(bytes, NOW, 7);
+    assert_eq!(check(&client, &good), Err(Cause::NoAttestedTime.of("command")));
+    world.poll(&mut client).unwrap();
+    let accepted = check(&client, &good).unwrap();
+    assert_eq!(accepted.seq, 8);
+    assert_eq!(accepted.content().field("command").unwrap().as_plain(), Some("poll"));
+    let refusals = [
+        (command(|_| {}, &[5]), Cause::TooFewSignatures),
+        (command(|signed| signed["_type"] = "timestamp".into(), &[4]), Cause::WrongType),
+        (command(|signed| signed["repo"] = "image/acme-th1".into(), &[4]), Cause::WrongRepository),
+        (command(|signed| signed["device"] = "d-2".into(), &[4]), Cause::WrongDevice),
+        (command(|signed| signed["expires"] = "2026-11-20T09:30:00Z".into(), &[4]), Cause::Expired),
+        (command(|signed| signed["seq"] = 7.into(), &[4]), Cause::Replayed),
+        (command(|signed| signed["seq"] = "9".into(), &[4]), Cause::BadField("seq")),
+        (command(|signed| signed["command"] = "poll".into(), &[4]), Cause::BadField("command")),
+        (command(|signed| signed["x"] = "x".repeat(2_048).into(), &[4]), Cause::TooLong),
+    ];
+    for (bytes, cause) in refusals {
+        assert_eq!(check(&client, &bytes), Err(cause.of("command")));
+    }
+}
+
+#[test]
+fn a_director_timestamp_is_no_command_and_a_command_is_no_timestamp() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let timestamp = world.director.served.files["timestamp.json"].clone();
+    assert_eq!(client.verify_command(&timestamp, NOW, 0), Err(Cause::WrongType.of("command")));
+    world.answer();
+    world.director.served.files.insert("timestamp.json".into(), command(|_| {}, &[4]));
+    assert_eq!(world.deliver(&mut client), Err(Cause::WrongType.of("director/timestamp.json")));
+}
