@@ -108,6 +108,12 @@ impl Blobs {
         Ok(Incoming { shared: self.shared.clone(), file, hash: Sha256::new(), len: 0, bytes_max })
     }
 
+    /// Tries whether a blob could be stored now. Blocks on the disk.
+    pub fn probe(&self) -> Result<(), BlobError> {
+        let mut file = NamedTempFile::new_in(&self.shared.incoming)?;
+        Ok(file.write_all(b"probe")?)
+    }
+
     /// Tells whether a blob is there; does not read it.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.shared.path(digest).exists()

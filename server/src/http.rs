@@ -2,6 +2,9 @@
 
 pub mod device;
 pub mod error;
+pub mod est;
+pub mod ops;
+pub mod router;
 pub mod serve;
 
 pub use error::Problem;

@@ -4,6 +4,7 @@
 //! others; `store` holds the only SQL; [`fleet`] is the copy in memory that answers polls.
 //! Not here: release keys. Nothing in this crate can make a release.
 
+pub mod app;
 pub mod blobs;
 pub mod clock;
 pub mod config;
@@ -12,10 +13,12 @@ pub mod domain;
 pub mod fleet;
 pub mod http;
 pub mod listener;
+pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod pki;
 pub mod random;
+pub mod run;
 pub mod setup;
 pub mod store;
 pub mod tls;

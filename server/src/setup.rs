@@ -12,20 +12,14 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use waxwing_tuf::author::{Ed25519Signer, SEED_BYTES};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::pki::authority::{self, SERIAL_BYTES};
-use crate::pki::{Authority, Validity};
+use crate::pki::{Authority, Pki};
 use crate::random::{self, Random};
-
-/// Life of the server's certificate. A new one is made at each start, so it need only outlast the
-/// longest run; 825 days is what common clients accept at most.
-const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(825 * 24);
 
 /// The Director's online key: the 32 bytes of an Ed25519 seed, raw (D6).
 const DIRECTOR_KEY: &str = "director.key";
@@ -44,22 +38,10 @@ const OTHERS: u32 = 0o077;
 
 /// Everything a server owns besides its database and images.
 pub struct Identity {
-    /// Signs device certificates.
-    pub device_ca: Authority,
-    /// Signs operator certificates.
-    pub operator_ca: Authority,
-    /// Signs server certificates: what devices and tools trust.
-    pub server_ca: Authority,
-    /// Signs what each device should do.
+    /// The certificate authorities.
+    pub pki: Pki,
+    /// The key that signs what each device should do.
     pub director: Ed25519Signer,
-}
-
-/// A certificate of the server with its key, which lives in memory only.
-pub struct ServerCertificate {
-    /// The certificate, then the server CA.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the certificate.
-    pub key: PrivateKeyDer<'static>,
 }
 
 impl Identity {
@@ -79,29 +61,14 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Signs a certificate for the names under which the server is reached.
-    pub fn server_certificate(
-        &self,
-        names: &[String],
-        random: &dyn Random,
-        now_ms: u64,
-    ) -> Result<ServerCertificate, Error> {
-        let validity = Validity { now_ms, life: SERVER_CERTIFICATE_LIFE };
-        let (leaf, key) = self
-            .server_ca
-            .issue_server(names, random::bytes(random), validity)
-            .map_err(Error::Certificate)?;
-        Ok(ServerCertificate { chain: vec![leaf, self.server_ca.certificate().clone()], key })
-    }
-
     fn load(secrets: &Path) -> Result<Self, Error> {
         check_mode(secrets, FOLDER_MODE)?;
-        Ok(Self {
-            device_ca: load_authority(secrets, DEVICE_CA.0)?,
-            operator_ca: load_authority(secrets, OPERATOR_CA.0)?,
-            server_ca: load_authority(secrets, SERVER_CA.0)?,
-            director: load_director(&secrets.join(DIRECTOR_KEY))?,
-        })
+        let pki = Pki {
+            device: load_authority(secrets, DEVICE_CA.0)?,
+            operator: load_authority(secrets, OPERATOR_CA.0)?,
+            server: load_authority(secrets, SERVER_CA.0)?,
+        };
+        Ok(Self { pki, director: load_director(&secrets.join(DIRECTOR_KEY))? })
     }
 }
 
@@ -292,8 +259,8 @@ mod tests {
         let config = config(folder.path());
         let (first, second) = (load(&config).unwrap(), load(&config).unwrap());
         assert_eq!(first.director.key_id(), second.director.key_id());
-        assert_eq!(first.device_ca.certificate(), second.device_ca.certificate());
-        assert_ne!(first.device_ca.certificate(), first.server_ca.certificate());
+        assert_eq!(first.pki.device.certificate(), second.pki.device.certificate());
+        assert_ne!(first.pki.device.certificate(), first.pki.server.certificate());
         let pem = fs::read_to_string(server_ca_path(&config)).unwrap();
         assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
     }

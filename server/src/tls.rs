@@ -7,6 +7,7 @@
 //!
 //! Not here: sockets ([`crate::listener`]).
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +15,16 @@ use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 
-use crate::pki::Peer;
+use crate::clock::Clock;
+use crate::pki::{Peer, ServerCertificate};
 
 /// Largest TLS record we send to devices: their receive buffer, `mbedTLS` with 2 KiB input buffers.
 const DEVICE_RECORD_BYTES_MAX: usize = 2048;
@@ -31,14 +34,14 @@ pub type Published = watch::Receiver<Arc<ServerConfig>>;
 
 /// What the server shows and whom it believes.
 pub struct Material {
-    /// Our certificate, then the CA that signed it.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the first certificate.
-    pub key: PrivateKeyDer<'static>,
+    /// What the server shows.
+    pub server: ServerCertificate,
     /// The CA whose certificates make a peer a device.
     pub device_ca: CertificateDer<'static>,
     /// How long after its end a device certificate is still admitted to the device listener (D14).
     pub expired_grace: Duration,
+    /// By which certificates and tickets are judged.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The configurations of all listeners.
@@ -119,13 +122,15 @@ fn config(
     material: &Material,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, Error> {
-    let builder = ServerConfig::builder_with_provider(provider())
+    let time = Arc::new(Time(material.clock.clone()));
+    let builder = ServerConfig::builder_with_details(provider(), time)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
     let builder = match verifier {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder.with_single_cert(material.chain.clone(), material.key.clone_key())?;
+    let mut config =
+        builder.with_single_cert(material.server.chain.clone(), material.server.key.clone_key())?;
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     Ok(config)
 }
@@ -138,6 +143,21 @@ fn http(mut config: ServerConfig) -> ServerConfig {
 fn small_records(mut config: ServerConfig) -> ServerConfig {
     config.max_fragment_size = Some(DEVICE_RECORD_BYTES_MAX);
     config
+}
+
+/// Lets rustls read our clock.
+struct Time(Arc<dyn Clock>);
+
+impl TimeProvider for Time {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_millis(self.0.now_ms())))
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Time")
+    }
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -1,3 +1,4 @@
 //! What devices ask over their own listener, with their certificate.
 
+pub mod admission;
 pub mod range;

@@ -7,8 +7,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest as _, Sha256};
-use waxwing_wire::Digest;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
@@ -66,11 +64,6 @@ impl DeviceKey {
     /// Returns the key as DER `SubjectPublicKeyInfo`.
     pub fn spki_der(&self) -> &[u8] {
         &self.spki
-    }
-
-    /// Returns the SHA-256 of [`DeviceKey::spki_der`]: the name of a key in the fleet.
-    pub fn fingerprint(&self) -> Digest {
-        Digest(Sha256::digest(&self.spki).into())
     }
 }
 

@@ -4,8 +4,7 @@
 //! It is not an admission: the fleet compares it with the device's record on every request.
 
 use rustls_pki_types::CertificateDer;
-use sha2::{Digest as _, Sha256};
-use waxwing_wire::{DeviceId, Digest};
+use waxwing_wire::DeviceId;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
@@ -18,8 +17,8 @@ const URI_PREFIX: &str = "waxwing:device:";
 pub struct Peer {
     /// The device the certificate was issued to.
     pub device: DeviceId,
-    /// SHA-256 of the certificate's `SubjectPublicKeyInfo`.
-    pub key: Digest,
+    /// The certificate's `SubjectPublicKeyInfo`, DER.
+    pub spki: Vec<u8>,
     /// Serial number of the certificate in lower-case hexadecimal.
     pub serial: String,
     /// End of validity in Unix milliseconds.
@@ -38,7 +37,7 @@ impl Peer {
         let seconds = u64::try_from(x509.validity.not_after.timestamp()).map_err(|_| NotADevice)?;
         Ok(Self {
             device,
-            key: Digest(Sha256::digest(x509.public_key().raw).into()),
+            spki: x509.public_key().raw.to_vec(),
             serial: serial_text(x509.raw_serial()),
             not_after_ms: seconds.saturating_mul(1000),
         })

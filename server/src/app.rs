@@ -1,0 +1,111 @@
+//! Everything a running server shares, put together once.
+//!
+//! Not here: sockets ([`crate::run`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::director::Director;
+use crate::director::clock_guard::{self, Boot, ClockGuard};
+use crate::fleet::Fleet;
+use crate::http::est::limiter::Limiter;
+use crate::metrics::Metrics;
+use crate::pki::Pki;
+use crate::random::Random;
+use crate::setup::{self, Identity};
+use crate::store::{self, Store};
+
+/// What all listeners and jobs share.
+pub struct App {
+    /// The configuration, as read at start.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Random>,
+    /// The database.
+    pub store: Store,
+    /// The images.
+    pub blobs: Blobs,
+    /// All that polls need to know, in memory.
+    pub fleet: Fleet,
+    /// Signs for each device what it should run.
+    pub director: Director,
+    /// The certificate authorities.
+    pub pki: Pki,
+    /// Bounds wrong enrolment tokens.
+    pub enrolment_limiter: Limiter,
+    /// Numbers for Prometheus.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What the command line may ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Believe the machine's clock, however far ahead it is (D5).
+    pub confirm_clock: bool,
+}
+
+impl App {
+    /// Opens everything in the data folder; makes it at first start.
+    pub async fn open(
+        config: Config,
+        options: Options,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+    ) -> Result<Self, OpenError> {
+        let Identity { pki, director } =
+            Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
+        let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
+        let fleet = Fleet::load(&store).await?;
+        let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
+        let guard = clock_guard(&config, &clock)?;
+        if options.confirm_clock {
+            guard.confirm();
+        }
+        let director = Director::new(Box::new(director), guard);
+        let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self {
+            config,
+            clock,
+            random,
+            store,
+            blobs,
+            fleet,
+            director,
+            pki,
+            enrolment_limiter,
+            metrics,
+        })
+    }
+}
+
+fn clock_guard(config: &Config, clock: &Arc<dyn Clock>) -> Result<ClockGuard, clock_guard::Error> {
+    let file = config.data_dir.join("director-clock.json");
+    let ahead_max = Duration::from_secs(config.director.clock_ahead_s);
+    ClockGuard::open(file, clock.clone(), ahead_max, Boot::now())
+}
+
+/// Why the server cannot open its data.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The image folder.
+    #[error("cannot open the image folder")]
+    Blobs(#[from] BlobError),
+    /// The Director's clock mark.
+    #[error(transparent)]
+    Clock(#[from] clock_guard::Error),
+    /// Certificates and keys.
+    #[error(transparent)]
+    Identity(#[from] setup::Error),
+    /// What is in the database.
+    #[error("cannot load the fleet from the database")]
+    Fleet(#[from] store::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+}

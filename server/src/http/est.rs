@@ -1,0 +1,121 @@
+//! EST (RFC 7030): how a device comes by its certificates.
+//!
+//! `cacerts` and `simpleenroll` on the enrolment listener, where nobody has a certificate yet (D12);
+//! `simplereenroll` on the device listener. Bodies are base64 as the RFC has it, so that standard
+//! clients work. Not here: the rules, which are [`issue`]'s.
+
+pub mod credentials;
+pub mod issue;
+pub mod limiter;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Extension, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use rustls_pki_types::CertificateDer;
+
+use self::credentials::Credentials;
+use super::Problem;
+use super::device::admission::Caller;
+use crate::app::App;
+use crate::metrics::Enrolment;
+use crate::pki::{CsrError, DeviceKey, pkcs7};
+
+/// Longest request body: the longest PKCS#10 we read, in base64 with line breaks.
+pub const BODY_BYTES_MAX: usize = 2 * crate::pki::csr::CSR_BYTES_MAX;
+
+/// The only path that an expired certificate may still use (D14).
+pub const REENROLL_PATH: &str = "/.well-known/est/simplereenroll";
+
+/// Answers the CA that signs device certificates. It says nothing about whom a device should trust:
+/// that is built into the device or signed offline (D12).
+pub async fn cacerts(State(app): State<Arc<App>>) -> Response {
+    certificates(app.pki.device.certificate())
+}
+
+/// Answers a device's first certificate for its one-time token (D13).
+pub async fn simpleenroll(
+    State(app): State<Arc<App>>,
+    Extension(source): Extension<SocketAddr>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    if !app.enrolment_limiter.allows(source.ip(), app.clock.monotonic()) {
+        return Err(too_many_tries());
+    }
+    let outcome = enroll(&app, &headers, &body).await;
+    if outcome.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
+        app.enrolment_limiter.failed(source.ip(), app.clock.monotonic());
+    }
+    answer(&app, outcome)
+}
+
+/// Answers the next certificate of a device that shows a present or expired one (D13, D14).
+pub async fn simplereenroll(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let outcome = match DeviceKey::from_est(&body) {
+        Ok(key) => issue::renewal(&app, &caller.peer, &key).await,
+        Err(error) => Err(error.into()),
+    };
+    answer(&app, outcome)
+}
+
+async fn enroll(
+    app: &App,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<CertificateDer<'static>, Problem> {
+    let credentials = Credentials::from_headers(headers).ok_or_else(issue::wrong_token)?;
+    let key = DeviceKey::from_est(body)?;
+    issue::first(app, &credentials, &key).await
+}
+
+fn answer(
+    app: &App,
+    outcome: Result<CertificateDer<'static>, Problem>,
+) -> Result<Response, Problem> {
+    let counted = if outcome.is_ok() { Enrolment::Issued } else { Enrolment::Refused };
+    app.metrics.enrolment(counted);
+    match outcome {
+        Ok(certificate) => Ok(certificates(&certificate)),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+            const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"enrolment\"");
+            Ok(([(header::WWW_AUTHENTICATE, BASIC)], problem).into_response())
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+fn certificates(certificate: &CertificateDer<'_>) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, pkcs7::MEDIA_TYPE),
+        (header::HeaderName::from_static("content-transfer-encoding"), "base64"),
+    ];
+    (headers, pkcs7::certs_only(&[certificate])).into_response()
+}
+
+fn too_many_tries() -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_many_tries",
+        "Too many wrong tokens came from this address. Wait a minute.",
+    )
+}
+
+impl From<CsrError> for Problem {
+    fn from(error: CsrError) -> Self {
+        let code = match error {
+            CsrError::Algorithm => "csr_algorithm",
+            CsrError::Base64 | CsrError::Malformed => "csr_malformed",
+            CsrError::Proof => "csr_proof",
+            CsrError::TooLong => "csr_too_long",
+        };
+        Self::bad_request(code, format!("No certificate: {error}.")).field("body")
+    }
+}

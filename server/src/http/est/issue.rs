@@ -1,0 +1,211 @@
+//! Who gets a certificate, and which.
+//!
+//! A lost answer must never lose a device (D13): whoever asks again with the same key gets the same
+//! certificate, and what a device uses stays valid until it has used what replaces it. Each request
+//! is one change of the database, and changes take turns, so a token buys one certificate however
+//! many ask at once.
+//!
+//! Not here: HTTP, and proof of possession, which a [`DeviceKey`] implies.
+
+use axum::http::StatusCode;
+use rustls_pki_types::CertificateDer;
+use serde_json::json;
+use waxwing_wire::DeviceId;
+
+use super::Problem;
+use super::credentials::Credentials;
+use crate::app::App;
+use crate::domain::Device;
+use crate::domain::audit::{Action, Entry};
+use crate::domain::device::{Certificate, CertificateStatus, Status};
+use crate::pki::{DeviceKey, Peer, Validity};
+use crate::random;
+use crate::store::enrolment::Issued;
+use crate::store::{self, Change, audit, devices, enrolment};
+
+/// Issues the first certificate of a device, or again the one its token already bought.
+pub async fn first(
+    app: &App,
+    credentials: &Credentials,
+    key: &DeviceKey,
+) -> Result<CertificateDer<'static>, Problem> {
+    let mut change = app.store.begin().await.map_err(failed)?;
+    let token = enrolment::token(change.connection(), &credentials.token).await.map_err(failed)?;
+    let token = token.filter(|token| token.device == credentials.device).ok_or_else(wrong_token)?;
+    let device = app.fleet.device(&token.device).ok_or_else(wrong_token)?;
+    if device.status == Status::Revoked {
+        return Err(revoked());
+    }
+    if token.expires_at < app.clock.now_ms() {
+        return Err(wrong_token());
+    }
+    match token.spent_on {
+        Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.into()),
+        Some(_) => Err(misused(app, change, &device.id).await?),
+        None => {
+            let issued = sign(app, &device.id, key)?;
+            let device = add(app, &mut change, &device, &issued).await?;
+            let (db, token) = (change.connection(), &credentials.token);
+            enrolment::spend(db, token, &issued.serial).await.map_err(failed)?;
+            commit(app, change, device, issued).await
+        }
+    }
+}
+
+/// Issues the next certificate of a device for a new key, or again the one issued for it.
+pub async fn renewal(
+    app: &App,
+    peer: &Peer,
+    key: &DeviceKey,
+) -> Result<CertificateDer<'static>, Problem> {
+    let mut change = app.store.begin().await.map_err(failed)?;
+    let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
+    let known = device.certificates.iter().find(|known| known.spki == key.spki_der());
+    match known {
+        Some(same) if same.serial == peer.serial => Err(Problem::bad_request(
+            "key_not_new",
+            "The request is for the key of the present certificate. Make a new key.",
+        )),
+        Some(same) => {
+            let same = enrolment::certificate(change.connection(), &same.serial).await;
+            Ok(same.map_err(failed)?.ok_or_else(revoked)?.der.into())
+        }
+        None => {
+            let issued = sign(app, &peer.device, key)?;
+            let device = add(app, &mut change, &device, &issued).await?;
+            commit(app, change, device, issued).await
+        }
+    }
+}
+
+/// Makes the renewed certificate that a device just used its current one.
+pub async fn promote(app: &App, peer: &Peer) -> Result<(), Problem> {
+    let mut change = app.store.begin().await.map_err(failed)?;
+    let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
+    let next = device.certificate(&peer.serial);
+    let next = next.filter(|it| it.status == CertificateStatus::Next).cloned();
+    // Another request of the same device was faster.
+    let Some(next) = next else { return Ok(()) };
+    let (current, old) = (CertificateStatus::Current, CertificateStatus::Old);
+    for (from, to) in [(current, old), (CertificateStatus::Next, current)] {
+        let db = change.connection();
+        enrolment::move_certificates(db, &device.id, from, to).await.map_err(failed)?;
+    }
+    let turn = change.commit().await.map_err(failed)?;
+    let next = Certificate { status: CertificateStatus::Current, ..next };
+    app.fleet.put_device(Device { certificates: vec![next], ..Device::clone(&device) });
+    drop(turn);
+    tracing::info!(device.id = %device.id, "renewed certificate in use");
+    Ok(())
+}
+
+/// Records that a spent token came with another key: somebody copied it.
+async fn misused(app: &App, mut change: Change, device: &DeviceId) -> Result<Problem, Problem> {
+    tracing::warn!(device.id = %device, "spent enrolment token tried with another key");
+    record(app, &mut change, device, Action::TokenMisused, json!({})).await?;
+    drop(change.commit().await.map_err(failed)?);
+    Ok(Problem::new(
+        StatusCode::FORBIDDEN,
+        "token_spent",
+        "The token has bought a certificate for another key. Make a new token for this device.",
+    ))
+}
+
+fn sign(app: &App, device: &DeviceId, key: &DeviceKey) -> Result<Issued, Problem> {
+    let now_ms = app.clock.now_ms();
+    let validity = Validity { now_ms, life: app.config.identity.certificate_life() };
+    let serial = random::bytes(app.random.as_ref());
+    let signed = app.pki.device.issue_device(device, key, serial, validity);
+    let der = signed.map_err(|error| Problem::internal(&error))?;
+    let named = Peer::from_certificate(&der).map_err(|error| Problem::internal(&error))?;
+    Ok(Issued {
+        serial: named.serial,
+        spki: key.spki_der().to_vec(),
+        der: der.to_vec(),
+        issued_at: now_ms,
+        expires_at: named.not_after_ms,
+    })
+}
+
+/// Adds a certificate: the first one is at once in use, a later one waits for its first use and
+/// takes the place of another that was never used.
+async fn add(
+    app: &App,
+    change: &mut Change,
+    device: &Device,
+    issued: &Issued,
+) -> Result<Device, Problem> {
+    let mut device = device.clone();
+    device.status = Status::Active;
+    device.certificates.retain(|known| known.status == CertificateStatus::Current);
+    let is_first = device.certificates.is_empty();
+    let status = if is_first { CertificateStatus::Current } else { CertificateStatus::Next };
+    device.certificates.push(Certificate {
+        serial: issued.serial.clone(),
+        spki: issued.spki.clone(),
+        status,
+        expires_at: issued.expires_at,
+    });
+    let db = change.connection();
+    let (next, old) = (CertificateStatus::Next, CertificateStatus::Old);
+    enrolment::move_certificates(db, &device.id, next, old).await.map_err(failed)?;
+    enrolment::add_certificate(db, &device.id, issued, status).await.map_err(failed)?;
+    devices::update(db, &device).await.map_err(failed)?;
+    let detail = json!({ "serial": issued.serial });
+    record(app, change, &device.id, Action::CertificateIssued, detail).await?;
+    Ok(device)
+}
+
+async fn commit(
+    app: &App,
+    change: Change,
+    device: Device,
+    issued: Issued,
+) -> Result<CertificateDer<'static>, Problem> {
+    let turn = change.commit().await.map_err(failed)?;
+    tracing::info!(device.id = %device.id, serial = issued.serial, "certificate issued");
+    app.fleet.put_device(device);
+    drop(turn);
+    Ok(issued.der.into())
+}
+
+async fn record(
+    app: &App,
+    change: &mut Change,
+    device: &DeviceId,
+    action: Action,
+    detail: serde_json::Value,
+) -> Result<(), Problem> {
+    let entry = Entry {
+        at: app.clock.now_ms(),
+        actor: format!("device:{device}"),
+        action,
+        subject: format!("device/{device}"),
+        reason: String::new(),
+        detail,
+    };
+    audit::add(change.connection(), &entry).await.map_err(failed)
+}
+
+/// Answers a token that is unknown, expired or another device's: all alike, to teach nothing.
+pub(super) fn wrong_token() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "token_wrong",
+        "Send the device id and its enrolment token as HTTP Basic credentials; make a new token if \
+         this one is used up or too old.",
+    )
+}
+
+fn revoked() -> Problem {
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "device_revoked",
+        "The device is revoked and gets no certificate. Register it under a new id.",
+    )
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: store::Error) -> Problem {
+    Problem::internal(&error)
+}

@@ -1,0 +1,51 @@
+//! Health and metrics, in plain HTTP for the machine's own monitoring.
+//!
+//! `/healthz` says that the process answers; `/readyz` that it can do its work, and if not, why
+//! not. Not here: anything about single devices.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use super::Problem;
+use crate::app::App;
+use crate::metrics;
+
+/// The answer of `/readyz`.
+#[derive(Debug, Serialize)]
+pub struct Readiness {
+    ready: bool,
+    /// What devices cannot be served without.
+    missing: Vec<&'static str>,
+}
+
+/// Answers that the process lives.
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// Answers 200 when devices can be served, else 503 and what is missing.
+pub async fn readyz(State(app): State<Arc<App>>) -> Response {
+    let blobs = app.blobs.clone();
+    let images = tokio::task::spawn_blocking(move || blobs.probe().is_ok()).await.unwrap_or(false);
+    let needs = [
+        ("database", app.store.ping().await.is_ok()),
+        ("images", images),
+        ("director_clock", app.director.now_ms().is_ok()),
+    ];
+    let missing: Vec<_> =
+        needs.into_iter().filter(|(_, is_met)| !is_met).map(|(need, _)| need).collect();
+    let ready = missing.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, missing })).into_response()
+}
+
+/// Answers all metrics in the text format of Prometheus.
+pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;
+    Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
+}

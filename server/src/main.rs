@@ -1,0 +1,64 @@
+//! The server's command line: reads the configuration, starts, and waits for the end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use waxwing_server::clock::SystemClock;
+use waxwing_server::config::Config;
+use waxwing_server::random::SystemRandom;
+use waxwing_server::{logging, run};
+
+/// Hands signed firmware to fleets of devices.
+///
+/// The first start makes the data folder, the certificates, the Director's key and an admin token,
+/// which it prints once.
+#[derive(Parser)]
+#[command(version, after_long_help = EXAMPLES)]
+struct Arguments {
+    /// Configuration file. Default: waxwing/server.toml in the folder that `XDG_CONFIG_HOME` names,
+    /// else /etc/waxwing/server.toml, where there is one
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints the effective configuration and ends
+    #[arg(long)]
+    print_config: bool,
+    /// Believes the machine's clock, however far ahead it is since the last start
+    #[arg(long)]
+    confirm_clock: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  waxwing-server --config server.toml
+  waxwing-server --print-config > server.toml
+  WAXWING_SERVER__LISTEN__ADMIN=127.0.0.1:8445 waxwing-server
+
+Every key of the file has an environment variable: WAXWING_SERVER__, its sections and name in
+capitals, joined by two underscores.";
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let file = arguments.config.or_else(|| default_file(&environment));
+    let config = Config::load(file.as_deref(), environment)?;
+    if arguments.print_config {
+        return run::print(&config.to_toml()?).context("cannot print the configuration");
+    }
+    logging::start(&config.log)?;
+    let options = run::Options { confirm_clock: arguments.confirm_clock };
+    let server =
+        run::start(config, options, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await?;
+    run::until_signal().await?;
+    server.stop().await;
+    Ok(())
+}
+
+fn default_file(environment: &[(String, String)]) -> Option<PathBuf> {
+    let base = environment.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
+    let personal = base.map(|(_, base)| Path::new(base).join("waxwing/server.toml"));
+    let system = PathBuf::from("/etc/waxwing/server.toml");
+    [personal, Some(system)].into_iter().flatten().find(|file| file.exists())
+}

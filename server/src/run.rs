@@ -1,0 +1,300 @@
+//! A running server: binds everything, says where it listens, serves, and ends in order.
+//!
+//! Nothing is served before every address is bound, so a port in use is an error at start and not a
+//! listener that is missing. Not here: what is answered ([`crate::http::router`], `mqtt`).
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use axum::response::IntoResponse as _;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
+use tower::Service as _;
+
+pub use crate::app::Options;
+use crate::app::{App, OpenError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::device::admission;
+use crate::http::{router, serve};
+use crate::listener::{self, BindError, Limits, Listener, Shutdown};
+use crate::metrics::Name;
+use crate::pki::{Peer, authority};
+use crate::random::Random;
+use crate::setup;
+use crate::tls::{self, Material, Published, Tls};
+
+/// How often the Director's clock mark is kept (D5): after a power cut, at most this much time is
+/// taken for time that did not pass.
+const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
+
+/// Where the server listens.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Addresses {
+    /// Polls, images and certificate renewal.
+    pub device: SocketAddr,
+    /// EST for devices without a certificate.
+    pub enrol: SocketAddr,
+    /// REST API.
+    pub admin: SocketAddr,
+    /// MQTT.
+    pub mqtt: SocketAddr,
+    /// Health and metrics.
+    pub ops: SocketAddr,
+}
+
+/// A running server.
+pub struct Running {
+    /// What it shares.
+    pub app: Arc<App>,
+    /// Where it listens.
+    pub addresses: Addresses,
+    shutdown: Shutdown,
+}
+
+/// Starts a server: opens its data, binds its addresses, serves.
+pub async fn start(
+    config: Config,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+) -> Result<Running, StartError> {
+    let sockets = Sockets::bind(&config).await?;
+    let app = Arc::new(App::open(config, options, clock, random).await?);
+    let tls = Tls::new(&material(&app)?)?;
+    let addresses = sockets.addresses()?;
+    let shutdown = Shutdown::default();
+    sockets.serve(&app, &tls, &shutdown);
+    spawn_clock_mark(app.clone(), &shutdown);
+    announce(&app.config, &addresses)?;
+    Ok(Running { app, addresses, shutdown })
+}
+
+impl Running {
+    /// Accepts nothing more, gives running requests `limits.drain_s`, and closes the database.
+    pub async fn stop(self) {
+        self.shutdown.token.cancel();
+        self.shutdown.tasks.close();
+        let drain = Duration::from_secs(self.app.config.limits.drain_s);
+        if timeout(drain, self.shutdown.tasks.wait()).await.is_err() {
+            tracing::warn!(left = self.shutdown.tasks.len(), "connections cut at shutdown");
+        }
+        if let Err(error) = self.app.director.guard().save() {
+            tracing::warn!(%error, "the Director's clock mark was not kept");
+        }
+        self.app.store.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// Waits until the process is asked to end: SIGTERM or SIGINT.
+pub async fn until_signal() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Prints to standard output.
+pub fn print(text: &str) -> io::Result<()> {
+    io::stdout().write_all(text.as_bytes())
+}
+
+fn material(app: &App) -> Result<Material, StartError> {
+    let names = &app.config.server_names;
+    let server = app.pki.server_certificate(names, app.random.as_ref(), app.clock.now_ms())?;
+    Ok(Material {
+        server,
+        device_ca: app.pki.device.certificate().clone(),
+        expired_grace: app.config.identity.expired_grace(),
+        clock: app.clock.clone(),
+    })
+}
+
+struct Sockets {
+    device: TcpListener,
+    enrol: TcpListener,
+    admin: TcpListener,
+    mqtt: TcpListener,
+    ops: TcpListener,
+}
+
+impl Sockets {
+    async fn bind(config: &Config) -> Result<Self, BindError> {
+        let listen = &config.listen;
+        Ok(Self {
+            device: listener::bind("listen.device", listen.device).await?,
+            enrol: listener::bind("listen.enrol", listen.enrol).await?,
+            admin: listener::bind("listen.admin", listen.admin).await?,
+            mqtt: listener::bind("listen.mqtt", listen.mqtt).await?,
+            ops: listener::bind("listen.ops", listen.ops).await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses, StartError> {
+        let address = |socket: &TcpListener| socket.local_addr().map_err(StartError::Address);
+        Ok(Addresses {
+            device: address(&self.device)?,
+            enrol: address(&self.enrol)?,
+            admin: address(&self.admin)?,
+            mqtt: address(&self.mqtt)?,
+            ops: address(&self.ops)?,
+        })
+    }
+
+    fn serve(self, app: &Arc<App>, tls: &Tls, shutdown: &Shutdown) {
+        let listener = |name, socket, tls| listener(app, name, socket, tls);
+        let open = |listener: Listener, router: Router| {
+            let (app, stop) = (app.clone(), shutdown.clone());
+            let task = listener.run(shutdown.clone(), move |stream, source| {
+                serve_anyone(app.clone(), router.clone(), stop.clone(), stream, source)
+            });
+            shutdown.tasks.spawn(task);
+        };
+        open(listener(Name::Admin, self.admin, tls.admin()), router::admin(app.clone()));
+        open(listener(Name::Enrol, self.enrol, tls.enrol()), router::enrol(app.clone()));
+        let router = router::device(app.clone());
+        let device = listener(Name::Device, self.device, tls.device());
+        let (app_, stop) = (app.clone(), shutdown.clone());
+        shutdown.tasks.spawn(device.run(shutdown.clone(), move |stream, _| {
+            serve_device(app_.clone(), router.clone(), stop.clone(), stream)
+        }));
+        let ops = router::ops(app.clone());
+        let stop = shutdown.token.clone();
+        shutdown.tasks.spawn(async move {
+            let served = axum::serve(self.ops, ops).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the ops listener ended");
+            }
+        });
+    }
+}
+
+fn listener(app: &App, name: Name, socket: TcpListener, tls: Published) -> Listener {
+    let limits = &app.config.limits;
+    let limits = Limits {
+        connections: limits.connections,
+        handshakes_per_source: limits.handshakes_per_source,
+        handshake: Duration::from_secs(limits.handshake_s),
+        connection: Duration::from_secs(limits.connection_s),
+    };
+    Listener { name, socket, tls, limits, metrics: app.metrics.clone() }
+}
+
+/// Serves a connection of somebody without a client certificate.
+async fn serve_anyone(
+    app: Arc<App>,
+    router: Router,
+    shutdown: Shutdown,
+    stream: TlsStream<TcpStream>,
+    source: SocketAddr,
+) {
+    let head = Duration::from_secs(app.config.limits.request_head_s);
+    serve::connection(stream, head, shutdown.token, |request| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(source);
+        answer(&router, request)
+    })
+    .await;
+}
+
+/// Serves a connection of a device; every request is admitted anew.
+async fn serve_device(
+    app: Arc<App>,
+    router: Router,
+    shutdown: Shutdown,
+    stream: TlsStream<TcpStream>,
+) {
+    let Some(peer) = peer(&stream) else { return };
+    let peer = Arc::new(peer);
+    let head = Duration::from_secs(app.config.limits.request_head_s);
+    serve::connection(stream, head, shutdown.token, |request| {
+        let (app, router, peer) = (&app, &router, &peer);
+        async move {
+            let mut request = request.map(Body::new);
+            match admission::admit(app, peer, request.uri().path()).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    answer(router, request).await
+                }
+                Err(problem) => problem.into_response(),
+            }
+        }
+    })
+    .await;
+}
+
+/// Reads who is at the other end. The verifier has let only certificates of the device CA through.
+fn peer(stream: &TlsStream<TcpStream>) -> Option<Peer> {
+    let (_, connection) = stream.get_ref();
+    let certificate = connection.peer_certificates()?.first()?;
+    Peer::from_certificate(certificate).ok()
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> Response<Body> {
+    match router.clone().call(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}
+
+fn spawn_clock_mark(app: Arc<App>, shutdown: &Shutdown) {
+    let stop = shutdown.token.clone();
+    shutdown.tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(CLOCK_MARK_PERIOD);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let app = app.clone();
+            let saved = tokio::task::spawn_blocking(move || app.director.guard().save()).await;
+            if let Ok(Err(error)) = saved {
+                tracing::error!(%error, "the Director's clock mark was not kept");
+            }
+        }
+    });
+}
+
+/// Writes `run/listeners.json`: with port 0 nobody else knows where the server listens.
+fn announce(config: &Config, addresses: &Addresses) -> Result<(), StartError> {
+    let folder = config.data_dir.join("run");
+    setup::make_folder(&folder)?;
+    let json = serde_json::to_vec_pretty(addresses).map_err(StartError::Announce)?;
+    setup::write_atomically(&folder.join("listeners.json"), &json)?;
+    tracing::info!(?addresses, "listening");
+    Ok(())
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A bound socket does not tell its address.
+    #[error("cannot read the address of a listener")]
+    Address(#[source] io::Error),
+    /// The addresses cannot be written down.
+    #[error("cannot write run/listeners.json")]
+    Announce(#[source] serde_json::Error),
+    /// A port is in use, or an address is not ours.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The server's certificate cannot be made.
+    #[error("cannot make the server's certificate (configuration key `server_names`)")]
+    Certificate(#[from] authority::Error),
+    /// The data folder cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A file cannot be written.
+    #[error(transparent)]
+    Setup(#[from] setup::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+}

@@ -1,0 +1,185 @@
+//! Tokens, certificates and their renewal: D12, D13, D14.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use rcgen::KeyPair;
+use tokio::task::JoinSet;
+
+use crate::support::{Answer, Client, Folder, Identity, Server, csr, tls};
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[track_caller]
+fn check_refused(answer: &Answer, status: StatusCode, code: &str) {
+    assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+}
+
+async fn asks(server: &Server, identity: &Identity) -> Answer {
+    let mut client = server.connect(server.device(), Some(identity)).await.unwrap();
+    client.get("/nothing-here").await
+}
+
+/// What a device that was let in gets for an unknown path.
+const LET_IN: &str = "unknown_route";
+
+#[tokio::test]
+async fn a_token_buys_one_certificate_and_the_same_key_gets_it_again() {
+    let server = Folder::new().start().await;
+    let token = server.register("d-1").await;
+    let key = KeyPair::generate().unwrap();
+    let first = server.enroll("d-1", &token, &csr(&key)).await;
+    let again = server.enroll("d-1", &token, &csr(&key)).await;
+    assert_eq!(first.certificate(), again.certificate());
+    assert_eq!(first.headers["content-type"], "application/pkcs7-mime; smime-type=certs-only");
+    let other = server.enroll("d-1", &token, &csr(&KeyPair::generate().unwrap())).await;
+    check_refused(&other, StatusCode::FORBIDDEN, "token_spent");
+}
+
+#[tokio::test]
+async fn a_hundred_uses_of_a_token_at_once_give_one_certificate() {
+    let mut folder = Folder::new();
+    folder.config.limits.handshakes_per_source = 100;
+    let server = Arc::new(folder.start().await);
+    let token = server.register("d-1").await;
+    let mut tries = JoinSet::new();
+    for _ in 0..100 {
+        let (server, token) = (server.clone(), token.clone());
+        let csr = csr(&KeyPair::generate().unwrap());
+        tries.spawn(async move { server.enroll("d-1", &token, &csr).await });
+    }
+    let answers = tries.join_all().await;
+    let issued = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+    let spent = answers.iter().filter(|answer| answer.status == StatusCode::FORBIDDEN).count();
+    assert_eq!((issued, spent), (1, 99));
+}
+
+#[tokio::test]
+async fn a_token_is_for_its_device_and_its_time() {
+    let server = Folder::new().start().await;
+    let token = server.register("d-1").await;
+    server.register("d-2").await;
+    let csr = csr(&KeyPair::generate().unwrap());
+    for (device, token) in [("d-2", token.as_str()), ("d-3", &token), ("d-1", "x"), ("d-1", "")] {
+        let answer = server.enroll(device, token, &csr).await;
+        check_refused(&answer, StatusCode::UNAUTHORIZED, "token_wrong");
+        assert!(answer.headers["www-authenticate"].to_str().unwrap().starts_with("Basic"));
+    }
+    server.clock.advance(Duration::from_hours(2));
+    check_refused(
+        &server.enroll("d-1", &token, &csr).await,
+        StatusCode::UNAUTHORIZED,
+        "token_wrong",
+    );
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_down() {
+    let server = Folder::new().start().await;
+    let token = server.register("d-1").await;
+    let csr = csr(&KeyPair::generate().unwrap());
+    for _ in 0..server.running.app.config.identity.wrong_tokens_per_minute {
+        server.enroll("d-1", "guess", &csr).await;
+    }
+    let answer = server.enroll("d-1", &token, &csr).await;
+    check_refused(&answer, StatusCode::TOO_MANY_REQUESTS, "too_many_tries");
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(server.enroll("d-1", &token, &csr).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_bad_request_does_not_spend_the_token() {
+    let server = Folder::new().start().await;
+    let token = server.register("d-1").await;
+    check_refused(
+        &server.enroll("d-1", &token, "AAAA").await,
+        StatusCode::BAD_REQUEST,
+        "csr_malformed",
+    );
+    let large = "A".repeat(9000);
+    assert_eq!(server.enroll("d-1", &token, &large).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let answer = server.enroll("d-1", &token, &csr(&KeyPair::generate().unwrap())).await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_old_certificate_is_good_until_the_new_one_is_used() {
+    let server = Folder::new().start().await;
+    let old = server.enrolled("d-1").await;
+    let key = KeyPair::generate().unwrap();
+    let renewed = server.reenroll(&old, &csr(&key)).await;
+    let again = server.reenroll(&old, &csr(&key)).await;
+    assert_eq!(renewed.certificate(), again.certificate(), "a lost answer is repeated");
+    assert_eq!(asks(&server, &old).await.code(), LET_IN);
+    let new = Identity { certificate: renewed.certificate(), key };
+    assert_eq!(asks(&server, &new).await.code(), LET_IN);
+    check_refused(&asks(&server, &old).await, StatusCode::FORBIDDEN, "certificate_unknown");
+    assert_eq!(asks(&server, &new).await.code(), LET_IN);
+}
+
+#[tokio::test]
+async fn a_renewal_needs_a_new_key() {
+    let server = Folder::new().start().await;
+    let old = server.enrolled("d-1").await;
+    check_refused(
+        &server.reenroll(&old, &csr(&old.key)).await,
+        StatusCode::BAD_REQUEST,
+        "key_not_new",
+    );
+}
+
+#[tokio::test]
+async fn an_expired_certificate_may_renew_itself_and_nothing_else() {
+    let server = Folder::new().start().await;
+    let old = server.enrolled("d-1").await;
+    server.clock.advance(91 * DAY);
+    check_refused(&asks(&server, &old).await, StatusCode::FORBIDDEN, "certificate_expired");
+    let key = KeyPair::generate().unwrap();
+    let renewed = server.reenroll(&old, &csr(&key)).await;
+    let new = Identity { certificate: renewed.certificate(), key };
+    assert_eq!(asks(&server, &new).await.code(), LET_IN);
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_after_the_grace() {
+    let server = Folder::new().start().await;
+    let old = server.enrolled("d-1").await;
+    server.clock.advance((90 + 731) * DAY);
+    let mut client = server.connect(server.device(), Some(&old)).await.unwrap();
+    assert!(client.try_send(Method::GET, "/", &[], "").await.is_err());
+}
+
+#[tokio::test]
+async fn a_revoked_device_gets_nothing_not_even_on_an_open_connection() {
+    let server = Folder::new().start().await;
+    let identity = server.enrolled("d-1").await;
+    let token = server.token("d-1", DAY).await;
+    let mut open = server.connect(server.device(), Some(&identity)).await.unwrap();
+    assert_eq!(open.get("/").await.code(), LET_IN);
+    server.revoke("d-1").await;
+    check_refused(&open.get("/").await, StatusCode::FORBIDDEN, "device_revoked");
+    let csr = csr(&KeyPair::generate().unwrap());
+    for answer in [server.reenroll(&identity, &csr).await, server.enroll("d-1", &token, &csr).await]
+    {
+        check_refused(&answer, StatusCode::FORBIDDEN, "device_revoked");
+    }
+}
+
+#[tokio::test]
+async fn a_resumed_connection_is_no_admission() {
+    let server = Folder::new().start().await;
+    let identity = server.enrolled("d-1").await;
+    let connector = server.connector(Some(&identity));
+    let mut first = Client::open(connector.clone(), server.device()).await.unwrap();
+    assert_eq!(first.get("/").await.code(), LET_IN);
+    let resumed = tls(&connector, server.device()).await.unwrap();
+    assert_eq!(
+        resumed.get_ref().1.handshake_kind(),
+        Some(rustls::HandshakeKind::Resumed),
+        "else this test shows nothing"
+    );
+    server.revoke("d-1").await;
+    let mut second = Client::open(connector, server.device()).await.unwrap();
+    check_refused(&second.get("/").await, StatusCode::FORBIDDEN, "device_revoked");
+}

@@ -1,0 +1,12 @@
+//! The server as devices and operators meet it: real sockets, real TLS, a real database.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
+
+mod enrolment;
+mod listeners;
+mod pki;
+mod support;
