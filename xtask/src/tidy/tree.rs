@@ -70,10 +70,10 @@ impl File {
         Path::new(&self.path).extension().is_some_and(|ending| ending == extension)
     }
 
-    /// Returns true when the whole file is test code.
+    /// Returns true when the whole file is test code, or only serves tests.
     pub(super) fn is_test(&self) -> bool {
         let name = self.path.trim_end_matches(".rs");
-        name.split('/').any(|part| part == "tests")
+        name.split('/').any(|part| matches!(part, "testing" | "tests"))
     }
 
     /// Returns the lines with their numbers, counted from 1.
