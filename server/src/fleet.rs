@@ -29,6 +29,19 @@ pub struct Fleet {
     stamp: AtomicU64,
 }
 
+/// A device's place in a rollout.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The rollout.
+    pub rollout: Arc<Rollout>,
+    /// What it brings.
+    pub release: Arc<Release>,
+    /// How far the device is, if it has been heard of.
+    pub deployment: Option<Deployment>,
+    /// The phase the device belongs to.
+    pub phase: usize,
+}
+
 impl Fleet {
     /// Puts a loaded fleet into service.
     pub fn new(tables: Tables) -> Self {
@@ -59,6 +72,19 @@ impl Fleet {
     /// Returns a device.
     pub fn device(&self, id: &DeviceId) -> Option<Arc<Device>> {
         self.read().members.get(id).map(|member| Arc::clone(&member.device))
+    }
+
+    /// Returns the place of a device in a rollout; `None` if the rollout never reached it.
+    pub fn place(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Place> {
+        let tables = self.read();
+        let (member, campaign) = (tables.members.get(device)?, tables.campaigns.get(rollout)?);
+        let deployment = member.deployment(rollout);
+        let phase = match deployment {
+            Some(_) => campaign.rollout.phase_of(device)?,
+            None => campaign.phase_of(&member.device)?,
+        };
+        let (rollout, release) = (Arc::clone(&campaign.rollout), Arc::clone(&campaign.release));
+        Some(Place { rollout, release, deployment, phase })
     }
 
     /// Returns how far a device is in a rollout, if it has been heard of.
@@ -97,6 +123,11 @@ impl Fleet {
     /// Returns a rollout.
     pub fn rollout(&self, id: &RolloutId) -> Option<Arc<Rollout>> {
         self.read().campaigns.get(id).map(|campaign| Arc::clone(&campaign.rollout))
+    }
+
+    /// Returns what a rollout brings.
+    pub fn release_of(&self, rollout: &RolloutId) -> Option<Arc<Release>> {
+        self.read().campaigns.get(rollout).map(|campaign| Arc::clone(&campaign.release))
     }
 
     /// Returns the rollouts that are not over, by name.

@@ -12,13 +12,18 @@ pub mod director;
 pub mod domain;
 pub mod fleet;
 pub mod http;
+pub mod ingest;
+pub mod jobs;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod pki;
 pub mod random;
+pub mod recount;
 pub mod run;
 pub mod setup;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod tls;

@@ -88,7 +88,7 @@ impl Deployment {
 
     /// Tells whether the server guessed that there is nothing to do. The device knows better: its
     /// reports may still be on their way.
-    const fn is_skipped_by_server(&self) -> bool {
+    pub const fn is_skipped_by_server(&self) -> bool {
         matches!(self.state, State::Skipped) && self.attempt == 0
     }
 

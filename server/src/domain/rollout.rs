@@ -201,6 +201,20 @@ impl Rollout {
         phase.started = Some(Started { at: now_ms, cutoff: cutoff(ranks, phase.percent) });
     }
 
+    /// Judges the counts of each phase that has started. A rollout that does not run can still
+    /// halt, but goes nowhere else.
+    pub fn judge(&self, phases: &[Counts]) -> Verdict {
+        let verdict = self.gate.judge(phases, self.is_in_last_phase());
+        match (self.state, verdict) {
+            (State::Running, verdict) => verdict,
+            (State::Paused, Verdict::Halt(reason)) => Verdict::Halt(reason),
+            (
+                State::Draft | State::Paused | State::Halted | State::Finished | State::Cancelled,
+                Verdict::Advance | Verdict::Finish | Verdict::Halt(_) | Verdict::Wait,
+            ) => Verdict::Wait,
+        }
+    }
+
     /// Stops on evidence.
     pub fn halt(&mut self, reason: &Reason, now_ms: u64) {
         self.reason = Some(reason.to_string());

@@ -68,6 +68,11 @@ pub(super) fn may_take_part(device: &Device) -> bool {
     device.status != Status::Revoked
 }
 
+/// Tells whether a change of a device may change who is a member of what.
+fn moves(old: &Device, new: &Device) -> bool {
+    old.tags != new.tags || may_take_part(old) != may_take_part(new)
+}
+
 impl Tables {
     /// Adds or replaces a product.
     pub fn put_product(&mut self, product: Product) {
@@ -76,10 +81,13 @@ impl Tables {
 
     /// Adds or replaces a device.
     pub fn put_device(&mut self, device: Device) {
-        self.generation += 1;
         match self.members.get_mut(&device.id) {
-            Some(member) => member.device = Arc::new(device),
+            Some(member) => {
+                self.generation += u64::from(moves(&member.device, &device));
+                member.device = Arc::new(device);
+            }
             None => {
+                self.generation += 1;
                 let id = device.id.clone();
                 let member = Member { device: Arc::new(device), deployments: Vec::new() };
                 self.members.insert(id, member);

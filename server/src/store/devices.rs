@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use semver::Version;
 use sqlx::SqliteConnection;
-use waxwing_wire::DeviceId;
+use waxwing_wire::{DeviceId, Digest};
 
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
@@ -16,9 +17,9 @@ pub struct Seen {
     /// When, in Unix milliseconds.
     pub at: u64,
     /// Release that ran.
-    pub version: semver::Version,
+    pub version: Version,
     /// Image that ran.
-    pub sha256: waxwing_wire::Digest,
+    pub sha256: Digest,
     /// The device's floor.
     pub security_version: u32,
 }
@@ -49,6 +50,16 @@ pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Er
         .bind(to_integer(device.changed_at))
         .execute(db)
         .await?;
+    Ok(())
+}
+
+/// Takes all certificates and unspent tokens from a device.
+pub async fn shut_out(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
+    sqlx::query("UPDATE certificates SET status = 'revoked' WHERE device = $1")
+        .bind(device.as_str())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("DELETE FROM tokens WHERE device = $1").bind(device.as_str()).execute(db).await?;
     Ok(())
 }
 

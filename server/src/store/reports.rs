@@ -63,6 +63,21 @@ pub async fn payload_of(
     row.as_ref().map(|row| Row::new("reports", row).parse("payload_sha256")).transpose()
 }
 
+/// Counts the reports of a device about a rollout.
+pub async fn count(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    rollout: &RolloutId,
+) -> Result<u64, Error> {
+    let row =
+        sqlx::query("SELECT count(*) AS reports FROM reports WHERE rollout = $1 AND device = $2")
+            .bind(rollout.as_str())
+            .bind(device.as_str())
+            .fetch_one(db)
+            .await?;
+    Row::new("reports", &row).number("reports")
+}
+
 /// Adds the id of a message that is no report.
 pub async fn add_message(
     db: &mut SqliteConnection,

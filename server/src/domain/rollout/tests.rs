@@ -169,17 +169,13 @@ impl Driven {
     }
 
     fn tick(&mut self) {
-        let open = matches!(self.rollout.state, State::Running | State::Paused);
-        let verdict = self.rollout.gate.judge(&self.counts(), self.rollout.is_in_last_phase());
-        match verdict {
-            Verdict::Halt(reason) if open => self.rollout.halt(&reason, self.now_ms),
-            Verdict::Advance if self.rollout.state == State::Running => {
+        match self.rollout.judge(&self.counts()) {
+            Verdict::Halt(reason) => self.rollout.halt(&reason, self.now_ms),
+            Verdict::Advance => {
                 self.rollout.start_next_phase(self.devices.iter(), self.now_ms);
             }
-            Verdict::Finish if self.rollout.state == State::Running => {
-                self.rollout.finish(self.now_ms);
-            }
-            Verdict::Advance | Verdict::Finish | Verdict::Halt(_) | Verdict::Wait => {}
+            Verdict::Finish => self.rollout.finish(self.now_ms),
+            Verdict::Wait => {}
         }
     }
 }

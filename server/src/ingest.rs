@@ -1,0 +1,249 @@
+//! Takes in what devices say: five checks, then evidence and its effect in one transaction.
+//!
+//! The checks: the fields are there, the sender is the owner of the certificate, the message is
+//! fresh, the device signed it, and its id was not used for anything else (D24). A message is
+//! acknowledged only after it is durable; a halt that follows from it is part of the same
+//! transaction. Not here: MQTT and HTTP, which hand messages over and pass the verdict on.
+
+mod counters;
+mod reports;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use waxwing_tuf::key::PublicKey;
+use waxwing_wire::envelope::Envelope;
+use waxwing_wire::topic::Kind;
+use waxwing_wire::{DeviceId, Digest, Malformed};
+
+pub use self::counters::Counters;
+use crate::domain::Device;
+use crate::fleet::Fleet;
+use crate::store::{self, Store};
+
+/// How far the time of sending may be from ours, in seconds: slow links and clocks that drift.
+pub const FRESH_S: u64 = 300;
+
+/// Largest telemetry payload of which the last value is kept in memory, in bytes: a hundred
+/// thousand devices fill 100 MB at most.
+pub const TELEMETRY_KEPT_BYTES_MAX: usize = 1024;
+
+/// Takes in messages. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    store: Store,
+    fleet: Arc<Fleet>,
+    counters: Counters,
+    latest: Arc<Mutex<HashMap<DeviceId, Telemetry>>>,
+}
+
+/// The last telemetry of a device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Telemetry {
+    /// When it came, in Unix milliseconds.
+    pub received_at: u64,
+    /// The payload, a JSON object as sent.
+    pub payload: String,
+}
+
+/// What became of a message that was taken in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accepted {
+    /// It had its effect.
+    Applied,
+    /// A report that cannot be true of its deployment: kept as evidence, without effect.
+    Contradicts,
+    /// Stored before; the sender missed the acknowledgement.
+    Duplicate,
+    /// A report that its deployment is already past: kept as evidence, without effect.
+    Late,
+}
+
+/// Why a message was not taken in. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The topic is not for messages of this kind.
+    #[error("devices do not send messages of the kind {0}")]
+    Kind(Kind),
+    /// The message is not what its kind looks like.
+    #[error("the message is malformed")]
+    Malformed(#[from] Malformed),
+    /// A report about a rollout that the device has no part in.
+    #[error("the device has no part in this rollout")]
+    NotInRollout,
+    /// The id was used for another message.
+    #[error("the message id was used for another message")]
+    Replay,
+    /// None of the device's keys made the signature.
+    #[error("the signature is not the device's")]
+    Signature,
+    /// Sent too long ago, or in the future; send it again with the present time.
+    #[error("the time of sending is more than {FRESH_S} s from now")]
+    Stale,
+    /// Too many reports about one deployment.
+    #[error("there are too many reports about this deployment")]
+    TooMany,
+    /// It could not be stored; send it again later.
+    #[error("the message cannot be stored now")]
+    Unavailable(#[source] store::Error),
+    /// The sender is not the owner of the certificate.
+    #[error("the sender is not the owner of the certificate")]
+    WrongSender,
+}
+
+impl Refused {
+    /// Tells whether sending the same message again, with a new time and signature, may help.
+    pub const fn may_be_sent_again(&self) -> bool {
+        match self {
+            Self::Stale | Self::Unavailable(_) => true,
+            Self::Kind(_)
+            | Self::Malformed(_)
+            | Self::NotInRollout
+            | Self::Replay
+            | Self::Signature
+            | Self::TooMany
+            | Self::WrongSender => false,
+        }
+    }
+}
+
+/// A message that passed the checks that need no database.
+struct Genuine<'a> {
+    envelope: Envelope<'a>,
+    bytes: &'a [u8],
+    payload_sha256: Digest,
+    serial: String,
+}
+
+impl Ingest {
+    /// Puts the checks between devices and the store.
+    pub fn new(store: Store, fleet: Arc<Fleet>) -> Self {
+        Self { store, fleet, counters: Counters::default(), latest: Arc::default() }
+    }
+
+    /// Takes in a message from a device whose certificate was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] says why not.
+    pub async fn message(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<Accepted, Refused> {
+        let outcome = self.take_in(device, kind, bytes, now_ms).await;
+        self.counters.count(kind, &outcome);
+        if let Err(refused) = &outcome {
+            let reason: &(dyn std::error::Error + 'static) = refused;
+            tracing::warn!(device.id = %device, %kind, reason, "message refused");
+        }
+        outcome
+    }
+
+    async fn take_in(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &[u8],
+        now_ms: u64,
+    ) -> Result<Accepted, Refused> {
+        match kind {
+            Kind::Command => Err(Refused::Kind(kind)),
+            // Presence is what the connection says it is; a will cannot be fresh.
+            Kind::State => Ok(Accepted::Applied),
+            Kind::Report => {
+                let genuine = self.check(device, kind, bytes, now_ms)?;
+                self.report(device, &genuine, now_ms).await
+            }
+            Kind::Response | Kind::Telemetry => {
+                let genuine = self.check(device, kind, bytes, now_ms)?;
+                self.other(device, kind, &genuine, now_ms).await
+            }
+        }
+    }
+
+    /// Returns the last telemetry of a device.
+    pub fn telemetry(&self, device: &DeviceId) -> Option<Telemetry> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(device).cloned()
+    }
+
+    /// Returns the counters, for metrics.
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Checks fields, sender, freshness and signature. What is left needs the database.
+    fn check<'a>(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &'a [u8],
+        now_ms: u64,
+    ) -> Result<Genuine<'a>, Refused> {
+        let envelope = Envelope::parse(bytes)?;
+        if envelope.header.device_id != *device {
+            return Err(Refused::WrongSender);
+        }
+        if envelope.header.timestamp.abs_diff(now_ms / 1000) > FRESH_S {
+            return Err(Refused::Stale);
+        }
+        let record = self.fleet.device(device).ok_or(Refused::WrongSender)?;
+        let serial = signer(&record, kind, &envelope).ok_or(Refused::Signature)?.to_owned();
+        let payload_sha256 = Digest(Sha256::digest(envelope.payload).into());
+        Ok(Genuine { envelope, bytes, payload_sha256, serial })
+    }
+
+    /// Stores the id of a message, so that no copy is taken in again, and keeps its payload.
+    async fn other(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        genuine: &Genuine<'_>,
+        now_ms: u64,
+    ) -> Result<Accepted, Refused> {
+        let id = &genuine.envelope.header.message_id;
+        let mut change = self.store.begin().await.map_err(Refused::Unavailable)?;
+        let db = change.connection();
+        if reports::seen_before(db, device, genuine).await? {
+            return Ok(Accepted::Duplicate);
+        }
+        store::reports::add_message(db, device, id, &genuine.payload_sha256, now_ms)
+            .await
+            .map_err(Refused::Unavailable)?;
+        drop(change.commit().await.map_err(Refused::Unavailable)?);
+        if kind == Kind::Telemetry {
+            self.keep(device, genuine.envelope.payload, now_ms);
+        }
+        Ok(Accepted::Applied)
+    }
+
+    fn keep(&self, device: &DeviceId, payload: &str, received_at: u64) {
+        if payload.len() > TELEMETRY_KEPT_BYTES_MAX {
+            return;
+        }
+        let telemetry = Telemetry { received_at, payload: payload.to_owned() };
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.insert(device.clone(), telemetry);
+    }
+}
+
+/// Returns the serial number of the certificate whose key made the signature (D25). During a
+/// renewal a device has two.
+fn signer<'a>(device: &'a Device, kind: Kind, envelope: &Envelope<'_>) -> Option<&'a str> {
+    let made_it = |spki: &[u8]| verify(spki, kind, envelope);
+    device.certificates.iter().find(|c| made_it(&c.spki)).map(|c| c.serial.as_str())
+}
+
+/// Tells whether the key made the signature of a message: the algorithm is the key's, never the
+/// message's (D23).
+pub(crate) fn verify(spki: &[u8], kind: Kind, envelope: &Envelope<'_>) -> bool {
+    let prefix = envelope.header.signed_prefix(kind);
+    let signed = [prefix.as_bytes(), envelope.payload.as_bytes()];
+    PublicKey::from_spki_der(spki).is_ok_and(|key| key.verify(&signed, &envelope.signature).is_ok())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,317 @@
+//! The five checks, and what reports do to deployments and rollouts; with a real database.
+
+use std::sync::Arc;
+
+use waxwing_tuf::author::{P256Signer, Signer as _};
+use waxwing_wire::envelope::Header;
+use waxwing_wire::report::State;
+use waxwing_wire::{ErrorCode, MessageId, Report};
+
+use super::*;
+use crate::domain::Deployment;
+use crate::domain::rollout;
+use crate::jobs::{advance_rollouts, flush_sightings};
+use crate::recount::{known, recount};
+use crate::testing::{NOW_MS, Shop, device_key};
+
+fn report(state: State) -> Report {
+    let release = crate::domain::release::tests::release("1.1.0");
+    Report {
+        rollout: Shop::rollout(),
+        release: release.version,
+        state,
+        code: ErrorCode::NONE,
+        fw_sha256: release.sha256,
+        attempt: 1,
+        measured_at: 0,
+    }
+}
+
+/// Seals a payload as device number `n` would.
+fn seal(n: u32, kind: Kind, message: &str, payload: &str, at_ms: u64) -> Vec<u8> {
+    seal_with(&device_key(n), &Shop::device(n), kind, message, payload, at_ms)
+}
+
+fn seal_with(
+    key: &P256Signer,
+    device: &DeviceId,
+    kind: Kind,
+    message: &str,
+    payload: &str,
+    at_ms: u64,
+) -> Vec<u8> {
+    let header = Header {
+        device_id: device.clone(),
+        timestamp: at_ms / 1000,
+        message_id: MessageId::parse(message).unwrap(),
+    };
+    let signed = format!("{}{payload}", header.signed_prefix(kind));
+    let signature = key.sign(signed.as_bytes()).unwrap();
+    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    header.seal(payload, &hex).into_bytes()
+}
+
+struct Desk {
+    shop: Shop,
+    ingest: Ingest,
+}
+
+impl Desk {
+    /// A shop with `devices` devices and a running rollout in phases 50% and 100%.
+    async fn open(devices: u32) -> Self {
+        let shop = Shop::open(devices).await;
+        shop.start_rollout(&[50, 100]).await;
+        let ingest = Ingest::new(shop.store.clone(), Arc::clone(&shop.fleet));
+        Self { shop, ingest }
+    }
+
+    async fn say(&self, n: u32, message: &str, state: State) -> Result<Accepted, Refused> {
+        let sealed = seal(n, Kind::Report, message, &report(state).encode(), NOW_MS);
+        self.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await
+    }
+
+    /// Returns the devices of the first phase.
+    fn first_phase(&self) -> Vec<u32> {
+        let rollout = self.shop.fleet.rollout(&Shop::rollout()).unwrap();
+        (0..self.shop.devices).filter(|n| rollout.phase_of(&Shop::device(*n)) == Some(0)).collect()
+    }
+
+    fn state_of(&self, n: u32) -> State {
+        let deployment = self.shop.fleet.deployment(&Shop::rollout(), &Shop::device(n));
+        deployment.unwrap_or(Deployment::waiting()).state
+    }
+
+    fn rollout_state(&self) -> rollout::State {
+        self.shop.fleet.rollout(&Shop::rollout()).unwrap().state
+    }
+
+    async fn restarted(self) -> Self {
+        let shop = self.shop.restarted().await;
+        let ingest = Ingest::new(shop.store.clone(), Arc::clone(&shop.fleet));
+        Self { shop, ingest }
+    }
+
+    #[track_caller]
+    fn counted(&self, outcome: &'static str) -> u64 {
+        self.ingest.counters().of(Kind::Report, outcome)
+    }
+}
+
+#[tokio::test]
+async fn check_one_fields_that_are_missing_or_wrong_are_refused() {
+    let desk = Desk::open(4).await;
+    for bytes in [&b"{}"[..], b"", b"not json", &[b' '; 9000]] {
+        let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, bytes, NOW_MS).await;
+        assert!(matches!(outcome, Err(Refused::Malformed(_))), "{outcome:?}");
+    }
+    let n = desk.first_phase()[0];
+    let sealed = seal(n, Kind::Report, "m-1", r#"{"rollout":"r-1"}"#, NOW_MS);
+    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+    assert!(matches!(outcome, Err(Refused::Malformed(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn check_two_a_message_of_another_device_is_refused() {
+    let desk = Desk::open(4).await;
+    let sealed = seal(1, Kind::Report, "m-1", &report(State::Healthy).encode(), NOW_MS);
+    let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, &sealed, NOW_MS).await;
+    assert!(matches!(outcome, Err(Refused::WrongSender)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn check_three_a_message_of_another_time_is_refused() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    let payload = report(State::Downloading).encode();
+    for at_ms in [NOW_MS - (FRESH_S + 1) * 1000, NOW_MS + (FRESH_S + 1) * 1000] {
+        let sealed = seal(n, Kind::Report, "m-1", &payload, at_ms);
+        let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+        assert!(matches!(outcome, Err(Refused::Stale)), "{outcome:?}");
+    }
+    let sealed = seal(n, Kind::Report, "m-1", &payload, NOW_MS - FRESH_S * 1000);
+    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+    assert!(matches!(outcome, Ok(Accepted::Applied)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn check_four_an_id_used_for_another_message_is_a_replay_even_after_a_restart() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    assert!(matches!(desk.say(n, "m-1", State::Downloading).await, Ok(Accepted::Applied)));
+    let desk = desk.restarted().await;
+    assert!(matches!(desk.say(n, "m-1", State::Healthy).await, Err(Refused::Replay)));
+    assert_eq!(desk.state_of(n), State::Downloading);
+}
+
+#[tokio::test]
+async fn check_five_a_message_not_signed_by_the_device_for_this_topic_is_refused() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    let device = Shop::device(n);
+    let payload = report(State::Healthy).encode();
+    let by_another = seal_with(&device_key(99), &device, Kind::Report, "m-1", &payload, NOW_MS);
+    let for_telemetry = seal(n, Kind::Telemetry, "m-1", &payload, NOW_MS);
+    let genuine = String::from_utf8(seal(n, Kind::Report, "m-1", &payload, NOW_MS)).unwrap();
+    let changed = genuine.replace("\"attempt\":1", "\"attempt\":2").into_bytes();
+    for bytes in [by_another, for_telemetry, changed] {
+        let outcome = desk.ingest.message(&device, Kind::Report, &bytes, NOW_MS).await;
+        assert!(matches!(outcome, Err(Refused::Signature)), "{outcome:?}");
+    }
+    assert_eq!(desk.state_of(n), State::Waiting);
+}
+
+#[tokio::test]
+async fn a_message_sent_again_is_acknowledged_once_more_and_counted_once() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    let payload = report(State::Downloading).encode();
+    for (at_ms, expected) in [(NOW_MS, Accepted::Applied), (NOW_MS + 60_000, Accepted::Duplicate)] {
+        let sealed = seal(n, Kind::Report, "m-1", &payload, at_ms);
+        let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, at_ms).await;
+        assert_eq!(outcome.unwrap(), expected);
+    }
+    assert_eq!((desk.counted("applied"), desk.counted("duplicate")), (1, 1));
+}
+
+#[tokio::test]
+async fn telemetry_is_kept_and_its_ids_survive_a_restart() {
+    let desk = Desk::open(1).await;
+    let device = Shop::device(0);
+    let sealed = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":21.50}"#, NOW_MS);
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, NOW_MS).await;
+    assert_eq!(outcome.unwrap(), Accepted::Applied);
+    assert_eq!(desk.ingest.telemetry(&device).unwrap().payload, r#"{"celsius":21.50}"#);
+    let desk = desk.restarted().await;
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, NOW_MS).await;
+    assert_eq!(outcome.unwrap(), Accepted::Duplicate);
+    let other = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":99}"#, NOW_MS);
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &other, NOW_MS).await;
+    assert!(matches!(outcome, Err(Refused::Replay)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_device_cannot_speak_of_a_rollout_that_never_reached_it() {
+    let desk = Desk::open(4).await;
+    let first = desk.first_phase();
+    let outside = (0..4).find(|n| !first.contains(n)).unwrap();
+    let outcome = desk.say(outside, "m-1", State::Healthy).await;
+    assert!(matches!(outcome, Err(Refused::NotInRollout)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn late_and_contradictory_reports_are_kept_without_effect() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    assert_eq!(desk.say(n, "m-1", State::Healthy).await.unwrap(), Accepted::Applied);
+    assert_eq!(desk.say(n, "m-2", State::Downloading).await.unwrap(), Accepted::Late);
+    assert_eq!(desk.say(n, "m-3", State::RolledBack).await.unwrap(), Accepted::Contradicts);
+    assert_eq!(desk.state_of(n), State::Healthy);
+    let stored = store::reports::of_rollout(&desk.shop.store, &Shop::rollout()).await.unwrap();
+    let applied: Vec<_> = stored.iter().map(|(evidence, _)| evidence.applied).collect();
+    assert_eq!(applied, [true, false, false]);
+    assert_eq!((desk.counted("late"), desk.counted("contradicts")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_failure_halts_the_rollout_before_it_is_acknowledged_and_for_good() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    assert_eq!(desk.say(n, "m-1", State::RolledBack).await.unwrap(), Accepted::Applied);
+    assert_eq!(desk.rollout_state(), rollout::State::Halted);
+    let desk = desk.restarted().await;
+    assert_eq!(desk.rollout_state(), rollout::State::Halted);
+    let moved = advance_rollouts(&desk.shop.store, &desk.shop.fleet, NOW_MS).await.unwrap();
+    assert_eq!(moved, 0);
+    let audit = store::audit::page(&desk.shop.store, 0, 100).await.unwrap();
+    let (_, halt) = audit.last().unwrap();
+    assert_eq!(halt.reason, "phase 1: 1 of 2 devices failed, at most 0 may");
+    for n in desk.first_phase() {
+        let decision = desk.shop.fleet.decide(&Shop::device(n), &Digest([1; 32])).unwrap();
+        assert_eq!(decision.offer, None, "a halt withdraws the offer");
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_goes_through_its_phases_on_healthy_reports_alone() {
+    let desk = Desk::open(8).await;
+    let (store, fleet) = (desk.shop.store.clone(), Arc::clone(&desk.shop.fleet));
+    let first = desk.first_phase();
+    for n in &first {
+        desk.say(*n, "m-1", State::Confirmed).await.unwrap();
+    }
+    assert_eq!(advance_rollouts(&store, &fleet, NOW_MS).await.unwrap(), 0);
+    for n in &first {
+        desk.say(*n, "m-2", State::Healthy).await.unwrap();
+    }
+    assert_eq!(advance_rollouts(&store, &fleet, NOW_MS).await.unwrap(), 1);
+    assert_eq!(advance_rollouts(&store, &fleet, NOW_MS).await.unwrap(), 0, "once is enough");
+    for n in (0..8).filter(|n| !first.contains(n)) {
+        desk.say(n, "m-2", State::Healthy).await.unwrap();
+    }
+    advance_rollouts(&store, &fleet, NOW_MS).await.unwrap();
+    assert_eq!(desk.rollout_state(), rollout::State::Finished);
+}
+
+#[tokio::test]
+async fn counters_survive_a_restart_and_equal_a_recount_of_the_evidence() {
+    let desk = Desk::open(20).await;
+    let first = desk.first_phase();
+    desk.shop.poll_all();
+    flush_sightings(&desk.shop.store, &desk.shop.fleet).await.unwrap();
+    for (n, state) in first.iter().zip([State::Healthy, State::Booted, State::Failed]) {
+        desk.say(*n, "m-1", State::Downloading).await.unwrap();
+        desk.say(*n, "m-2", state).await.unwrap();
+        desk.say(*n, "m-3", State::Verified).await.unwrap();
+    }
+    let before = desk.shop.fleet.counts(&Shop::rollout());
+    let desk = desk.restarted().await;
+    let after = desk.shop.fleet.counts(&Shop::rollout());
+    assert_eq!(before, after);
+    assert_eq!(after[0].of(State::Offered), 7);
+    let (store, fleet) = (&desk.shop.store, &desk.shop.fleet);
+    let recount = recount(store, fleet, &Shop::rollout()).await.unwrap().unwrap();
+    assert_eq!(recount.counts, known(&after));
+    assert_eq!((recount.reports, recount.invalid), (9, 0));
+}
+
+#[tokio::test]
+async fn a_recount_notices_evidence_that_was_changed() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    desk.say(n, "m-1", State::Healthy).await.unwrap();
+    let mut change = desk.shop.store.begin().await.unwrap();
+    sqlx::query(
+        "UPDATE reports SET envelope = CAST(replace(envelope, 'healthy', 'skipped') AS BLOB)",
+    )
+    .execute(change.connection())
+    .await
+    .unwrap();
+    drop(change.commit().await.unwrap());
+    let (store, fleet) = (&desk.shop.store, &desk.shop.fleet);
+    let recount = recount(store, fleet, &Shop::rollout()).await.unwrap().unwrap();
+    assert_eq!((recount.reports, recount.invalid), (1, 1));
+}
+
+#[tokio::test]
+async fn an_offer_lost_in_a_crash_is_made_again_by_the_next_poll() {
+    let desk = Desk::open(4).await;
+    desk.shop.poll_all();
+    // The server dies before the offers are written.
+    let desk = desk.restarted().await;
+    assert_eq!(desk.shop.fleet.counts(&Shop::rollout())[0].of(State::Offered), 0);
+    desk.shop.poll_all();
+    assert_eq!(flush_sightings(&desk.shop.store, &desk.shop.fleet).await.unwrap(), 4);
+    assert_eq!(flush_sightings(&desk.shop.store, &desk.shop.fleet).await.unwrap(), 0);
+    assert_eq!(desk.shop.fleet.counts(&Shop::rollout())[0].of(State::Offered), 2);
+}
+
+#[tokio::test]
+async fn an_offer_written_behind_never_overwrites_a_report() {
+    let desk = Desk::open(4).await;
+    let n = desk.first_phase()[0];
+    desk.shop.poll_all();
+    desk.say(n, "m-1", State::Downloading).await.unwrap();
+    flush_sightings(&desk.shop.store, &desk.shop.fleet).await.unwrap();
+    assert_eq!(desk.state_of(n), State::Downloading);
+    assert_eq!(desk.restarted().await.state_of(n), State::Downloading);
+}

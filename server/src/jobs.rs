@@ -1,0 +1,12 @@
+//! What time drives: each job is one step that takes `now`, may be repeated, and does nothing when
+//! there is nothing to do. A loop calls it on a timer and logs what it returns.
+//!
+//! Not here: retries. A step that failed runs again with the next tick.
+
+pub mod advance;
+pub mod flush;
+pub mod forget;
+
+pub use advance::advance_rollouts;
+pub use flush::flush_sightings;
+pub use forget::forget_messages;

@@ -1,0 +1,58 @@
+//! Writes behind what polls left: last-seen and deployments that begin, one statement each.
+
+use waxwing_wire::{DeviceId, RolloutId};
+
+use crate::domain::{Deployment, Sighting};
+use crate::fleet::Fleet;
+use crate::store::{self, Store, deployments, devices};
+
+/// Most devices per statement: about 10 MB of JSON. The rest follows in the next statement.
+const DEVICES_PER_STATEMENT_MAX: usize = 50_000;
+
+/// Writes what was seen since the last time; returns how many devices that were.
+///
+/// # Errors
+///
+/// When the database fails. Nothing is lost: the next call writes it.
+pub async fn flush_sightings(store: &Store, fleet: &Fleet) -> Result<usize, store::Error> {
+    let mut rest = fleet.sightings().take();
+    let total = rest.len();
+    while !rest.is_empty() {
+        let batch = rest.split_off(rest.len().saturating_sub(DEVICES_PER_STATEMENT_MAX));
+        if let Err(error) = flush(store, fleet, &batch).await {
+            fleet.sightings().put_back(batch);
+            fleet.sightings().put_back(rest);
+            return Err(error);
+        }
+    }
+    Ok(total)
+}
+
+async fn flush(
+    store: &Store,
+    fleet: &Fleet,
+    batch: &[(DeviceId, Sighting)],
+) -> Result<(), store::Error> {
+    let mut change = store.begin().await?;
+    let begun = begun(fleet, batch);
+    devices::see(change.connection(), batch).await?;
+    if !begun.is_empty() {
+        deployments::begin(change.connection(), &begun).await?;
+    }
+    let turn = change.commit().await?;
+    for (rollout, device, deployment) in begun {
+        fleet.put_deployment(&device, &rollout, deployment);
+    }
+    drop(turn);
+    Ok(())
+}
+
+/// Returns the deployments that begin. Those that reports already speak of know better.
+fn begun(fleet: &Fleet, batch: &[(DeviceId, Sighting)]) -> Vec<(RolloutId, DeviceId, Deployment)> {
+    let begun = batch.iter().filter_map(|(device, sighting)| {
+        let (rollout, deployment) = sighting.deployment.as_ref()?;
+        let known = fleet.deployment(rollout, device).is_some();
+        (!known).then(|| (rollout.clone(), device.clone(), *deployment))
+    });
+    begun.collect()
+}

@@ -1,0 +1,91 @@
+//! Recounts a rollout from its evidence (D25): the stored reports, each checked again against the
+//! key it came with, replayed in the order they came.
+//!
+//! What only the server can know, offers and skips, is taken from the deployments. Not here: the
+//! counters themselves, see [`crate::fleet`].
+
+use std::collections::HashMap;
+
+use waxwing_wire::envelope::Envelope;
+use waxwing_wire::report::State;
+use waxwing_wire::topic::Kind;
+use waxwing_wire::{DeviceId, Report, RolloutId};
+
+use crate::domain::deployment::Step;
+use crate::domain::rollout::Counts;
+use crate::domain::Deployment;
+use crate::fleet::Fleet;
+use crate::ingest;
+use crate::store::reports::Evidence;
+use crate::store::{self, Store, deployments, reports};
+
+/// What the evidence adds up to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Recount {
+    /// Devices by state, those nothing is known of left out.
+    pub counts: Counts,
+    /// How many reports were read.
+    pub reports: u64,
+    /// How many of them do not verify any more: somebody changed the database.
+    pub invalid: u64,
+}
+
+/// Recounts a rollout.
+///
+/// # Errors
+///
+/// When the database fails or a row is damaged.
+pub async fn recount(
+    store: &Store,
+    fleet: &Fleet,
+    rollout: &RolloutId,
+) -> Result<Option<Recount>, store::Error> {
+    let Some(release) = fleet.release_of(rollout) else { return Ok(None) };
+    let mut recount = Recount::default();
+    let mut devices = HashMap::<DeviceId, Deployment>::new();
+    for (evidence, spki) in reports::of_rollout(store, rollout).await? {
+        recount.reports += 1;
+        let Some(report) = genuine(&evidence, &spki) else {
+            recount.invalid += 1;
+            continue;
+        };
+        let device = devices.entry(evidence.device).or_insert_with(Deployment::waiting);
+        if let Step::Applied(next) = device.on_report(&report, &release, evidence.received_at) {
+            *device = next;
+        }
+    }
+    add_what_only_the_server_knows(&mut devices, deployments::of_rollout(store, rollout).await?);
+    devices.values().for_each(|deployment| recount.counts.add(deployment.state));
+    Ok(Some(recount))
+}
+
+fn genuine(evidence: &Evidence, spki: &[u8]) -> Option<Report> {
+    let envelope = Envelope::parse(&evidence.envelope).ok()?;
+    let of_device = envelope.header.device_id == evidence.device;
+    if !of_device || !ingest::verify(spki, Kind::Report, &envelope) {
+        return None;
+    }
+    Report::decode(envelope.payload).ok()
+}
+
+fn add_what_only_the_server_knows(
+    devices: &mut HashMap<DeviceId, Deployment>,
+    stored: Vec<(DeviceId, Deployment)>,
+) {
+    for (device, deployment) in stored {
+        let silent = devices.get(&device).is_none_or(|d| d.state == State::Waiting);
+        if silent && deployment.state == State::Offered || deployment.is_skipped_by_server() {
+            devices.insert(device, deployment);
+        }
+    }
+    devices.retain(|_, deployment| deployment.state != State::Waiting);
+}
+
+#[cfg(test)]
+pub(crate) fn known(phases: &[Counts]) -> Counts {
+    let mut total = Counts::default();
+    phases.iter().for_each(|phase| total += phase);
+    let waiting = total.of(State::Waiting);
+    (0..waiting).for_each(|_| total.remove(State::Waiting));
+    total
+}

@@ -1,0 +1,132 @@
+//! A small shop for tests: a real database in a temporary folder, a product, a release, devices
+//! with certificates and keys, a group of all of them.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use waxwing_tuf::author::{P256Signer, Signer as _};
+use waxwing_wire::{DeviceId, Digest, GroupId, RolloutId};
+
+use crate::domain::device::{Certificate, CertificateStatus, Status, Tags};
+use crate::domain::group::Members;
+use crate::domain::rollout::tests::rollout;
+use crate::domain::{Device, Group, Rollout, Running, release};
+use crate::fleet::Fleet;
+use crate::store::{Store, devices, groups, products, releases, rollouts};
+
+/// The time in tests, in Unix milliseconds.
+pub(crate) const NOW_MS: u64 = 1_795_167_000_000;
+
+/// The key of device number `n`.
+pub(crate) fn device_key(n: u32) -> P256Signer {
+    let mut seed = [7; 32];
+    seed[..4].copy_from_slice(&(n + 1).to_be_bytes());
+    P256Signer::from_seed(&seed).unwrap()
+}
+
+pub(crate) struct Shop {
+    pub(crate) store: Store,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) devices: u32,
+    folder: TempDir,
+}
+
+impl Shop {
+    pub(crate) async fn open(devices: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
+        fill(&store, devices).await;
+        let fleet = Arc::new(Fleet::load(&store).await.unwrap());
+        Self { store, fleet, devices, folder }
+    }
+
+    pub(crate) fn device(n: u32) -> DeviceId {
+        DeviceId::parse(&format!("d-{n}")).unwrap()
+    }
+
+    pub(crate) fn rollout() -> RolloutId {
+        RolloutId::parse("r-1").unwrap()
+    }
+
+    /// Starts a rollout of release 1.1.0 to everybody.
+    pub(crate) async fn start_rollout(&self, percents: &[u8]) -> Rollout {
+        let mut rollout = rollout("r-1", percents);
+        rollout.start(self.fleet.members_of(&rollout.group).iter(), NOW_MS).unwrap();
+        let mut change = self.store.begin().await.unwrap();
+        rollouts::add(change.connection(), &rollout).await.unwrap();
+        rollouts::update(change.connection(), &rollout).await.unwrap();
+        drop(change.commit().await.unwrap());
+        self.fleet.put_rollout(rollout.clone());
+        rollout
+    }
+
+    /// Every device polls once and runs some old image.
+    pub(crate) fn poll_all(&self) {
+        let running = Running {
+            version: semver::Version::new(1, 0, 0),
+            sha256: Digest([1; 32]),
+            security_version: 1,
+        };
+        for n in 0..self.devices {
+            self.fleet.poll(&Self::device(n), &running, NOW_MS).unwrap();
+        }
+    }
+
+    /// Kills the server and starts it again: what is in memory only is lost.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { store, fleet, devices, folder } = self;
+        drop(fleet);
+        store.close().await;
+        let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
+        let fleet = Arc::new(Fleet::load(&store).await.unwrap());
+        Self { store, fleet, devices, folder }
+    }
+}
+
+async fn fill(store: &Store, count: u32) {
+    let mut change = store.begin().await.unwrap();
+    let db = change.connection();
+    products::add(db, &release::tests::product()).await.unwrap();
+    for version in ["1.0.0", "1.1.0"] {
+        releases::put(db, &release::tests::release(version)).await.unwrap();
+    }
+    for n in 0..count {
+        let device = active_device(n);
+        devices::add(db, &device).await.unwrap();
+        for certificate in &device.certificates {
+            sqlx::query("INSERT INTO certificates VALUES ($1, $2, $3, x'00', 'current', 0, $4)")
+                .bind(&certificate.serial)
+                .bind(device.id.as_str())
+                .bind(&certificate.spki)
+                .bind(i64::MAX)
+                .execute(&mut *db)
+                .await
+                .unwrap();
+        }
+    }
+    let all = Group {
+        id: GroupId::parse("all").unwrap(),
+        product: release::tests::product().id,
+        members: Members::Tags(Tags::new()),
+        created_at: 0,
+    };
+    groups::add(db, &all).await.unwrap();
+    drop(change.commit().await.unwrap());
+}
+
+fn active_device(n: u32) -> Device {
+    Device {
+        id: Shop::device(n),
+        product: release::tests::product().id,
+        tags: Tags::new(),
+        status: Status::Active,
+        created_at: 0,
+        changed_at: 0,
+        certificates: vec![Certificate {
+            serial: format!("{n:032x}"),
+            spki: device_key(n).public().spki_der(),
+            status: CertificateStatus::Current,
+            expires_at: u64::MAX,
+        }],
+    }
+}
