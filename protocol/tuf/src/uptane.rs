@@ -40,6 +40,8 @@ pub struct Client<S> {
     saved: Option<(Time, u64)>,
     /// Version of the Director's snapshot for which the last check found its answer.
     answered: Option<u64>,
+    /// What the Director named at the last check that got so far.
+    named: Option<Install>,
 }
 
 /// What the repositories say.
@@ -67,7 +69,14 @@ impl<S: Store> Client<S> {
         let director = director.map_err(of_director)?;
         let image = Repository::open(image, image_root, Some(&name), Limits::DEVICE_IMAGE);
         let saved = director.timestamp().and_then(|timestamp| saved(timestamp));
-        Ok(Self { device, director, image: image.map_err(of_image)?, saved, answered: None })
+        Ok(Self {
+            device,
+            director,
+            image: image.map_err(of_image)?,
+            saved,
+            answered: None,
+            named: None,
+        })
     }
 
     /// Finds out what the repositories say, from what was delivered in answer to one poll.
@@ -88,7 +97,7 @@ impl<S: Store> Client<S> {
         if announced.is_some() && announced == snapshot && announced == self.answered {
             return Ok(Answer::Idle);
         }
-        self.answered = None;
+        (self.answered, self.named) = (None, None);
         let answer = match self.director_choice(director, now).map_err(of_director)? {
             None => Answer::Nothing,
             Some(choice) => {
@@ -119,6 +128,12 @@ impl<S: Store> Client<S> {
     /// keys were rotated.
     pub fn attested_time(&self) -> Option<Time> {
         Some(self.director.timestamp()?.attestation.as_ref()?.time)
+    }
+
+    /// What the Director named, if the last check got so far: for the report about a refusal. It is
+    /// the Director's word alone and must never be installed.
+    pub fn named(&self) -> Option<&Install> {
+        self.named.as_ref()
     }
 
     /// The files this device has, as the poll tells them to the server: `d` for the Director or `i`
@@ -210,6 +225,7 @@ impl<S: Store> Client<S> {
         let choice =
             director::choice(&targets, &self.device).map_err(|cause| cause.of("targets.json"))?;
         if let Some(choice) = &choice {
+            self.named = Install::decode(choice).ok();
             self.device.check(choice).map_err(|cause| cause.of(&*choice.path))?;
         }
         Ok(choice)
