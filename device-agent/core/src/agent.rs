@@ -232,6 +232,12 @@ impl Agent {
         self.memory.acknowledge(message);
     }
 
+    /// Takes note of an authentic command by its number. It is saved before anything follows.
+    pub fn accept_command(&mut self, number: u64) {
+        self.memory.record.command = number;
+        self.memory.set_unsaved();
+    }
+
     /// Returns what must be saved for [`Action::Save`].
     pub const fn record(&self) -> &Record {
         &self.memory.record

@@ -41,6 +41,8 @@ pub struct Record {
     pub failed: Vec<FailedImage>,
     /// What the server has not acknowledged.
     pub reports: Vec<UnsentReport>,
+    /// Number of the last command that was accepted (D7).
+    pub command: u64,
 }
 
 /// What the server decided for this device: plain data, as the journal remembers it.

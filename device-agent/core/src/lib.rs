@@ -10,10 +10,14 @@ extern crate alloc;
 pub mod agent;
 pub mod boot;
 pub mod download;
+pub mod driver;
 pub mod journal;
+pub mod local;
+pub mod network;
 pub mod offer;
 pub mod policy;
 pub mod ports;
+pub mod trust;
 
 pub use agent::{Action, Agent, Event, Firmware, Hashes, Seed};
 pub use offer::{Contact, Decision, Offer};

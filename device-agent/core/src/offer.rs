@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use waxwing_tuf::Verified;
+use waxwing_tuf::uptane::Install;
 use waxwing_wire::ErrorCode;
 
 use crate::journal::Deployment;
@@ -47,6 +49,17 @@ pub enum Decision {
     },
     /// As before.
     Unchanged,
+}
+
+impl Decision {
+    /// The only way to an [`Offer`]. What is verified but names nothing this device can report on
+    /// is refused.
+    pub(crate) fn install(install: Verified<Install>) -> Self {
+        match Deployment::of(&install) {
+            Some(deployment) => Self::Install(Offer(deployment)),
+            None => Self::Refused { deployment: None, code: ErrorCode::TRUST_MALFORMED },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -109,7 +109,9 @@ impl Writer {
             out.u32(image.times);
             Ok(())
         })?;
-        self.list(&record.reports, Self::unsent)
+        self.list(&record.reports, Self::unsent)?;
+        self.u64(record.command);
+        Ok(())
     }
 
     fn update(&mut self, update: &Update) -> Result<(), InvalidRecord> {
@@ -230,6 +232,7 @@ impl<'a> Reader<'a> {
             Ok(FailedImage { sha256: body.digest()?, times: body.u32()? })
         })?;
         record.reports = self.list(REPORTS_MAX, Self::unsent)?;
+        record.command = if self.0.is_empty() { 0 } else { self.u64()? };
         Ok(record)
     }
 

@@ -86,20 +86,15 @@ fn record() -> impl Strategy<Value = Record> {
     let failed = (digest(), any::<u32>()).prop_map(|(sha256, times)| FailedImage { sha256, times });
     let settled = (rollout(), digest()).prop_map(|(rollout, sha256)| Settled { rollout, sha256 });
     (
-        any::<u32>(),
+        any::<(u32, u64)>(),
         prop::option::of(update()),
         prop::option::of(settled),
         prop::collection::vec(known, 0..=KNOWN_IMAGES_MAX),
         prop::collection::vec(failed, 0..=FAILED_IMAGES_MAX),
         prop::collection::vec(unsent(), 0..=REPORTS_MAX),
     )
-        .prop_map(|(security_version, update, settled, known, failed, reports)| Record {
-            security_version,
-            update,
-            settled,
-            known,
-            failed,
-            reports,
+        .prop_map(|((security_version, command), update, settled, known, failed, reports)| {
+            Record { security_version, update, settled, known, failed, reports, command }
         })
 }
 
@@ -181,6 +176,7 @@ fn the_fullest_record_fits() {
         known: vec![KnownImage { sha256, release }; KNOWN_IMAGES_MAX],
         failed: vec![FailedImage { sha256, times: 1 }; FAILED_IMAGES_MAX],
         reports: vec![UnsentReport { boot: 0, number: 0, report }; REPORTS_MAX],
+        command: 0,
     };
     assert!(record.encode(1).is_ok());
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");

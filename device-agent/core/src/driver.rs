@@ -1,0 +1,430 @@
+//! The one loop around an agent: action, ports, event.
+//!
+//! It decides nothing. What it adds are the messages themselves: polls are put together here,
+//! answers are handed to [`Trust`], reports are sealed and sent.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
+
+use waxwing_wire::bundle::{self, Bundle};
+use waxwing_wire::envelope::Header;
+use waxwing_wire::poll::{REPORTS_MAX, Request};
+use waxwing_wire::topic::Kind;
+use waxwing_wire::{Command, DeviceId, ErrorCode, Hardware, MessageId, Nonce, ProductId};
+
+use crate::agent::{Action, Agent, Event, Firmware, Hashes, Seed};
+use crate::journal::UnsentReport;
+use crate::local::{ImageRules, Local, Passing, Scan};
+use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
+use crate::policy::Policy;
+use crate::ports::{AppHooks, BootControl, BootError, FlashError, Journal, SlotFlash};
+use crate::trust::Trust;
+
+/// How long a restart waits for reports to get out.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// The kinds of things a platform brings along.
+pub trait Platform {
+    /// The slot an update goes to.
+    type Flash: SlotFlash;
+    /// The boot records.
+    type Boot: BootControl;
+    /// Storage for the journal.
+    type Journal: Journal;
+    /// The application.
+    type App: AppHooks;
+    /// The device listener.
+    type Server: Server;
+    /// The connection for messages.
+    type Messages: Messages;
+    /// The device's key.
+    type Signer: Signer;
+    /// Uptime.
+    type Clock: Clock;
+    /// True randomness.
+    type Entropy: Entropy;
+    /// Storage for trusted metadata, one for each repository.
+    type Store: waxwing_tuf::Store;
+}
+
+/// The things themselves.
+#[derive(Debug)]
+pub struct Ports<P: Platform> {
+    /// The slot an update goes to.
+    pub flash: P::Flash,
+    /// The boot records.
+    pub boot: P::Boot,
+    /// Storage for the journal.
+    pub journal: P::Journal,
+    /// The application.
+    pub app: P::App,
+    /// The device listener.
+    pub server: P::Server,
+    /// The connection for messages.
+    pub messages: P::Messages,
+    /// The device's key.
+    pub signer: P::Signer,
+    /// Uptime.
+    pub clock: P::Clock,
+    /// True randomness.
+    pub entropy: P::Entropy,
+}
+
+/// Who this device is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Identity {
+    /// Its name, as in its certificate.
+    pub id: DeviceId,
+    /// What it is.
+    pub product: ProductId,
+    /// Its hardware revision.
+    pub hardware: Hardware,
+}
+
+/// An agent and the device it runs on.
+#[derive(Debug)]
+pub struct Driver<P: Platform> {
+    agent: Agent,
+    next: Action,
+    identity: Identity,
+    trust: Trust<P::Store>,
+    local: Local<P::Flash, P::Boot, P::Journal, P::App>,
+    server: P::Server,
+    messages: P::Messages,
+    signer: P::Signer,
+    clock: P::Clock,
+    entropy: P::Entropy,
+    passing: Passing,
+    handed_over: HandedOver,
+}
+
+/// The reports that are on their way, and on which connection.
+#[derive(Debug, Default)]
+struct HandedOver {
+    connection: Option<u64>,
+    reports: Vec<MessageId>,
+}
+
+/// The agent could not be started.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartError {
+    /// The boot records cannot be read.
+    Boot(BootError),
+    /// The journal's storage does not work.
+    Journal(FlashError),
+}
+
+impl core::fmt::Display for StartError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Boot(_) => "boot records cannot be read",
+            Self::Journal(_) => "journal cannot be read",
+        })
+    }
+}
+
+impl core::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Boot(error) => Some(error),
+            Self::Journal(error) => Some(error),
+        }
+    }
+}
+
+impl<P: Platform> Driver<P> {
+    /// Starts the agent after a reset: the first thing firmware does (D20), for it counts the boots
+    /// of an image on trial.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when the boot records or the journal cannot be read.
+    pub fn boot(
+        mut ports: Ports<P>,
+        identity: Identity,
+        firmware: Firmware,
+        policy: Policy,
+        rules: ImageRules,
+        trust: Trust<P::Store>,
+    ) -> Result<Self, StartError> {
+        let view = ports.boot.view().map_err(StartError::Boot)?;
+        let rules = ImageRules { secure_version: view.secure_version, ..rules };
+        let seed = Seed { jitter: draw(&mut ports.entropy), boot: draw(&mut ports.entropy) };
+        let (local, record) = Local::open(ports.flash, ports.boot, ports.journal, ports.app, rules)
+            .map_err(StartError::Journal)?;
+        let now = ports.clock.now();
+        let unix_s = trust.time_floor_s();
+        let mut agent = Agent::boot(firmware, policy, record, view, seed, now, unix_s);
+        let next = agent.step(now, Event::Tick);
+        let mut driver = Self {
+            agent,
+            next,
+            identity,
+            trust,
+            local,
+            server: ports.server,
+            messages: ports.messages,
+            signer: ports.signer,
+            clock: ports.clock,
+            entropy: ports.entropy,
+            passing: Passing::default(),
+            handed_over: HandedOver::default(),
+        };
+        driver.count_boot(now);
+        Ok(driver)
+    }
+
+    /// Saves what the boot meant, before anything can go wrong with the rest.
+    fn count_boot(&mut self, now: Duration) {
+        if self.next == Action::Save
+            && let Some(event) = self.local.perform(&self.agent, Action::Save)
+        {
+            self.next = self.agent.step(now, event);
+        }
+    }
+
+    /// Runs until the device restarts.
+    pub async fn run(&mut self) {
+        while self.turn().await != Action::Reboot {}
+    }
+
+    /// Carries out one action and returns it.
+    pub async fn turn(&mut self) -> Action {
+        let action = self.next;
+        let event = self.perform(action).await;
+        if action != Action::Reboot {
+            self.next = self.agent.step(self.clock.now(), event);
+        }
+        self.send_reports();
+        action
+    }
+
+    /// Returns the agent, to look at.
+    pub const fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Returns the action that comes next.
+    pub const fn next(&self) -> Action {
+        self.next
+    }
+
+    async fn perform(&mut self, action: Action) -> Event {
+        if let Some(event) = self.local.perform(&self.agent, action) {
+            return event;
+        }
+        let result = match action {
+            Action::Hash { length } => self.hash(length).await,
+            Action::Open { from, .. } => self.open(from).await,
+            Action::Poll => Box::pin(self.poll()).await,
+            Action::Transfer { offset, bytes } => self.transfer(offset, bytes).await,
+            Action::Wait { until } => return self.wait(until).await,
+            Action::Reboot => return self.restart().await,
+            Action::Activate { .. }
+            | Action::AskToDownload
+            | Action::AskToReboot
+            | Action::CheckHealth
+            | Action::Confirm
+            | Action::Inspect
+            | Action::Reject
+            | Action::Save
+            | Action::SelfTest => return Event::Tick,
+        };
+        result.unwrap_or_else(Event::Failed)
+    }
+
+    async fn poll(&mut self) -> Result<Event, ErrorCode> {
+        let mut nonce = Nonce([0; 16]);
+        self.entropy.fill(&mut nonce.0);
+        let request = self.request(nonce).encode();
+        let answer = self.server.poll(&request).await.map_err(|_| ErrorCode::NO_CONTACT)?;
+        let bundle = Bundle::parse(&answer).map_err(|_| ErrorCode::TRUST_MALFORMED)?;
+        for name in bundle.names(bundle::Kind::Acknowledged) {
+            if let Ok(id) = MessageId::parse(name) {
+                self.agent.acknowledge(&id);
+            }
+        }
+        let floor = self.agent.security_version();
+        self.trust.check(nonce, floor, &bundle).map(Event::Answered)
+    }
+
+    fn request(&mut self, nonce: Nonce) -> Request {
+        let reports = self.sealed_reports();
+        let firmware = self.agent.firmware();
+        Request {
+            nonce,
+            product: self.identity.product.clone(),
+            hw: self.identity.hardware.clone(),
+            fw: firmware.release.clone(),
+            fw_sha256: firmware.sha256,
+            security_version: self.agent.security_version(),
+            have: self.trust.have(),
+            reports,
+        }
+    }
+
+    async fn open(&mut self, from: u32) -> Result<Event, ErrorCode> {
+        self.local.protect()?;
+        let sha256 = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?.sha256;
+        self.server.open(&sha256, from).await.map(Event::Opened).map_err(broken_off)
+    }
+
+    async fn transfer(&mut self, offset: u32, bytes: u32) -> Result<Event, ErrorCode> {
+        let mut sector = alloc::vec![0; usize::try_from(bytes).unwrap_or(0)];
+        let mut rest = sector.as_mut_slice();
+        while !rest.is_empty() {
+            let read = self.server.read(rest).await.map_err(broken_off)?;
+            if read == 0 {
+                return Err(ErrorCode::DOWNLOAD_TRUNCATED);
+            }
+            rest = rest.get_mut(read..).unwrap_or_default();
+        }
+        self.passing.take(offset, &sector);
+        self.local.store(offset, &sector)?;
+        Ok(Event::Transferred(bytes))
+    }
+
+    async fn hash(&mut self, length: u32) -> Result<Event, ErrorCode> {
+        let mut scan = Scan::new(length);
+        while !self.local.advance(&mut scan)? {
+            yield_now().await;
+        }
+        let flash = self.local.finish(scan);
+        Ok(Event::Hashed(Hashes { flash, network: self.passing.finish() }))
+    }
+
+    async fn wait(&mut self, until: Duration) -> Event {
+        match self.messages.next(until).await {
+            Message::Acknowledged(id) => self.agent.acknowledge(&id),
+            Message::Command(bytes) => return self.command(&bytes),
+            Message::Connected | Message::TimeUp => {}
+        }
+        Event::Tick
+    }
+
+    fn command(&mut self, bytes: &[u8]) -> Event {
+        let Some(unix_s) = self.agent.unix_s(self.clock.now()) else { return Event::Tick };
+        let last = self.agent.record().command;
+        let Ok((number, command)) = self.trust.command(bytes, unix_s, last) else {
+            return Event::Tick;
+        };
+        self.agent.accept_command(number);
+        match command {
+            Command::Poll => Event::PollRequested,
+        }
+    }
+
+    /// Restarts, after the reports had a chance to get out. They are in the journal anyway.
+    async fn restart(&mut self) -> Event {
+        let until = self.clock.now() + FAREWELL;
+        self.send_reports();
+        while self.is_sending() {
+            match self.messages.next(until).await {
+                Message::Acknowledged(id) => self.agent.acknowledge(&id),
+                Message::Command(_) => {}
+                Message::Connected => self.send_reports(),
+                Message::TimeUp => break,
+            }
+        }
+        self.local.boot.reboot();
+        Event::Tick
+    }
+
+    fn is_sending(&self) -> bool {
+        let sent = |unsent: &UnsentReport| self.handed_over.has(unsent);
+        self.messages.connection().is_some() && self.agent.unsent().iter().any(sent)
+    }
+
+    /// Hands over the reports that were not yet on this connection, if there is one.
+    fn send_reports(&mut self) {
+        let connection = self.messages.connection();
+        if self.handed_over.connection != connection {
+            self.handed_over = HandedOver { connection, reports: Vec::new() };
+        }
+        if connection.is_none() {
+            return;
+        }
+        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return };
+        let unsent = self.agent.unsent();
+        self.handed_over.forget_all_but(unsent);
+        for unsent in unsent {
+            if !self.handed_over.has(unsent)
+                && let Some((id, sealed)) =
+                    seal(&self.identity, timestamp, unsent, &mut self.signer)
+            {
+                self.messages.publish(Kind::Report, &id, sealed);
+                self.handed_over.reports.push(id);
+            }
+        }
+    }
+
+    /// Seals the reports the server does not know, to go with a poll; none before the time is
+    /// known, for a server refuses what looks stale.
+    fn sealed_reports(&mut self) -> Vec<String> {
+        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return Vec::new() };
+        let unsent = self.agent.unsent().iter().take(REPORTS_MAX);
+        let sealed =
+            unsent.filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer));
+        sealed.map(|(_, envelope)| envelope).collect()
+    }
+}
+
+impl HandedOver {
+    fn has(&self, unsent: &UnsentReport) -> bool {
+        let id = unsent.message_id();
+        self.reports.iter().any(|sent| sent.as_str() == id)
+    }
+
+    fn forget_all_but(&mut self, unsent: &[UnsentReport]) {
+        let kept = |id: &MessageId| unsent.iter().any(|kept| kept.message_id() == id.as_str());
+        self.reports.retain(kept);
+    }
+}
+
+/// Puts a report into a signed envelope; `None` when the key is out of reach.
+fn seal(
+    identity: &Identity,
+    timestamp: u64,
+    unsent: &UnsentReport,
+    signer: &mut impl Signer,
+) -> Option<(MessageId, String)> {
+    let message_id = MessageId::parse(&unsent.message_id()).ok()?;
+    let header = Header { device_id: identity.id.clone(), timestamp, message_id };
+    let payload = unsent.report.encode();
+    let prefix = header.signed_prefix(Kind::Report);
+    let signature = signer.sign(&[prefix.as_bytes(), payload.as_bytes()]).ok()?;
+    let envelope = header.seal(&payload, &signature);
+    Some((header.message_id, envelope))
+}
+
+const fn broken_off(reason: NoAnswer) -> ErrorCode {
+    match reason {
+        NoAnswer::Refused(_) => ErrorCode::DOWNLOAD_STATUS,
+        NoAnswer::Stalled => ErrorCode::DOWNLOAD_STALLED,
+        NoAnswer::Unreachable => ErrorCode::DOWNLOAD_TRUNCATED,
+    }
+}
+
+fn draw(entropy: &mut impl Entropy) -> u64 {
+    let mut bytes = [0; 8];
+    entropy.fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+/// Lets others run between two sectors.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

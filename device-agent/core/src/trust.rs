@@ -1,0 +1,170 @@
+//! Between the agent and the verifier: bundles in, decisions out.
+//!
+//! Whether anything is believed is decided in `waxwing-tuf`, nowhere here. This module translates:
+//! frames to files, refusals to report codes.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use waxwing_tuf::uptane::{Answer, Client, Install};
+use waxwing_tuf::{Cause, Fetch, FetchError, Refusal, Store, Time};
+use waxwing_wire::bundle::{Bundle, Kind};
+use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
+
+use crate::journal::Deployment;
+use crate::offer::{Contact, Decision};
+
+/// Both repositories of a device, and the time its firmware was built.
+#[derive(Debug)]
+pub struct Trust<S> {
+    client: Client<S>,
+    built_at: Time,
+}
+
+impl<S: Store> Trust<S> {
+    /// Starts with what the device already trusts. No time before `built_at` is believed.
+    pub const fn new(client: Client<S>, built_at: Time) -> Self {
+        Self { client, built_at }
+    }
+
+    /// Returns a time in Unix seconds that has certainly passed.
+    pub fn time_floor_s(&self) -> u64 {
+        self.client.attested_time().unwrap_or_default().max(self.built_at).as_seconds()
+    }
+
+    /// Returns the versions of the metadata the device has, as a poll tells them.
+    pub fn have(&self) -> BTreeMap<String, u64> {
+        let key = |(repository, role, version)| (alloc::format!("{repository}.{role}"), version);
+        self.client.have().map(key).collect()
+    }
+
+    /// Reads the answer to a poll. `security_version` is the lowest the device takes now.
+    ///
+    /// # Errors
+    ///
+    /// The code of a refusal, when the answer is not an authentic one.
+    pub fn check(
+        &mut self,
+        nonce: Nonce,
+        security_version: u32,
+        bundle: &Bundle<'_>,
+    ) -> Result<Contact, ErrorCode> {
+        if self.client.device().security_version != security_version {
+            self.client.device_mut().security_version = security_version;
+        }
+        let mut director = Frames { bundle, kind: Kind::Director };
+        let mut image = Frames { bundle, kind: Kind::Image };
+        let checked = self.client.check(&nonce.0, self.built_at, &mut director, &mut image);
+        let decision = match checked {
+            Ok(Answer::Idle) => Decision::Unchanged,
+            Ok(Answer::Nothing) => Decision::Nothing,
+            Ok(Answer::Install(install)) => Decision::install(install),
+            Err(refusal) => self.refused(&refusal)?,
+        };
+        Ok(Contact {
+            decision,
+            unix_s: self.time_floor_s(),
+            poll_wish: Duration::from_secs(bundle.retry_after_s.into()),
+        })
+    }
+
+    /// A refusal of what the Director itself authentically named is an answer; any other is none.
+    fn refused(&self, refusal: &Refusal) -> Result<Decision, ErrorCode> {
+        let code = code_of(refusal.cause);
+        let named = self.client.named().ok_or(code)?;
+        Ok(Decision::Refused { deployment: Deployment::of(named), code })
+    }
+
+    /// Checks a command (D7), and returns its number and what to do. `unix_s` is the attested time
+    /// plus what has passed since, `last` the number of the last command that was accepted.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::TRUST_COMMAND`] unless it is authentic, new, not expired and known here.
+    pub fn command(
+        &self,
+        bytes: &[u8],
+        unix_s: u64,
+        last: u64,
+    ) -> Result<(u64, Command), ErrorCode> {
+        let command = self.client.verify_command(bytes, Time::from_seconds(unix_s), last);
+        let command = command.map_err(|_| ErrorCode::TRUST_COMMAND)?;
+        let name = command.content().field("command").and_then(|name| name.as_plain());
+        let known = name.and_then(Command::parse).ok_or(ErrorCode::TRUST_COMMAND)?;
+        Ok((command.seq, known))
+    }
+}
+
+impl Deployment {
+    /// Reads what a Director named; `None` when its names are none.
+    pub(crate) fn of(install: &Install) -> Option<Self> {
+        Some(Self {
+            rollout: install.deploy.parse().ok()?,
+            release: install.version.parse().ok()?,
+            sha256: Digest(install.sha256),
+            length: u32::try_from(install.length).ok()?,
+            security_version: install.security_version,
+            secure_version: install.secure_version,
+            soak_s: install.soak_s,
+        })
+    }
+}
+
+/// The files of one repository in a bundle, as the verifier asks for them.
+struct Frames<'b, 'a> {
+    bundle: &'b Bundle<'a>,
+    kind: Kind,
+}
+
+impl Fetch for Frames<'_, '_> {
+    fn metadata(
+        &mut self,
+        file_name: &str,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        match self.bundle.find(self.kind, file_name) {
+            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
+            found => Ok(found.map(<[u8]>::to_vec)),
+        }
+    }
+}
+
+/// The number under which a refusal is reported.
+const fn code_of(cause: Cause) -> ErrorCode {
+    match cause {
+        Cause::TooFewSignatures => ErrorCode::TRUST_SIGNATURES,
+        Cause::Expired => ErrorCode::TRUST_EXPIRED,
+        Cause::Rollback
+        | Cause::RemovedFromSnapshot
+        | Cause::SameVersionOtherContent
+        | Cause::WrongVersion => ErrorCode::TRUST_ROLLBACK,
+        Cause::WrongRepository => ErrorCode::TRUST_REPOSITORY,
+        Cause::RepositoriesDisagree | Cause::WrongHash | Cause::WrongLength => {
+            ErrorCode::TRUST_MISMATCH
+        }
+        Cause::NotListed => ErrorCode::TRUST_UNLISTED,
+        Cause::WrongNonce => ErrorCode::TRUST_NONCE,
+        Cause::TimeWentBack | Cause::NoAttestedTime => ErrorCode::TRUST_TIME,
+        Cause::WrongDevice | Cause::DeviceNamedTwice => ErrorCode::TRUST_DEVICE,
+        Cause::TooLong => ErrorCode::TRUST_SIZE,
+        Cause::Fetch(_) | Cause::Missing | Cause::MoreRoots | Cause::NotInSnapshot => {
+            ErrorCode::TRUST_INCOMPLETE
+        }
+        Cause::DirectorDelegates | Cause::TooManyRoles | Cause::TooManyTargets => {
+            ErrorCode::TRUST_DELEGATION
+        }
+        Cause::Replayed => ErrorCode::TRUST_COMMAND,
+        Cause::WrongProduct | Cause::WrongPath => ErrorCode::POLICY_PRODUCT,
+        Cause::WrongChannel => ErrorCode::POLICY_CHANNEL,
+        Cause::WrongHardware => ErrorCode::POLICY_HARDWARE,
+        Cause::WrongChip => ErrorCode::POLICY_CHIP,
+        Cause::SecurityVersionTooLow => ErrorCode::POLICY_SECURITY_VERSION,
+        Cause::SecureVersionOutOfRange => ErrorCode::IMAGE_SECURE_VERSION,
+        Cause::SlotTooSmall => ErrorCode::POLICY_SLOT,
+        Cause::WrongKind => ErrorCode::POLICY_KIND,
+        // BadField, Json, Store, WrongSpecification, WrongType, and what later versions add.
+        _ => ErrorCode::TRUST_MALFORMED,
+    }
+}
