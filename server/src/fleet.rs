@@ -20,9 +20,14 @@ use crate::domain::decision::{Decision, Seat, decide};
 use crate::domain::rollout::Counts;
 use crate::domain::{Deployment, Device, Group, Product, Release, Rollout, Running, Sighting};
 
-/// The fleet in memory.
-#[derive(Debug, Default)]
+/// The fleet in memory. Clones share it.
+#[derive(Clone, Debug, Default)]
 pub struct Fleet {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
     tables: RwLock<Tables>,
     sightings: Sightings,
     /// The latest stamp given to a change: decisions are versions and must rise (D3).
@@ -46,14 +51,15 @@ impl Fleet {
     /// Puts a loaded fleet into service.
     pub fn new(tables: Tables) -> Self {
         let stamp = AtomicU64::new(tables.latest_change());
-        Self { tables: RwLock::new(tables), sightings: Sightings::default(), stamp }
+        let shared = Shared { tables: RwLock::new(tables), stamp, ..Shared::default() };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Decides what a device should run now, and remembers that it was seen. `None` if there is no
     /// such device.
     pub fn poll(&self, device: &DeviceId, running: &Running, now_ms: u64) -> Option<Decision> {
         let decision = self.decide(device, &running.sha256)?;
-        self.sightings.note(device, Sighting::of(running, &decision, now_ms));
+        self.shared.sightings.note(device, Sighting::of(running, &decision, now_ms));
         Some(decision)
     }
 
@@ -157,13 +163,13 @@ impl Fleet {
     /// Returns the time for a change made now: later than every change before it, even when the
     /// clock was set back (D3).
     pub fn stamp(&self, now_ms: u64) -> u64 {
-        let last = self.stamp.fetch_max(now_ms, Ordering::SeqCst);
-        if last < now_ms { now_ms } else { self.stamp.fetch_add(1, Ordering::SeqCst) + 1 }
+        let last = self.shared.stamp.fetch_max(now_ms, Ordering::SeqCst);
+        if last < now_ms { now_ms } else { self.shared.stamp.fetch_add(1, Ordering::SeqCst) + 1 }
     }
 
     /// Returns what was seen and is not written yet.
     pub fn sightings(&self) -> &Sightings {
-        &self.sightings
+        &self.shared.sightings
     }
 
     /// Brings a deployment up to date after it was committed.
@@ -207,10 +213,10 @@ impl Fleet {
 
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         // No writer leaves the tables half-changed: each change is one insertion.
-        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+        self.shared.tables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+        self.shared.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

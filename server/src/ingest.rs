@@ -33,7 +33,7 @@ pub const TELEMETRY_KEPT_BYTES_MAX: usize = 1024;
 #[derive(Clone, Debug)]
 pub struct Ingest {
     store: Store,
-    fleet: Arc<Fleet>,
+    fleet: Fleet,
     counters: Counters,
     latest: Arc<Mutex<HashMap<DeviceId, Telemetry>>>,
 }
@@ -118,7 +118,7 @@ struct Genuine<'a> {
 
 impl Ingest {
     /// Puts the checks between devices and the store.
-    pub fn new(store: Store, fleet: Arc<Fleet>) -> Self {
+    pub fn new(store: Store, fleet: Fleet) -> Self {
         Self { store, fleet, counters: Counters::default(), latest: Arc::default() }
     }
 

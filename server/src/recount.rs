@@ -11,9 +11,9 @@ use waxwing_wire::report::State;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Report, RolloutId};
 
+use crate::domain::Deployment;
 use crate::domain::deployment::Step;
 use crate::domain::rollout::Counts;
-use crate::domain::Deployment;
 use crate::fleet::Fleet;
 use crate::ingest;
 use crate::store::reports::Evidence;

@@ -1,8 +1,6 @@
 //! A small shop for tests: a real database in a temporary folder, a product, a release, devices
 //! with certificates and keys, a group of all of them.
 
-use std::sync::Arc;
-
 use tempfile::TempDir;
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::{DeviceId, Digest, GroupId, RolloutId};
@@ -26,7 +24,7 @@ pub(crate) fn device_key(n: u32) -> P256Signer {
 
 pub(crate) struct Shop {
     pub(crate) store: Store,
-    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) fleet: Fleet,
     pub(crate) devices: u32,
     folder: TempDir,
 }
@@ -36,7 +34,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
         fill(&store, devices).await;
-        let fleet = Arc::new(Fleet::load(&store).await.unwrap());
+        let fleet = Fleet::load(&store).await.unwrap();
         Self { store, fleet, devices, folder }
     }
 
@@ -78,7 +76,7 @@ impl Shop {
         drop(fleet);
         store.close().await;
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
-        let fleet = Arc::new(Fleet::load(&store).await.unwrap());
+        let fleet = Fleet::load(&store).await.unwrap();
         Self { store, fleet, devices, folder }
     }
 }

@@ -1,7 +1,5 @@
 //! The five checks, and what reports do to deployments and rollouts; with a real database.
 
-use std::sync::Arc;
-
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::report::State;
@@ -61,7 +59,7 @@ impl Desk {
     async fn open(devices: u32) -> Self {
         let shop = Shop::open(devices).await;
         shop.start_rollout(&[50, 100]).await;
-        let ingest = Ingest::new(shop.store.clone(), Arc::clone(&shop.fleet));
+        let ingest = Ingest::new(shop.store.clone(), shop.fleet.clone());
         Self { shop, ingest }
     }
 
@@ -87,7 +85,7 @@ impl Desk {
 
     async fn restarted(self) -> Self {
         let shop = self.shop.restarted().await;
-        let ingest = Ingest::new(shop.store.clone(), Arc::clone(&shop.fleet));
+        let ingest = Ingest::new(shop.store.clone(), shop.fleet.clone());
         Self { shop, ingest }
     }
 
@@ -234,7 +232,7 @@ async fn a_failure_halts_the_rollout_before_it_is_acknowledged_and_for_good() {
 #[tokio::test]
 async fn a_rollout_goes_through_its_phases_on_healthy_reports_alone() {
     let desk = Desk::open(8).await;
-    let (store, fleet) = (desk.shop.store.clone(), Arc::clone(&desk.shop.fleet));
+    let (store, fleet) = (desk.shop.store.clone(), desk.shop.fleet.clone());
     let first = desk.first_phase();
     for n in &first {
         desk.say(*n, "m-1", State::Confirmed).await.unwrap();
