@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::metadata::Targets;
+use super::metadata::{Target, Targets};
 
 /// Most releases one role may list: about 6 KB, so that a device's heap holds it with room to
 /// spare. Delist what nobody should install any more.
@@ -13,7 +13,7 @@ pub const RELEASES_PER_ROLE_MAX: usize = 24;
 /// Largest metadata file in bytes: devices refuse longer ones before they read them.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// Checks what a role lists.
+/// Checks what one role lists.
 ///
 /// # Errors
 ///
@@ -22,19 +22,28 @@ pub fn check(role: &Targets) -> Result<(), ReleaseRefusal> {
     if role.targets.len() > RELEASES_PER_ROLE_MAX {
         return Err(ReleaseRefusal::TooMany { listed: role.targets.len() });
     }
-    // D2: devices may move between releases of one security version in either direction, so none
-    // of them may burn an eFuse that locks the others out.
+    check_secure_versions(role.targets.values())
+}
+
+/// Checks all releases of a product, of whatever role: a device may accept several channels.
+///
+/// D2: devices may move between releases of one security version in either direction, so none of
+/// them may burn an eFuse that locks the others out.
+///
+/// # Errors
+///
+/// [`ReleaseRefusal::SecureVersion`] names the security version that is ambiguous.
+pub fn check_secure_versions<'a>(
+    targets: impl IntoIterator<Item = &'a Target>,
+) -> Result<(), ReleaseRefusal> {
     let mut secure_versions = BTreeMap::new();
-    for release in role.targets.values().filter_map(|target| target.custom.as_ref()) {
-        let release = &release.r#match;
-        let first = secure_versions.entry(release.security_version);
-        let first = *first.or_insert(release.secure_version);
-        if first != release.secure_version {
-            return Err(ReleaseRefusal::SecureVersion {
-                security_version: release.security_version,
-                one: first,
-                other: release.secure_version,
-            });
+    for custom in targets.into_iter().filter_map(|target| target.custom.as_ref()) {
+        let release = &custom.r#match;
+        let security_version = release.security_version;
+        let one = *secure_versions.entry(security_version).or_insert(release.secure_version);
+        let other = release.secure_version;
+        if one != other {
+            return Err(ReleaseRefusal::SecureVersion { security_version, one, other });
         }
     }
     Ok(())

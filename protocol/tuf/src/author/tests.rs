@@ -9,7 +9,7 @@ use super::*;
 use crate::json::Value;
 use crate::role::{self, Signers};
 use crate::time::Time;
-use crate::verify::{verify, verify_next_root, verify_trusted_root};
+use crate::verify::{Verified, verify, verify_next_root, verify_targets, verify_trusted_root};
 
 /// 2026-11-20T09:30:00Z.
 const NOW: Time = Time::from_seconds(1_795_167_000);
@@ -230,25 +230,40 @@ mod director_files {
         DeviceId::parse("d-1").unwrap()
     }
 
+    fn signers(key: &SecretKey) -> Signers {
+        Signers::new(1, vec![(key.key_id().to_owned(), key.public().clone())])
+    }
+
+    /// What is signed must be what is sent: both are the canonical form.
     #[track_caller]
-    fn check<'a, R: role::Role<'a> + Clone>(bytes: &'a [u8], key: &SecretKey) -> R {
-        let signers = Signers::new(1, vec![(key.key_id().to_owned(), key.public().clone())]);
-        let file = Value::parse(bytes).unwrap();
+    fn check_canonical(bytes: &[u8]) {
         let mut canonical = Vec::new();
+        let file = Value::parse(bytes).unwrap();
         file.canonical(&mut |piece| canonical.extend_from_slice(piece));
         assert_eq!(String::from_utf8(canonical).unwrap(), std::str::from_utf8(bytes).unwrap());
-        R::clone(&verify(bytes, &signers, Some("director")).unwrap())
+    }
+
+    #[track_caller]
+    fn check<R: role::Role>(bytes: &[u8], key: &SecretKey) -> Verified<R> {
+        check_canonical(bytes);
+        verify(bytes, &signers(key), Some("director")).unwrap()
+    }
+
+    #[track_caller]
+    fn check_targets(bytes: &[u8], key: &SecretKey) -> Verified<role::Targets> {
+        check_canonical(bytes);
+        verify_targets(bytes.to_vec(), &signers(key), Some("director")).unwrap()
     }
 
     #[test]
     fn a_timestamp_is_bound_to_device_nonce_and_time() {
         for key in [ed25519(1), p256(1)] {
             let bytes = timestamp(&key, &device(), Nonce([9; 16]), NOW_MS, 77).unwrap();
-            let read: role::Timestamp = check(&bytes, &key);
+            let read = check::<role::Timestamp>(&bytes, &key);
             assert_eq!(read.header.version, NOW_MS);
             assert_eq!(read.header.expires, Time::from_seconds(NOW.as_seconds() + 600));
             assert_eq!(read.snapshot.version, 77);
-            let attestation = read.attestation.unwrap();
+            let attestation = read.attestation.clone().unwrap();
             assert_eq!(attestation.device, "d-1");
             assert_eq!(attestation.nonce, [9; 16]);
             assert_eq!(attestation.time, NOW);
@@ -261,7 +276,7 @@ mod director_files {
     fn a_snapshot_names_the_decision_and_lives_seven_days() {
         let key = ed25519(1);
         let bytes = snapshot(&key, NOW_MS).unwrap();
-        let read: role::Snapshot = check(&bytes, &key);
+        let read = check::<role::Snapshot>(&bytes, &key);
         assert_eq!(read.role("targets").unwrap().version, NOW_MS);
         assert_eq!(read.header.expires, Time::from_seconds(NOW.as_seconds() + 7 * 86_400));
     }
@@ -281,7 +296,7 @@ mod director_files {
         };
         let bytes = targets(&key, &device(), Some(assignment), NOW_MS).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"signatures":[{"keyid":"7ab6b86cb2c9684b0ddc10896153aa2595decf4d4327a5ff1a8ab7422c828b12","sig":"6246dfccfee15072c7498fe3a9a77d2dd6a6ee9db9d55f5b815e164c7edfa99c793df35f07dc769c10aaf51211e2d389f4ba38d7b6bbdd0726d452216e389c0c"}],"signed":{"_type":"targets","custom":{"device":"d-1"},"expires":"2026-11-27T09:30:00Z","repo":"director","spec_version":"1.0.34","targets":{"acme-th1/stable/1.4.2/esp32c3.bin":{"custom":{"deploy":"r-7","device":"d-1","match":{"chip":"esp32c3","hw":["r1","r2"],"kind":"app","secure_version":0,"security_version":1,"version":"1.4.2"},"soak_s":60},"hashes":{"sha256":"0707070707070707070707070707070707070707070707070707070707070707"},"length":1048576}},"version":1795167000123}}"#);
-        let read: role::Targets<'_> = check(&bytes, &key);
+        let read = check_targets(&bytes, &key);
         let target_read = read.target(assignment.path).unwrap();
         let matched = target_read.custom.unwrap().field("match").unwrap();
         assert_eq!(matched.as_raw(), serde_json::to_string(&release).unwrap());
@@ -294,7 +309,7 @@ mod director_files {
     fn targets_without_a_decision_still_name_the_device() {
         let key = ed25519(1);
         let bytes = targets(&key, &device(), None, NOW_MS).unwrap();
-        let read: role::Targets<'_> = check(&bytes, &key);
+        let read = check_targets(&bytes, &key);
         assert_eq!(read.targets().count(), 0);
         assert_eq!(read.custom().unwrap().as_raw(), r#"{"device":"d-1"}"#);
     }
