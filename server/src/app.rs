@@ -12,7 +12,9 @@ use crate::director::Director;
 use crate::director::clock_guard::{self, Boot, ClockGuard};
 use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
+use crate::ingest::Ingest;
 use crate::metrics::Metrics;
+use crate::mqtt::Hub;
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::setup::{self, Identity};
@@ -32,6 +34,10 @@ pub struct App {
     pub blobs: Blobs,
     /// All that polls need to know, in memory.
     pub fleet: Fleet,
+    /// Takes in what devices say.
+    pub ingest: Ingest,
+    /// The devices that are connected by MQTT.
+    pub hub: Hub,
     /// Signs for each device what it should run.
     pub director: Director,
     /// The certificate authorities.
@@ -61,6 +67,8 @@ impl App {
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
         let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
         let fleet = Fleet::load(&store).await?;
+        let ingest = Ingest::new(store.clone(), fleet.clone());
+        let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let guard = clock_guard(&config, &clock)?;
         if options.confirm_clock {
@@ -76,6 +84,8 @@ impl App {
             store,
             blobs,
             fleet,
+            ingest,
+            hub,
             director,
             pki,
             enrolment_limiter,

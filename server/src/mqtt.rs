@@ -1,8 +1,8 @@
 //! MQTT for devices: an endpoint, not a broker. Every device talks to the server alone.
 //!
 //! MQTT 3.1.1 and 5 on one port, over mutual TLS. [`codec`], [`session`], [`acl`] and [`outbox`]
-//! are pure; [`connection`] moves bytes; [`hub`] knows who is connected. What a message means is
-//! the business of the [`Sink`].
+//! are pure; [`connection`] moves bytes; [`hub`] knows who is connected; [`service`] ties them to
+//! the rest of the server. What a message means is the business of the [`Sink`].
 //!
 //! Not here: retained messages, `QoS` 2, wildcards, shared subscriptions, messages from device to
 //! device, sessions that survive the process. Those need a broker.
@@ -13,6 +13,7 @@ pub mod connection;
 pub mod hub;
 mod outbox;
 mod reason;
+mod service;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -21,9 +22,10 @@ use bytes::Bytes;
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
 
-pub use self::connection::{Endpoint, serve};
+pub use self::connection::{Endpoint, Guest, serve};
 pub use self::hub::{Delivery, Hub};
 use self::reason::Reason;
+pub use self::service::Service;
 
 /// Where messages of devices go.
 pub trait Sink: Send + Sync + 'static {
@@ -50,6 +52,10 @@ pub enum Refused {
     /// It is not what its topic is for.
     #[error("the message is malformed")]
     Malformed,
+    /// Its time of sending is too far from now: the device is to send it again with the present
+    /// time.
+    #[error("the message is stale")]
+    Stale,
     /// The device sends too much.
     #[error("the device sends too much")]
     TooMany,
@@ -63,6 +69,7 @@ impl Refused {
         match self {
             Self::Forbidden => Reason::NotAuthorized,
             Self::Malformed => Reason::PayloadFormatInvalid,
+            Self::Stale => Reason::ImplementationSpecific,
             Self::TooMany => Reason::QuotaExceeded,
             Self::Unavailable => Reason::ServerBusy,
         }

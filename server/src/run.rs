@@ -27,6 +27,7 @@ use crate::http::device::admission;
 use crate::http::{router, serve};
 use crate::listener::{self, BindError, Limits, Listener, Shutdown};
 use crate::metrics::Name;
+use crate::mqtt::Service;
 use crate::pki::{Peer, authority};
 use crate::random::Random;
 use crate::setup;
@@ -82,6 +83,7 @@ impl Running {
     /// Accepts nothing more, gives running requests `limits.drain_s`, and closes the database.
     pub async fn stop(self) {
         self.shutdown.token.cancel();
+        self.app.hub.shut_down();
         self.shutdown.tasks.close();
         let drain = Duration::from_secs(self.app.config.limits.drain_s);
         if timeout(drain, self.shutdown.tasks.wait()).await.is_err() {
@@ -170,6 +172,16 @@ impl Sockets {
         shutdown.tasks.spawn(device.run(shutdown.clone(), move |stream, _| {
             serve_device(app_.clone(), router.clone(), stop.clone(), stream)
         }));
+        let mqtt = listener(Name::Mqtt, self.mqtt, tls.mqtt());
+        let service = Arc::new(Service::new(app.clone()));
+        shutdown.tasks.spawn(mqtt.run(shutdown.clone(), move |stream, _| {
+            let service = service.clone();
+            async move {
+                if let Some(peer) = peer(&stream) {
+                    service.serve(peer, stream).await;
+                }
+            }
+        }));
         let ops = router::ops(app.clone());
         let stop = shutdown.token.clone();
         shutdown.tasks.spawn(async move {
@@ -187,7 +199,11 @@ fn listener(app: &App, name: Name, socket: TcpListener, tls: Published) -> Liste
         connections: limits.connections,
         handshakes_per_source: limits.handshakes_per_source,
         handshake: Duration::from_secs(limits.handshake_s),
-        connection: Duration::from_secs(limits.connection_s),
+        connection: match name {
+            // HTTP clients ask and go; MQTT devices stay, until their certificate ends.
+            Name::Mqtt => Duration::MAX,
+            Name::Admin | Name::Device | Name::Enrol => Duration::from_secs(limits.connection_s),
+        },
     };
     Listener { name, socket, tls, limits, metrics: app.metrics.clone() }
 }

@@ -36,20 +36,29 @@ pub struct Endpoint<S> {
     pub sink: S,
 }
 
-/// Speaks MQTT with a device on a stream that proved its identity, until either side ends it.
+/// A device that proved its identity.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Who it is.
+    pub device: DeviceId,
+    /// Until when it may stay, on the monotonic clock.
+    pub until: Duration,
+}
+
+/// Speaks MQTT with a device, until either side ends it.
 ///
 /// `is_admitted` reads the device's record. It is asked once the hub knows of the connection, so
 /// that a revocation either shows in the record or reaches the connection.
 pub async fn serve<S: Sink>(
     endpoint: &Endpoint<S>,
     clock: &Arc<dyn Clock>,
-    device: DeviceId,
+    guest: Guest,
     stream: impl AsyncRead + AsyncWrite + Unpin,
     is_admitted: impl Fn() -> bool,
 ) {
-    let session = Session::new(device.clone(), clock.monotonic());
+    let session = Session::new(guest.device.clone(), clock.monotonic());
     let clock = clock.as_ref();
-    Connection { endpoint, clock, device, stream, session, attachment: None, delivery: None }
+    Connection { endpoint, clock, guest, stream, session, attachment: None, delivery: None }
         .run(is_admitted)
         .await;
 }
@@ -57,7 +66,7 @@ pub async fn serve<S: Sink>(
 struct Connection<'a, S, T> {
     endpoint: &'a Endpoint<S>,
     clock: &'a dyn Clock,
-    device: DeviceId,
+    guest: Guest,
     stream: T,
     session: Session,
     attachment: Option<Attachment>,
@@ -89,7 +98,8 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
 
     /// Waits for the next thing to happen, and does what the session wants then.
     async fn wait(&mut self, buffer: &mut [u8]) -> Next {
-        let rest = self.session.deadline().saturating_sub(self.clock.monotonic());
+        let deadline = self.session.deadline().min(self.guest.until);
+        let rest = deadline.saturating_sub(self.clock.monotonic());
         let event = tokio::select! {
             biased;
             order = order(&mut self.attachment) => match order {
@@ -101,14 +111,19 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
                 Ok(0) | Err(_) => Event::Lost,
                 Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
             },
-            () = sleep(rest) => Event::Tick,
+            () = sleep(rest) => self.tick(),
         };
         let actions = self.session.on(self.clock.monotonic(), event);
         self.carry_out(actions).await
     }
 
+    fn tick(&self) -> Event<'static> {
+        let at_the_end = self.guest.until <= self.clock.monotonic();
+        if at_the_end { Event::Stop(Reason::MaximumConnectTime) } else { Event::Tick }
+    }
+
     async fn attach(&mut self, is_admitted: impl Fn() -> bool) -> Next {
-        let mut attachment = self.endpoint.hub.attach(self.device.clone()).await;
+        let mut attachment = self.endpoint.hub.attach(self.guest.device.clone()).await;
         let event = if is_admitted() {
             Event::Attached(attachment.take_kept())
         } else {
@@ -141,7 +156,7 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
 
     fn deliver(&mut self, message: Message) {
         let Message { kind, payload } = message;
-        let (sink, device) = (&self.endpoint.sink, self.device.clone());
+        let (sink, device) = (&self.endpoint.sink, self.guest.device.clone());
         self.delivery = Some(Box::pin(async move { sink.accept(&device, kind, payload).await }));
     }
 
@@ -168,7 +183,7 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
     async fn end(mut self, will: Option<Message>) {
         self.delivery = None;
         if let Some(Message { kind, payload }) = will {
-            let accept = self.endpoint.sink.accept(&self.device, kind, payload);
+            let accept = self.endpoint.sink.accept(&self.guest.device, kind, payload);
             // The sink counts what it refuses; there is nobody left to tell.
             let _ = timeout(FAREWELL_TIMEOUT, accept).await;
         }

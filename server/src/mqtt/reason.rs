@@ -10,7 +10,7 @@ pub(super) enum Reason {
     MalformedPacket,
     /// A packet that is not allowed here.
     ProtocolError,
-    /// An option that this server does not offer.
+    /// An option that this server does not offer, or a message whose time is not now.
     ImplementationSpecific,
     /// Neither 3.1.1 nor 5.
     UnsupportedProtocolVersion,
@@ -44,6 +44,8 @@ pub(super) enum Reason {
     RetainNotSupported,
     /// `QoS` 2.
     QosNotSupported,
+    /// The connection is as old as it may get.
+    MaximumConnectTime,
     /// A subscription identifier.
     SubscriptionIdentifiersNotSupported,
 }
@@ -71,6 +73,7 @@ impl Reason {
             Self::PayloadFormatInvalid => 0x99,
             Self::RetainNotSupported => 0x9a,
             Self::QosNotSupported => 0x9b,
+            Self::MaximumConnectTime => 0xa0,
             Self::SubscriptionIdentifiersNotSupported => 0xa1,
         }
     }

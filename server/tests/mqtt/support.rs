@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 use waxwing_server::clock::{Clock, SystemClock};
 use waxwing_server::listener::{self, Limits, Listener, Shutdown};
 use waxwing_server::metrics::{Metrics, Name};
-use waxwing_server::mqtt::{self, Delivery, Endpoint, Hub, Refused, Sink};
+use waxwing_server::mqtt::{self, Delivery, Endpoint, Guest, Hub, Refused, Sink};
 use waxwing_server::pki::{Authority, DeviceKey, Peer, ServerCertificate, Validity};
 use waxwing_server::tls::{Material, Tls};
 use waxwing_wire::DeviceId;
@@ -102,7 +102,8 @@ impl Server {
                         let device = device.clone();
                         move || !revoked.lock().unwrap().contains(&device)
                     };
-                    mqtt::serve(&endpoint, &clock, device, stream, is_admitted).await;
+                    let guest = Guest { device, until: Duration::MAX };
+                    mqtt::serve(&endpoint, &clock, guest, stream, is_admitted).await;
                 }
             }
         };

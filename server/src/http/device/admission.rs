@@ -12,6 +12,7 @@ use axum::http::StatusCode;
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::device::{CertificateStatus, Status};
+use crate::fleet::Fleet;
 use crate::http::Problem;
 use crate::http::est::{self, issue};
 use crate::pki::Peer;
@@ -30,19 +31,26 @@ pub struct Caller {
 /// The first use of a renewed certificate makes it the current one (D13). An expired certificate
 /// gets as far as its renewal (D14).
 pub async fn admit(app: &App, peer: &Arc<Peer>, path: &str) -> Result<Caller, Problem> {
-    let device = app.fleet.device(&peer.device).ok_or_else(unknown)?;
+    let (device, status) = recognise(&app.fleet, peer)?;
+    if peer.is_expired(app.clock.now_ms()) && path != est::REENROLL_PATH {
+        return Err(expired());
+    }
+    if status == CertificateStatus::Next {
+        issue::promote(app, peer).await?;
+    }
+    Ok(Caller { peer: Arc::clone(peer), device })
+}
+
+/// Finds the record of a device that is not revoked and uses this certificate. Whether the
+/// certificate has expired is another question.
+pub fn recognise(fleet: &Fleet, peer: &Peer) -> Result<(Arc<Device>, CertificateStatus), Problem> {
+    let device = fleet.device(&peer.device).ok_or_else(unknown)?;
     if device.status == Status::Revoked {
         return Err(revoked());
     }
     let certificate = device.certificate(&peer.serial).filter(|known| known.spki == peer.spki);
-    let certificate = certificate.ok_or_else(unknown)?;
-    if peer.is_expired(app.clock.now_ms()) && path != est::REENROLL_PATH {
-        return Err(expired());
-    }
-    if certificate.status == CertificateStatus::Next {
-        issue::promote(app, peer).await?;
-    }
-    Ok(Caller { peer: Arc::clone(peer), device })
+    let status = certificate.ok_or_else(unknown)?.status;
+    Ok((device, status))
 }
 
 fn unknown() -> Problem {

@@ -125,6 +125,7 @@ fn return_code(reason: Reason) -> ConnectReturnCode {
         | Reason::ImplementationSpecific
         | Reason::KeepAliveTimeout
         | Reason::MalformedPacket
+        | Reason::MaximumConnectTime
         | Reason::NotAuthorized
         | Reason::PacketTooLarge
         | Reason::PayloadFormatInvalid
