@@ -11,6 +11,7 @@ pub mod config;
 pub mod director;
 pub mod domain;
 pub mod fleet;
+pub mod health;
 pub mod http;
 pub mod ingest;
 pub mod jobs;

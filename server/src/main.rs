@@ -8,7 +8,7 @@ use clap::Parser;
 use waxwing_server::clock::SystemClock;
 use waxwing_server::config::Config;
 use waxwing_server::random::SystemRandom;
-use waxwing_server::{logging, run};
+use waxwing_server::{health, logging, run};
 
 /// Hands signed firmware to fleets of devices.
 ///
@@ -27,6 +27,9 @@ struct Arguments {
     /// Believes the machine's clock, however far ahead it is since the last start
     #[arg(long)]
     confirm_clock: bool,
+    /// Asks the server that runs with this configuration whether it answers, and ends
+    #[arg(long)]
+    health_check: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -46,6 +49,9 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::load(file.as_deref(), environment)?;
     if arguments.print_config {
         return run::print(&config.to_toml()?).context("cannot print the configuration");
+    }
+    if arguments.health_check {
+        return Ok(health::check(&config).await?);
     }
     logging::start(&config.log)?;
     let options = run::Options { confirm_clock: arguments.confirm_clock };

@@ -7,6 +7,7 @@
 )]
 
 mod enrolment;
+mod health;
 mod listeners;
 mod pki;
 mod support;
