@@ -1,0 +1,13 @@
+//! A whole Waxwing in a folder: ceremony, server, operator, fleet, each the real program.
+//!
+//! The demo and the end-to-end tests tell their stories with these parts. Nothing here stands in
+//! for a part of ours, and nothing waits by sleeping: each wait is for a line, a file or an exit.
+
+pub mod ceremony;
+pub mod fleet;
+pub mod image;
+pub mod operator;
+pub mod process;
+pub mod program;
+pub mod server;
+pub mod world;

@@ -1,0 +1,140 @@
+//! Real processes: started, watched, killed by id.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything local may take before a test gives up; generous, because machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A child process. Its standard error goes to a log file, its standard output is read line by
+/// line. Dropping it kills it.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts `command`, logging into `logs/<name>.log`.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the program is missing or the log cannot be written.
+    pub fn spawn(name: &str, mut command: Command, logs: &Path) -> Result<Self> {
+        std::fs::create_dir_all(logs)?;
+        let log = logs.join(format!("{name}.log"));
+        let stderr = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            // Ends when the process closes its output or nobody listens any more.
+            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+            lines.map(|line| sender.send(line)).take_while(Result::is_ok).count()
+        });
+        Ok(Self { name: name.to_owned(), child, log, lines })
+    }
+
+    /// Waits for the next line of standard output; `None` when the process closed it.
+    ///
+    /// # Errors
+    ///
+    /// Fails after [`PATIENCE`].
+    pub fn line(&self) -> Result<Option<String>> {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(Some(line)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                bail!("{} said nothing for {PATIENCE:?}; see {}", self.name, self.log.display())
+            }
+        }
+    }
+
+    /// Returns the process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns where standard error goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Ends the process at once (SIGKILL), as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process cannot be signalled.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process cannot be signalled.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        Ok(self.child.wait()?)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program to its end and returns its standard output.
+///
+/// # Errors
+///
+/// Fails with the program's standard error unless it exits with 0.
+pub fn run(command: &mut Command, stdin: &[u8]) -> Result<String> {
+    let output = output(command, stdin)?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Runs a program that must refuse, and returns what it said.
+///
+/// # Errors
+///
+/// Fails when the program exits with 0.
+pub fn refusal(command: &mut Command, stdin: &[u8]) -> Result<String> {
+    let output = output(command, stdin)?;
+    if output.status.success() {
+        bail!("{command:?} should have been refused");
+    }
+    Ok(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+}
+
+fn output(command: &mut Command, stdin: &[u8]) -> Result<std::process::Output> {
+    use std::io::Write as _;
+
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut pipe = child.stdin.take().context("standard input is piped")?;
+    // A program that does not read its input is free to close it.
+    let _ = pipe.write_all(stdin);
+    drop(pipe);
+    Ok(child.wait_with_output()?)
+}
