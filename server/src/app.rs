@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
 use crate::random::Random;
+use crate::repositories::{self, Repositories};
 use crate::setup::{self, Identity};
 use crate::store::{self, Store};
 
@@ -34,6 +35,8 @@ pub struct App {
     pub blobs: Blobs,
     /// All that polls need to know, in memory.
     pub fleet: Fleet,
+    /// The signed metadata, in memory.
+    pub repositories: Repositories,
     /// Takes in what devices say.
     pub ingest: Ingest,
     /// The devices that are connected by MQTT.
@@ -67,6 +70,7 @@ impl App {
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
         let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
         let fleet = Fleet::load(&store).await?;
+        let repositories = Repositories::load(&store).await?;
         let ingest = Ingest::new(store.clone(), fleet.clone());
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
@@ -76,7 +80,8 @@ impl App {
         }
         let director = Director::new(Box::new(director), guard);
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
-        let metrics = Arc::new(Metrics::new());
+        let mut metrics = Metrics::new();
+        ingest.counters().register(metrics.registry_mut());
         Ok(Self {
             config,
             clock,
@@ -84,12 +89,13 @@ impl App {
             store,
             blobs,
             fleet,
+            repositories,
             ingest,
             hub,
             director,
             pki,
             enrolment_limiter,
-            metrics,
+            metrics: Arc::new(metrics),
         })
     }
 }
@@ -115,6 +121,9 @@ pub enum OpenError {
     /// What is in the database.
     #[error("cannot load the fleet from the database")]
     Fleet(#[from] store::Error),
+    /// The metadata in the database.
+    #[error(transparent)]
+    Repositories(#[from] repositories::Error),
     /// The database.
     #[error(transparent)]
     Store(#[from] store::OpenError),

@@ -5,10 +5,14 @@
 
 pub mod clock_guard;
 
-use waxwing_tuf::author::Signer;
+use waxwing_tuf::author::director::{self, Assignment};
+use waxwing_tuf::author::{Error, Signer};
 use waxwing_tuf::key::PublicKey;
+use waxwing_wire::{DeviceId, Nonce};
 
 use self::clock_guard::{ClockAhead, ClockGuard};
+use crate::domain::Decision;
+use crate::domain::decision::Offer;
 
 /// Signs with the Director's online key. The key sits behind a port, so that an HSM fits (D6).
 pub struct Director {
@@ -35,5 +39,49 @@ impl Director {
     /// Returns the present time in Unix milliseconds, if it may be signed.
     pub fn now_ms(&self) -> Result<u64, ClockAhead> {
         self.guard.now_ms()
+    }
+
+    /// Returns the version under which a decision is signed now (D3).
+    pub fn version(decision: &Decision, now_ms: u64) -> u64 {
+        director::decision_version(decision.decided_at_ms, now_ms)
+    }
+
+    /// Signs the timestamp of one poll (D4).
+    pub fn timestamp(
+        &self,
+        device: &DeviceId,
+        nonce: Nonce,
+        now_ms: u64,
+        version: u64,
+    ) -> Result<Vec<u8>, Error> {
+        director::timestamp(self.signer.as_ref(), device, nonce, now_ms, version)
+    }
+
+    /// Signs the snapshot of a decision.
+    pub fn snapshot(&self, version: u64) -> Result<Vec<u8>, Error> {
+        director::snapshot(self.signer.as_ref(), version)
+    }
+
+    /// Signs a decision.
+    pub fn targets(
+        &self,
+        device: &DeviceId,
+        decision: &Decision,
+        version: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let assignment = decision.offer.as_ref().map(assignment);
+        director::targets(self.signer.as_ref(), device, assignment, version)
+    }
+}
+
+fn assignment(offer: &Offer) -> Assignment<'_> {
+    let release = &offer.release;
+    Assignment {
+        path: &release.path,
+        length: release.length,
+        sha256: release.sha256,
+        r#match: &release.r#match,
+        deploy: &offer.rollout.id,
+        soak_s: offer.rollout.soak_s,
     }
 }

@@ -22,6 +22,7 @@ pub mod mqtt;
 pub mod pki;
 pub mod random;
 pub mod recount;
+pub mod repositories;
 pub mod run;
 pub mod setup;
 pub mod store;

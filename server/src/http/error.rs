@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::store;
+
 /// An error answer: `application/problem+json` (RFC 9457, section 3).
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
 pub struct Problem {
@@ -82,6 +84,12 @@ impl Problem {
     /// Returns the HTTP status.
     pub fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        Self::internal(&error)
     }
 }
 

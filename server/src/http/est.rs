@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -41,12 +42,12 @@ pub async fn simpleenroll(
     State(app): State<Arc<App>>,
     Extension(source): Extension<SocketAddr>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     if !app.enrolment_limiter.allows(source.ip(), app.clock.monotonic()) {
         return Err(too_many_tries());
     }
-    let outcome = enroll(&app, &headers, &body).await;
+    let outcome = enroll(&app, &headers, &body.map_err(unreadable)?).await;
     if outcome.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
         app.enrolment_limiter.failed(source.ip(), app.clock.monotonic());
     }
@@ -57,9 +58,9 @@ pub async fn simpleenroll(
 pub async fn simplereenroll(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let outcome = match DeviceKey::from_est(&body) {
+    let outcome = match DeviceKey::from_est(&body.map_err(unreadable)?) {
         Ok(key) => issue::renewal(&app, &caller.peer, &key).await,
         Err(error) => Err(error.into()),
     };
@@ -98,6 +99,12 @@ fn certificates(certificate: &CertificateDer<'_>) -> Response {
         (header::HeaderName::from_static("content-transfer-encoding"), "base64"),
     ];
     (headers, pkcs7::certs_only(&[certificate])).into_response()
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unreadable(rejection: BytesRejection) -> Problem {
+    let detail = format!("The body was not read: it may have {BODY_BYTES_MAX} bytes.");
+    Problem::new(rejection.status(), "body_unreadable", detail)
 }
 
 fn too_many_tries() -> Problem {

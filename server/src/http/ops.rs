@@ -35,6 +35,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let needs = [
         ("database", app.store.ping().await.is_ok()),
         ("images", images),
+        ("director_root", app.repositories.director().is_some()),
         ("director_clock", app.director.now_ms().is_ok()),
     ];
     let missing: Vec<_> =

@@ -7,24 +7,32 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 
+use super::device::{images, poll, tuf};
 use super::{Problem, est, ops};
 use crate::app::App;
 
 /// The REST API, with Bearer tokens.
 pub fn admin(app: Arc<App>) -> Router {
-    Router::new().fallback(unknown_route).with_state(app)
+    Router::new().fallback(unknown_route).method_not_allowed_fallback(wrong_method).with_state(app)
 }
 
 /// Polls, images and certificate renewal, with a device certificate.
 pub fn device(app: Arc<App>) -> Router {
     Router::new()
+        .route("/v1/poll", post(poll::poll))
+        .route("/v1/images/{sha256}", get(images::image))
+        .route("/tuf/image/{product}/metadata/{name}", get(tuf::image_metadata))
+        .route("/tuf/image/{product}/targets/{*path}", get(tuf::image_target))
+        .route("/tuf/director/{device}/metadata/{name}", get(tuf::director_metadata))
         .route(
             est::REENROLL_PATH,
             post(est::simplereenroll).layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX)),
         )
         .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
@@ -35,6 +43,7 @@ pub fn enrol(app: Arc<App>) -> Router {
         .route("/.well-known/est/simpleenroll", post(est::simpleenroll))
         .layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX))
         .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
@@ -45,9 +54,18 @@ pub fn ops(app: Arc<App>) -> Router {
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
         .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
 async fn unknown_route() -> Problem {
     Problem::not_found("unknown_route", "There is no such path on this listener.")
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "wrong_method",
+        "This path is not for that method. The field Allow names those it is for.",
+    )
 }

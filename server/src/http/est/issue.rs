@@ -21,7 +21,7 @@ use crate::domain::device::{Certificate, CertificateStatus, Status};
 use crate::pki::{DeviceKey, Peer, Validity};
 use crate::random;
 use crate::store::enrolment::Issued;
-use crate::store::{self, Change, audit, devices, enrolment};
+use crate::store::{Change, audit, devices, enrolment};
 
 /// Issues the first certificate of a device, or again the one its token already bought.
 pub async fn first(
@@ -29,8 +29,8 @@ pub async fn first(
     credentials: &Credentials,
     key: &DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
-    let mut change = app.store.begin().await.map_err(failed)?;
-    let token = enrolment::token(change.connection(), &credentials.token).await.map_err(failed)?;
+    let mut change = app.store.begin().await?;
+    let token = enrolment::token(change.connection(), &credentials.token).await?;
     let token = token.filter(|token| token.device == credentials.device).ok_or_else(wrong_token)?;
     let device = app.fleet.device(&token.device).ok_or_else(wrong_token)?;
     if device.status == Status::Revoked {
@@ -46,7 +46,7 @@ pub async fn first(
             let issued = sign(app, &device.id, key)?;
             let device = add(app, &mut change, &device, &issued).await?;
             let (db, token) = (change.connection(), &credentials.token);
-            enrolment::spend(db, token, &issued.serial).await.map_err(failed)?;
+            enrolment::spend(db, token, &issued.serial).await?;
             commit(app, change, device, issued).await
         }
     }
@@ -58,7 +58,7 @@ pub async fn renewal(
     peer: &Peer,
     key: &DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
-    let mut change = app.store.begin().await.map_err(failed)?;
+    let mut change = app.store.begin().await?;
     let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
     let known = device.certificates.iter().find(|known| known.spki == key.spki_der());
     match known {
@@ -68,7 +68,7 @@ pub async fn renewal(
         )),
         Some(same) => {
             let same = enrolment::certificate(change.connection(), &same.serial).await;
-            Ok(same.map_err(failed)?.ok_or_else(revoked)?.der.into())
+            Ok(same?.ok_or_else(revoked)?.der.into())
         }
         None => {
             let issued = sign(app, &peer.device, key)?;
@@ -80,7 +80,7 @@ pub async fn renewal(
 
 /// Makes the renewed certificate that a device just used its current one.
 pub async fn promote(app: &App, peer: &Peer) -> Result<(), Problem> {
-    let mut change = app.store.begin().await.map_err(failed)?;
+    let mut change = app.store.begin().await?;
     let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
     let next = device.certificate(&peer.serial);
     let next = next.filter(|it| it.status == CertificateStatus::Next).cloned();
@@ -89,9 +89,9 @@ pub async fn promote(app: &App, peer: &Peer) -> Result<(), Problem> {
     let (current, old) = (CertificateStatus::Current, CertificateStatus::Old);
     for (from, to) in [(current, old), (CertificateStatus::Next, current)] {
         let db = change.connection();
-        enrolment::move_certificates(db, &device.id, from, to).await.map_err(failed)?;
+        enrolment::move_certificates(db, &device.id, from, to).await?;
     }
-    let turn = change.commit().await.map_err(failed)?;
+    let turn = change.commit().await?;
     let next = Certificate { status: CertificateStatus::Current, ..next };
     app.fleet.put_device(Device { certificates: vec![next], ..Device::clone(&device) });
     drop(turn);
@@ -103,7 +103,7 @@ pub async fn promote(app: &App, peer: &Peer) -> Result<(), Problem> {
 async fn misused(app: &App, mut change: Change, device: &DeviceId) -> Result<Problem, Problem> {
     tracing::warn!(device.id = %device, "spent enrolment token tried with another key");
     record(app, &mut change, device, Action::TokenMisused, json!({})).await?;
-    drop(change.commit().await.map_err(failed)?);
+    drop(change.commit().await?);
     Ok(Problem::new(
         StatusCode::FORBIDDEN,
         "token_spent",
@@ -148,9 +148,9 @@ async fn add(
     });
     let db = change.connection();
     let (next, old) = (CertificateStatus::Next, CertificateStatus::Old);
-    enrolment::move_certificates(db, &device.id, next, old).await.map_err(failed)?;
-    enrolment::add_certificate(db, &device.id, issued, status).await.map_err(failed)?;
-    devices::update(db, &device).await.map_err(failed)?;
+    enrolment::move_certificates(db, &device.id, next, old).await?;
+    enrolment::add_certificate(db, &device.id, issued, status).await?;
+    devices::update(db, &device).await?;
     let detail = json!({ "serial": issued.serial });
     record(app, change, &device.id, Action::CertificateIssued, detail).await?;
     Ok(device)
@@ -162,7 +162,7 @@ async fn commit(
     device: Device,
     issued: Issued,
 ) -> Result<CertificateDer<'static>, Problem> {
-    let turn = change.commit().await.map_err(failed)?;
+    let turn = change.commit().await?;
     tracing::info!(device.id = %device.id, serial = issued.serial, "certificate issued");
     app.fleet.put_device(device);
     drop(turn);
@@ -184,7 +184,7 @@ async fn record(
         reason: String::new(),
         detail,
     };
-    audit::add(change.connection(), &entry).await.map_err(failed)
+    audit::add(change.connection(), &entry).await.map_err(Problem::from)
 }
 
 /// Answers a token that is unknown, expired or another device's: all alike, to teach nothing.
@@ -203,9 +203,4 @@ fn revoked() -> Problem {
         "device_revoked",
         "The device is revoked and gets no certificate. Register it under a new id.",
     )
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: store::Error) -> Problem {
-    Problem::internal(&error)
 }

@@ -1,0 +1,245 @@
+//! `POST /v1/poll`: what should I run?
+//!
+//! The answer is exactly the metadata the device lacks, in the order in which it needs it; for an
+//! idle device one timestamp, signed here and now for its nonce. Everything comes from memory, and
+//! no row is written. Not here: the decision (`domain`), its signature ([`crate::director`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Extension, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::timeout;
+use waxwing_tuf::author;
+use waxwing_wire::bundle::{self, Kind, TooLarge, Writer};
+use waxwing_wire::envelope::Envelope;
+use waxwing_wire::poll::{POLL_BYTES_MAX, Request};
+use waxwing_wire::{DeviceId, topic};
+
+use super::admission::Caller;
+use crate::app::App;
+use crate::director::Director;
+use crate::director::clock_guard::ClockAhead;
+use crate::domain::{Decision, Device, Running};
+use crate::http::Problem;
+use crate::metrics::Poll;
+use crate::repositories::Files;
+use crate::store::devices;
+
+/// How long the body of a poll may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Answers a poll.
+pub async fn poll(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let answered = answer(&app, &caller, body).await;
+    app.metrics.poll(answered.as_ref().map_or(Poll::Refused, |(outcome, _)| *outcome));
+    answered.map(|(_, bundle)| {
+        const BUNDLE: HeaderValue = HeaderValue::from_static(bundle::MEDIA_TYPE);
+        ([(header::CONTENT_TYPE, BUNDLE)], bundle).into_response()
+    })
+}
+
+async fn answer(app: &App, caller: &Caller, body: Body) -> Result<(Poll, Vec<u8>), Problem> {
+    let request = Request::decode(&read(body).await?)
+        .map_err(|error| Problem::bad_request("poll_malformed", error.to_string()))?;
+    let device = caller.device.as_ref();
+    if request.product != device.product {
+        return Err(wrong_product(device, &request));
+    }
+    let mut bundle = Writer::new();
+    // First: a report may change what the device should run.
+    acknowledge(app, &device.id, &request, &mut bundle).await?;
+    let roots = app.repositories.director().ok_or_else(not_rooted)?;
+    let now_ms = app.director.now_ms().map_err(clock_ahead)?;
+    let decided = decide(app, &device.id, &request, now_ms).await?;
+    roots_for(&request, &roots, &mut bundle)?;
+    director_files(app, &device.id, &request, &decided, now_ms, &mut bundle)?;
+    if decided.decision.offer.is_some() {
+        image_files(app, device, &request, &mut bundle)?;
+    }
+    let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decision };
+    Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
+}
+
+/// A decision under the version with which it is signed.
+struct Decided {
+    decision: Decision,
+    version: u64,
+}
+
+impl Decided {
+    fn is_known_to(&self, request: &Request) -> bool {
+        ["d.snapshot", "d.targets"].into_iter().all(|role| have(request, role) == self.version)
+    }
+}
+
+/// Decides; a device that has a later decision than ours, which a database restored from a backup
+/// does not know, gets one made anew now (D3).
+async fn decide(
+    app: &App,
+    device: &DeviceId,
+    request: &Request,
+    now_ms: u64,
+) -> Result<Decided, Problem> {
+    let running = Running {
+        version: request.fw.clone(),
+        sha256: request.fw_sha256,
+        security_version: request.security_version,
+    };
+    let decided = || {
+        let decision = app.fleet.poll(device, &running, now_ms).ok_or_else(gone)?;
+        Ok(Decided { version: Director::version(&decision, now_ms), decision })
+    };
+    let first: Decided = decided()?;
+    let known = have(request, "d.snapshot").max(have(request, "d.targets"));
+    // A version from the future cannot be reached: the Director's root has to be rotated.
+    if known <= first.version || known > now_ms {
+        return Ok(first);
+    }
+    make_anew(app, device, now_ms).await?;
+    decided()
+}
+
+async fn make_anew(app: &App, device: &DeviceId, now_ms: u64) -> Result<(), Problem> {
+    let mut change = app.store.begin().await?;
+    let device = app.fleet.device(device).ok_or_else(gone)?;
+    let device = Device { changed_at: app.fleet.stamp(now_ms), ..Device::clone(&device) };
+    devices::update(change.connection(), &device).await?;
+    let turn = change.commit().await?;
+    tracing::warn!(device.id = %device.id, "device knew a decision of which nothing is stored");
+    app.fleet.put_device(device);
+    drop(turn);
+    Ok(())
+}
+
+/// Takes in the reports that came with the poll, and names those that need not come again.
+async fn acknowledge(
+    app: &App,
+    device: &DeviceId,
+    request: &Request,
+    bundle: &mut Writer,
+) -> Result<(), Problem> {
+    for report in &request.reports {
+        let now_ms = app.clock.now_ms();
+        let taken = app.ingest.message(device, topic::Kind::Report, report.as_bytes(), now_ms);
+        let is_settled = taken.await.map_or_else(|refused| !refused.may_be_sent_again(), |_| true);
+        if let (true, Ok(envelope)) = (is_settled, Envelope::parse(report.as_bytes())) {
+            let id = &envelope.header.message_id;
+            bundle.push(Kind::Acknowledged, id.as_str(), b"").map_err(too_large)?;
+        }
+    }
+    Ok(())
+}
+
+fn roots_for(request: &Request, roots: &Files, bundle: &mut Writer) -> Result<(), Problem> {
+    for file in roots.roots_after(have(request, "d.root")) {
+        bundle.push(Kind::Director, file.name, file.bytes).map_err(too_large)?;
+    }
+    Ok(())
+}
+
+fn director_files(
+    app: &App,
+    device: &DeviceId,
+    request: &Request,
+    decided: &Decided,
+    now_ms: u64,
+    bundle: &mut Writer,
+) -> Result<(), Problem> {
+    let version = decided.version;
+    let timestamp = app.director.timestamp(device, request.nonce, now_ms, version)?;
+    bundle.push(Kind::Director, "timestamp.json", &timestamp).map_err(too_large)?;
+    if decided.is_known_to(request) {
+        return Ok(());
+    }
+    let snapshot = app.director.snapshot(version)?;
+    bundle
+        .push(Kind::Director, &format!("{version}.snapshot.json"), &snapshot)
+        .map_err(too_large)?;
+    let targets = app.director.targets(device, &decided.decision, version)?;
+    bundle.push(Kind::Director, &format!("{version}.targets.json"), &targets).map_err(too_large)
+}
+
+/// Adds what the device lacks of the Image repository: only who has something to install looks
+/// there.
+fn image_files(
+    app: &App,
+    device: &Device,
+    request: &Request,
+    bundle: &mut Writer,
+) -> Result<(), Problem> {
+    let Some(files) = app.repositories.image(&device.product) else { return Ok(()) };
+    let roots = files.roots_after(have(request, "i.root"));
+    let others = files.lacking(|role| have(request, &format!("i.{role}")));
+    for file in roots.chain(others) {
+        bundle.push(Kind::Image, file.name, file.bytes).map_err(too_large)?;
+    }
+    Ok(())
+}
+
+/// Returns the version of a file that the device has; 0 if it has none.
+fn have(request: &Request, role: &str) -> u64 {
+    request.have.get(role).copied().unwrap_or(0)
+}
+
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    match timeout(BODY_TIMEOUT, Limited::new(body, POLL_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "poll_too_large",
+            format!("A poll has at most {POLL_BYTES_MAX} bytes. Send fewer reports."),
+        )),
+        Ok(Err(_)) | Err(_) => Err(Problem::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "poll_incomplete",
+            "The poll did not arrive whole. Send it again.",
+        )),
+    }
+}
+
+fn wrong_product(device: &Device, request: &Request) -> Problem {
+    let detail = format!(
+        "The device is registered as {}, not as {}. Register it under a new id.",
+        device.product, request.product
+    );
+    Problem::new(StatusCode::FORBIDDEN, "wrong_product", detail).field("product")
+}
+
+fn gone() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "device_unknown", "The device is not registered any more.")
+}
+
+pub(super) fn not_rooted() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "director_not_rooted",
+        "The Director's root is not imported yet. Make it in the ceremony, then import it.",
+    )
+}
+
+pub(super) fn clock_ahead(error: ClockAhead) -> Problem {
+    tracing::error!(%error, "not signing");
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "director_clock",
+        "The server's clock is not credible. An operator has to confirm it.",
+    )
+}
+
+fn too_large(error: TooLarge) -> Problem {
+    Problem::internal(&error)
+}
+
+impl From<author::Error> for Problem {
+    fn from(error: author::Error) -> Self {
+        Self::internal(&error)
+    }
+}

@@ -1,0 +1,277 @@
+//! The signed metadata of every repository, in memory: what polls and plain GETs hand out.
+//!
+//! The files come from the database, where they were put after the device's own verifier had let
+//! them through; here they are bytes with a name and a version. Not here: trust. A device checks
+//! every byte of this itself.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use waxwing_wire::ProductId;
+
+use crate::store::metadata::{self, DIRECTOR};
+use crate::store::{self, Store, products};
+
+/// Most roots in one answer: a device takes so many steps per poll and comes back for the rest.
+const ROOTS_PER_ANSWER_MAX: usize = 8;
+
+/// The repositories by name: `director` and `image/<product>`.
+#[derive(Debug, Default)]
+pub struct Repositories {
+    by_name: RwLock<HashMap<String, Arc<Files>>>,
+}
+
+/// The files of one repository.
+#[derive(Debug, Default)]
+pub struct Files {
+    by_name: HashMap<String, Bytes>,
+    /// Version of the latest root; 0 if there is none.
+    root: u64,
+    /// The current files but the roots, in the order in which a device needs them.
+    current: Vec<Current>,
+}
+
+/// A role's current file.
+#[derive(Debug)]
+struct Current {
+    role: String,
+    version: u64,
+    file_name: String,
+}
+
+/// A file that goes into an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct File<'a> {
+    /// Its name, such as `7.snapshot.json`.
+    pub name: &'a str,
+    /// Its content.
+    pub bytes: &'a Bytes,
+}
+
+/// Returns the name of a product's Image repository (D1).
+pub fn image_repository(product: &ProductId) -> String {
+    format!("image/{product}")
+}
+
+impl Repositories {
+    /// Loads everything from the database.
+    pub async fn load(store: &Store) -> Result<Self, Error> {
+        let repositories = Self::default();
+        let products = products::all(store).await?;
+        let images = products.iter().map(|product| image_repository(&product.id));
+        for name in images.chain([DIRECTOR.to_owned()]) {
+            let files = metadata::all(store, &name).await?;
+            repositories.put(&name, files)?;
+        }
+        Ok(repositories)
+    }
+
+    /// Replaces the files of a repository, after they were committed.
+    pub fn put(&self, name: &str, files: Vec<(String, Vec<u8>)>) -> Result<(), Error> {
+        let files = Files::read(name, files)?;
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        by_name.insert(name.to_owned(), Arc::new(files));
+        Ok(())
+    }
+
+    /// Returns the Director's roots; `None` until one is imported (D6).
+    pub fn director(&self) -> Option<Arc<Files>> {
+        self.files(DIRECTOR).filter(|files| files.root > 0)
+    }
+
+    /// Returns the Image repository of a product.
+    pub fn image(&self, product: &ProductId) -> Option<Arc<Files>> {
+        self.files(&image_repository(product))
+    }
+
+    fn files(&self, name: &str) -> Option<Arc<Files>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+impl Files {
+    fn read(repository: &str, files: Vec<(String, Vec<u8>)>) -> Result<Self, Error> {
+        let by_name: HashMap<String, Bytes> =
+            files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect();
+        let root = by_name.keys().filter_map(|name| root_version(name)).max().unwrap_or(0);
+        let mut files = Self { by_name, root, current: Vec::new() };
+        files
+            .find_current()
+            .map_err(|file| Error::Damaged { repository: repository.to_owned(), file })?;
+        Ok(files)
+    }
+
+    /// Returns a file by the name a TUF client asks for.
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.by_name.get(name)
+    }
+
+    /// Returns the roots that follow the version a device has.
+    pub fn roots_after(&self, version: u64) -> impl Iterator<Item = File<'_>> {
+        let next = version.saturating_add(1)..=self.root;
+        next.take(ROOTS_PER_ANSWER_MAX).filter_map(|version| self.root_file(version))
+    }
+
+    /// Returns the current files that a device lacks, in the order in which it needs them, roots
+    /// aside. `have` tells the version the device has of a role.
+    pub fn lacking(&self, have: impl Fn(&str) -> u64) -> impl Iterator<Item = File<'_>> {
+        let lacking = self.current.iter().filter(move |it| have(&it.role) != it.version);
+        lacking.filter_map(|it| self.file(&it.file_name))
+    }
+
+    fn root_file(&self, version: u64) -> Option<File<'_>> {
+        let name = format!("{version}.root.json");
+        let (name, bytes) = self.by_name.get_key_value(&name)?;
+        Some(File { name, bytes })
+    }
+
+    fn file(&self, name: &str) -> Option<File<'_>> {
+        let (name, bytes) = self.by_name.get_key_value(name)?;
+        Some(File { name, bytes })
+    }
+
+    /// Follows timestamp and snapshot to what they name. The error is the file that is wrong.
+    fn find_current(&mut self) -> Result<(), String> {
+        let Some(timestamp) = self.by_name.get("timestamp.json") else { return Ok(()) };
+        let timestamp = parse("timestamp.json", timestamp)?;
+        let snapshot_version =
+            *timestamp.meta.get("snapshot.json").ok_or_else(|| "timestamp.json".to_owned())?;
+        let snapshot_name = format!("{}.snapshot.json", snapshot_version.version);
+        let snapshot = self.by_name.get(&snapshot_name).ok_or_else(|| snapshot_name.clone())?;
+        let snapshot = parse(&snapshot_name, snapshot)?;
+        self.current = vec![
+            Current::new("timestamp", timestamp.version, "timestamp.json".to_owned()),
+            Current::new("snapshot", snapshot.version, snapshot_name),
+        ];
+        // `targets` first: it delegates to the others.
+        let (top, delegated): (Vec<_>, Vec<_>) =
+            snapshot.meta.into_iter().partition(|(name, _)| name == "targets.json");
+        for (name, listed) in top.into_iter().chain(delegated) {
+            let role = name.strip_suffix(".json").unwrap_or(&name);
+            let file_name = format!("{}.{name}", listed.version);
+            self.current.push(Current::new(role, listed.version, file_name));
+        }
+        Ok(())
+    }
+}
+
+impl Current {
+    fn new(role: &str, version: u64, file_name: String) -> Self {
+        Self { role: role.to_owned(), version, file_name }
+    }
+}
+
+/// What is read of a timestamp or snapshot; the rest is for those who trust it.
+#[derive(Deserialize)]
+struct Envelope {
+    signed: Signed,
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    version: u64,
+    meta: BTreeMap<String, Listed>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct Listed {
+    version: u64,
+}
+
+fn parse(name: &str, bytes: &[u8]) -> Result<Signed, String> {
+    let envelope: Envelope = serde_json::from_slice(bytes).map_err(|_| name.to_owned())?;
+    Ok(envelope.signed)
+}
+
+fn root_version(name: &str) -> Option<u64> {
+    name.strip_suffix(".root.json")?.parse().ok()
+}
+
+/// Why metadata cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file is missing or is not what was verified when it was stored.
+    #[error("the repository {repository} lacks a usable {file}; publish it again")]
+    Damaged {
+        /// The repository.
+        repository: String,
+        /// The file.
+        file: String,
+    },
+    /// The database failed.
+    #[error("cannot load metadata from the database")]
+    Store(#[from] store::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, body: &str) -> (String, Vec<u8>) {
+        (name.to_owned(), body.as_bytes().to_vec())
+    }
+
+    fn files() -> Files {
+        let listed = r#"{"a-stable.json":{"version":9},"targets.json":{"version":3}}"#;
+        Files::read(
+            "image/th1",
+            vec![
+                file("1.root.json", "r1"),
+                file("2.root.json", "r2"),
+                file("10.root.json", "r10"),
+                file(
+                    "timestamp.json",
+                    r#"{"signed":{"version":12,"meta":{"snapshot.json":{"version":11}}}}"#,
+                ),
+                file(
+                    "11.snapshot.json",
+                    &format!(r#"{{"signed":{{"version":11,"meta":{listed}}}}}"#),
+                ),
+                file("3.targets.json", "t3"),
+                file("9.a-stable.json", "s9"),
+                file("8.a-stable.json", "s8"),
+            ],
+        )
+        .unwrap()
+    }
+
+    fn names<'a>(files: impl Iterator<Item = File<'a>>) -> Vec<&'a str> {
+        files.map(|file| file.name).collect()
+    }
+
+    #[test]
+    fn a_device_gets_what_it_lacks_in_the_order_it_needs_it() {
+        let files = files();
+        assert_eq!(
+            names(files.lacking(|_| 0)),
+            ["timestamp.json", "11.snapshot.json", "3.targets.json", "9.a-stable.json"]
+        );
+        let have = |role: &str| if role == "targets" { 3 } else { 8 };
+        assert_eq!(
+            names(files.lacking(have)),
+            ["timestamp.json", "11.snapshot.json", "9.a-stable.json"]
+        );
+    }
+
+    #[test]
+    fn roots_come_one_after_the_other_and_not_too_many() {
+        assert_eq!(names(files().roots_after(0)), ["1.root.json", "2.root.json"]);
+        assert_eq!(names(files().roots_after(10)), [""; 0]);
+        assert_eq!(names(files().roots_after(u64::MAX)), [""; 0]);
+    }
+
+    #[test]
+    fn a_repository_that_does_not_hang_together_is_refused() {
+        let error = Files::read("image/th1", vec![file("timestamp.json", "{}")]).unwrap_err();
+        assert!(error.to_string().contains("timestamp.json"), "{error}");
+    }
+
+    #[test]
+    fn a_repository_without_files_serves_nothing() {
+        let files = Files::read("image/th1", Vec::new()).unwrap();
+        assert_eq!(names(files.lacking(|_| 0)), [""; 0]);
+        assert!(Repositories::default().director().is_none());
+    }
+}
