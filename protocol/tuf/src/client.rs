@@ -40,6 +40,12 @@ pub struct Repository<S> {
     roles: BTreeMap<String, u64>,
 }
 
+/// A timestamp that is properly signed but perhaps expired, and its bytes.
+pub(crate) struct FetchedTimestamp {
+    bytes: Vec<u8>,
+    pub(crate) timestamp: Verified<Timestamp>,
+}
+
 impl<S: Store> Repository<S> {
     /// Opens the repository and checks every trusted file in the store again.
     ///
@@ -78,9 +84,8 @@ impl<S: Store> Repository<S> {
     pub fn refresh(&mut self, fetch: &mut impl Fetch, now: Time) -> Result<(), Refusal> {
         self.update_root(fetch)?;
         self.check_root_expiry(now)?;
-        let (bytes, timestamp) =
-            self.fetch_timestamp(fetch)?.ok_or_else(|| Cause::Missing.of(TIMESTAMP))?;
-        self.accept_timestamp(&bytes, timestamp, now)?;
+        let new = self.fetch_timestamp(fetch)?;
+        self.accept_timestamp(new.ok_or_else(|| Cause::Missing.of(TIMESTAMP))?, now)?;
         self.update_snapshot(fetch, now)?;
         self.top_level_targets(fetch, now).map(drop)
     }
@@ -90,7 +95,7 @@ impl<S: Store> Repository<S> {
         for followed in 0..=self.limits.roots_max {
             // Spec 5.3.3: try N+1; if there is none, the trusted root is the newest.
             let file_name = format!("{}.{ROOT}", self.root.header.version.saturating_add(1));
-            let Some(bytes) = self.fetch(fetch, &file_name, self.limits.root_bytes_max)? else {
+            let Some(bytes) = fetch_capped(fetch, &file_name, self.limits.root_bytes_max)? else {
                 return Ok(());
             };
             if followed == self.limits.roots_max {
@@ -150,8 +155,8 @@ impl<S: Store> Repository<S> {
     pub(crate) fn fetch_timestamp(
         &self,
         fetch: &mut impl Fetch,
-    ) -> Result<Option<(Vec<u8>, Verified<Timestamp>)>, Refusal> {
-        let Some(bytes) = self.fetch(fetch, TIMESTAMP, self.limits.timestamp_bytes_max)? else {
+    ) -> Result<Option<FetchedTimestamp>, Refusal> {
+        let Some(bytes) = fetch_capped(fetch, TIMESTAMP, self.limits.timestamp_bytes_max)? else {
             return Ok(None);
         };
         let new: Verified<Timestamp> =
@@ -163,38 +168,34 @@ impl<S: Store> Repository<S> {
                 return Err(Cause::Rollback.of(TIMESTAMP));
             }
         }
-        Ok(Some((bytes, new)))
+        Ok(Some(FetchedTimestamp { bytes, timestamp: new }))
     }
 
     /// Spec 5.4.3.1 to 5.4.5: trusts a timestamp that has not expired.
     pub(crate) fn accept_timestamp(
         &mut self,
-        bytes: &[u8],
-        timestamp: Verified<Timestamp>,
+        new: FetchedTimestamp,
         now: Time,
     ) -> Result<(), Refusal> {
+        let header = new.timestamp.header;
         // Spec 5.4.3.1: one of the same version is discarded, and we go on with ours.
-        if self.timestamp_version() == Some(timestamp.header.version) {
+        if self.timestamp_version() == Some(header.version) {
             return Ok(());
         }
-        check_expiry(&timestamp.header, now).map_err(|cause| cause.of(TIMESTAMP))?;
-        self.trust_timestamp(bytes, timestamp)
+        check_expiry(&header, now).map_err(|cause| cause.of(TIMESTAMP))?;
+        self.trust_timestamp(new)
     }
 
     /// Spec 5.4.5: trusts a timestamp and keeps it.
-    pub(crate) fn trust_timestamp(
-        &mut self,
-        bytes: &[u8],
-        timestamp: Verified<Timestamp>,
-    ) -> Result<(), Refusal> {
-        self.save(TIMESTAMP, bytes)?;
-        self.timestamp = Some(timestamp);
+    pub(crate) fn trust_timestamp(&mut self, new: FetchedTimestamp) -> Result<(), Refusal> {
+        self.save(TIMESTAMP, &new.bytes)?;
+        self.trust_timestamp_unsaved(new);
         Ok(())
     }
 
     /// Trusts a timestamp until the next restart. It still cannot be rolled back meanwhile.
-    pub(crate) fn trust_timestamp_unsaved(&mut self, timestamp: Verified<Timestamp>) {
-        self.timestamp = Some(timestamp);
+    pub(crate) fn trust_timestamp_unsaved(&mut self, new: FetchedTimestamp) {
+        self.timestamp = Some(new.timestamp);
     }
 
     /// Spec 5.5: the snapshot that the trusted timestamp names.
@@ -242,37 +243,23 @@ impl<S: Store> Repository<S> {
         bytes_max: usize,
     ) -> Result<Vec<u8>, Refusal> {
         // Spec 3.1: with consistent snapshots the version is part of the name.
-        let file_name = match self.root.consistent_snapshot {
-            true => format!("{}.{role}.json", announced.version),
-            false => format!("{role}.json"),
+        let file_name = if self.root.consistent_snapshot {
+            format!("{}.{role}.json", announced.version)
+        } else {
+            format!("{role}.json")
         };
         let length = announced.length.map_or(Ok(bytes_max), usize::try_from).unwrap_or(usize::MAX);
         if length > bytes_max {
             return Err(Cause::TooLong.of(file_name));
         }
-        let bytes =
-            self.fetch(fetch, &file_name, length)?.ok_or_else(|| Cause::Missing.of(&*file_name))?;
+        let bytes = fetch_capped(fetch, &file_name, length)?
+            .ok_or_else(|| Cause::Missing.of(&*file_name))?;
         verify::check_file(&bytes, announced).map_err(|cause| cause.of(file_name))?;
         Ok(bytes)
     }
 }
 
-/// Small helpers.
 impl<S> Repository<S> {
-    fn fetch(
-        &self,
-        fetch: &mut impl Fetch,
-        file: &str,
-        bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, Refusal> {
-        let bytes = fetch.metadata(file, bytes_max).map_err(|error| Cause::from(error).of(file))?;
-        // A transport that ignores the limit is not to be trusted with it.
-        if bytes.as_ref().is_some_and(|bytes| bytes.len() > bytes_max) {
-            return Err(Cause::TooLong.of(file));
-        }
-        Ok(bytes)
-    }
-
     fn verify<R: crate::role::Role>(
         &self,
         bytes: &[u8],
@@ -311,4 +298,17 @@ fn check_roles_only_advance(trusted: &Snapshot, new: &Snapshot) -> Result<(), Re
         return Err(cause.of(role));
     }
     Ok(())
+}
+
+fn fetch_capped(
+    fetch: &mut impl Fetch,
+    file: &str,
+    bytes_max: usize,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let bytes = fetch.metadata(file, bytes_max).map_err(|error| Cause::from(error).of(file))?;
+    // A transport that ignores the limit is not to be trusted with it.
+    if bytes.as_ref().is_some_and(|bytes| bytes.len() > bytes_max) {
+        return Err(Cause::TooLong.of(file));
+    }
+    Ok(bytes)
 }

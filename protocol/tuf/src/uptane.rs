@@ -15,7 +15,7 @@ pub use device::Device;
 pub use director::DIRECTOR_TARGETS_MAX;
 pub use install::{Install, NAME_BYTES_MAX};
 
-use crate::client::{Limits, Repository, check_expiry};
+use crate::client::{FetchedTimestamp, Limits, Repository, check_expiry};
 use crate::command::Command;
 use crate::refusal::{Cause, Refusal};
 use crate::role::{Attestation, Listed, Timestamp};
@@ -179,37 +179,33 @@ impl<S: Store> Client<S> {
     ) -> Result<Time, Refusal> {
         self.director.update_root(fetch)?;
         let refuse = |cause: Cause| cause.of("timestamp.json");
-        let (bytes, timestamp) =
-            self.director.fetch_timestamp(fetch)?.ok_or_else(|| refuse(Cause::Missing))?;
+        let new = self.director.fetch_timestamp(fetch)?.ok_or_else(|| refuse(Cause::Missing))?;
         // D4: a Director timestamp without our own nonce is nothing to a device.
-        let attestation = director::attestation(&timestamp, &self.device, nonce).map_err(refuse)?;
+        let attestation =
+            director::attestation(&new.timestamp, &self.device, nonce).map_err(refuse)?;
         let now = attestation.time;
         if now < self.attested_time().unwrap_or_default().max(time_floor) {
             return Err(refuse(Cause::TimeWentBack));
         }
         self.director.check_root_expiry(now)?;
-        check_expiry(&timestamp.header, now).map_err(refuse)?;
-        self.keep_timestamp(&bytes, timestamp)?;
+        check_expiry(&new.timestamp.header, now).map_err(refuse)?;
+        self.keep_timestamp(new)?;
         Ok(now)
     }
 
-    fn keep_timestamp(
-        &mut self,
-        bytes: &[u8],
-        timestamp: Verified<Timestamp>,
-    ) -> Result<(), Refusal> {
-        let new = saved(&timestamp);
+    fn keep_timestamp(&mut self, new: FetchedTimestamp) -> Result<(), Refusal> {
+        let now = saved(&new.timestamp);
         // After a root rotation nothing is in the store any more.
         let before = self.saved.filter(|_| self.director.timestamp().is_some());
-        let is_due = before.zip(new).is_none_or(|((then, before), (now, announced))| {
+        let is_due = before.zip(now).is_none_or(|((then, before), (now, announced))| {
             before != announced
                 || now.as_millis().saturating_sub(then.as_millis()) >= TIMESTAMP_SAVE_MILLIS
         });
         if is_due {
-            self.director.trust_timestamp(bytes, timestamp)?;
-            self.saved = new;
+            self.director.trust_timestamp(new)?;
+            self.saved = now;
         } else {
-            self.director.trust_timestamp_unsaved(timestamp);
+            self.director.trust_timestamp_unsaved(new);
         }
         Ok(())
     }
@@ -241,8 +237,8 @@ impl<S: Store> Client<S> {
         self.image.update_root(fetch)?;
         self.image.check_root_expiry(now)?;
         // The server leaves out what we have: without a new timestamp ours counts until it expires.
-        if let Some((bytes, timestamp)) = self.image.fetch_timestamp(fetch)? {
-            self.image.accept_timestamp(&bytes, timestamp, now)?;
+        if let Some(new) = self.image.fetch_timestamp(fetch)? {
+            self.image.accept_timestamp(new, now)?;
         }
         self.image.update_snapshot(fetch, now)?;
         let listed = self.image.target(&choice.path, fetch, now)?;

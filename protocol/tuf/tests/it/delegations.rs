@@ -16,7 +16,7 @@ fn search(author: &mut Author, path: &str) -> (Result<Verified<Listed>, Refusal>
 }
 
 fn list(author: &mut Author, role: &str, path: &str) {
-    let target = Author::target(role.as_bytes(), json!({"by": role}));
+    let target = Author::target(role.as_bytes(), &json!({"by": role}));
     let draft =
         if role == "targets" { &mut author.targets } else { author.roles.get_mut(role).unwrap() };
     draft["targets"][path] = target;

@@ -43,7 +43,7 @@ impl waxwing_tuf::Fetch for Rude<'_> {
 fn what_is_not_metadata_is_refused() {
     let serve = |bytes: &'static [u8]| {
         move |author: &mut Author| {
-            drop(author.served.files.insert("timestamp.json".into(), bytes.into()))
+            drop(author.served.files.insert("timestamp.json".into(), bytes.into()));
         }
     };
     refused_after(serve(b""), "timestamp.json", Cause::Json(Malformed::Syntax));

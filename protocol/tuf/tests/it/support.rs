@@ -61,7 +61,7 @@ pub(crate) fn sign(signed: &Json, numbers: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A file before it is signed.
@@ -177,7 +177,7 @@ impl Author {
     }
 
     /// The entry of a target with this content.
-    pub(crate) fn target(content: &[u8], custom: Json) -> Json {
+    pub(crate) fn target(content: &[u8], custom: &Json) -> Json {
         use sha2::Digest;
         let hash = hex(&sha2::Sha256::digest(content));
         json!({"length": content.len(), "hashes": {"sha256": hash}, "custom": custom})

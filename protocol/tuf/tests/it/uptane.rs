@@ -43,12 +43,12 @@ impl World {
     fn new() -> Self {
         let mut image = Author::named("image/acme-th1");
         let role = image.delegate("targets", "acme-th1-stable", &["acme-th1/stable/*/*"], 8);
-        role["targets"][PATH] = Author::target(b"image", json!({"match": attributes()}));
+        role["targets"][PATH] = Author::target(b"image", &json!({"match": attributes()}));
         image.publish();
         let mut director = Author::named("director");
         director.targets["custom"] = json!({"device": "d-1"});
         let custom = json!({"match": attributes(), "deploy": "r-7", "device": "d-1", "soak_s": 60});
-        director.targets["targets"][PATH] = Author::target(b"image", custom);
+        director.targets["targets"][PATH] = Author::target(b"image", &custom);
         Self { director, image, now: NOW }
     }
 
@@ -363,7 +363,7 @@ fn a_device_that_is_named_twice_is_refused() {
 fn a_director_that_names_more_targets_than_a_device_has_parts_is_refused() {
     let change = |world: &mut World| {
         for number in 0..5 {
-            world.director.targets["targets"][number.to_string()] = Author::target(b"", json!({}));
+            world.director.targets["targets"][number.to_string()] = Author::target(b"", &json!({}));
         }
         world.director.publish();
     };

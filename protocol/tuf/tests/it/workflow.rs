@@ -269,7 +269,7 @@ fn other_targets_under_the_same_version_are_refused() {
     let mut author = Author::new();
     let mut client = author.client();
     client.refresh(&mut author.served, NOW).unwrap();
-    author.targets["targets"] = json!({"new": Author::target(b"new", json!({}))});
+    author.targets["targets"] = json!({"new": Author::target(b"new", &json!({}))});
     author.publish_targets();
     let hash = support::hex(&sha2::Sha256::digest(&author.served.files["1.targets.json"]));
     author.snapshot["meta"]["targets.json"]["hashes"] = json!({"sha256": hash});
