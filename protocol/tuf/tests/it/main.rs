@@ -6,10 +6,16 @@
     reason = "test code stops at the first surprise"
 )]
 
+mod commands;
 mod delegations;
+mod documents;
 mod limits;
+mod power_cuts;
+mod properties;
 mod roots;
 mod signatures;
+mod strangers;
 mod support;
 mod uptane;
 mod workflow;
+mod world;

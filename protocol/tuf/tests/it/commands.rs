@@ -1,0 +1,56 @@
+//! Signed commands from server to device (D7).
+
+use serde_json::{Value as Json, json};
+use waxwing_tuf::uptane::Client;
+use waxwing_tuf::{Cause, MemoryStore};
+
+use crate::support::{NOW, sign};
+use crate::world::World;
+
+fn command(change: impl FnOnce(&mut Json), keys: &[u8]) -> Vec<u8> {
+    let mut signed = json!({
+        "_type": "command", "repo": "director", "device": "d-1", "seq": 8,
+        "expires": "2026-11-21T00:00:00Z", "command": {"command": "poll"}
+    });
+    change(&mut signed);
+    sign(&signed, keys)
+}
+
+#[test]
+fn a_command_is_checked_like_metadata() {
+    let mut world = World::new();
+    let mut client = world.client();
+    let good = command(|_| {}, &[4]);
+    let check = |client: &Client<MemoryStore>, bytes: &[u8]| client.verify_command(bytes, NOW, 7);
+    assert_eq!(check(&client, &good), Err(Cause::NoAttestedTime.of("command")));
+    world.poll(&mut client).unwrap();
+    let accepted = check(&client, &good).unwrap();
+    assert_eq!(accepted.seq, 8);
+    assert_eq!(accepted.content().field("command").unwrap().as_plain(), Some("poll"));
+    let refusals = [
+        (command(|_| {}, &[5]), Cause::TooFewSignatures),
+        (command(|signed| signed["_type"] = "timestamp".into(), &[4]), Cause::WrongType),
+        (command(|signed| signed["repo"] = "image/acme-th1".into(), &[4]), Cause::WrongRepository),
+        (command(|signed| signed["device"] = "d-2".into(), &[4]), Cause::WrongDevice),
+        (command(|signed| signed["expires"] = "2026-11-20T09:30:00Z".into(), &[4]), Cause::Expired),
+        (command(|signed| signed["seq"] = 7.into(), &[4]), Cause::Replayed),
+        (command(|signed| signed["seq"] = "9".into(), &[4]), Cause::BadField("seq")),
+        (command(|signed| signed["command"] = "poll".into(), &[4]), Cause::BadField("command")),
+        (command(|signed| signed["x"] = "x".repeat(2_048).into(), &[4]), Cause::TooLong),
+    ];
+    for (bytes, cause) in refusals {
+        assert_eq!(check(&client, &bytes), Err(cause.of("command")));
+    }
+}
+
+#[test]
+fn a_director_timestamp_is_no_command_and_a_command_is_no_timestamp() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let timestamp = world.director.served.files["timestamp.json"].clone();
+    assert_eq!(client.verify_command(&timestamp, NOW, 0), Err(Cause::WrongType.of("command")));
+    world.answer();
+    world.director.served.files.insert("timestamp.json".into(), command(|_| {}, &[4]));
+    assert_eq!(world.deliver(&mut client), Err(Cause::WrongType.of("director/timestamp.json")));
+}
