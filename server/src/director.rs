@@ -4,6 +4,7 @@
 //! does not have.
 
 pub mod clock_guard;
+mod command;
 
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Error, Signer};
@@ -11,6 +12,7 @@ use waxwing_tuf::key::PublicKey;
 use waxwing_wire::{DeviceId, Nonce};
 
 use self::clock_guard::{ClockAhead, ClockGuard};
+pub use self::command::COMMAND_LIFE;
 use crate::domain::Decision;
 use crate::domain::decision::Offer;
 

@@ -9,6 +9,7 @@
 
 mod acl;
 mod codec;
+pub mod commands;
 pub mod connection;
 pub mod hub;
 mod outbox;

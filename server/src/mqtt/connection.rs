@@ -111,15 +111,13 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
                 Ok(0) | Err(_) => Event::Lost,
                 Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
             },
-            () = sleep(rest) => self.tick(),
+            () = sleep(rest) => Event::Tick,
         };
-        let actions = self.session.on(self.clock.monotonic(), event);
+        let now = self.clock.monotonic();
+        let over = self.guest.until <= now;
+        let event = if over { Event::Stop(Reason::MaximumConnectTime) } else { event };
+        let actions = self.session.on(now, event);
         self.carry_out(actions).await
-    }
-
-    fn tick(&self) -> Event<'static> {
-        let at_the_end = self.guest.until <= self.clock.monotonic();
-        if at_the_end { Event::Stop(Reason::MaximumConnectTime) } else { Event::Tick }
     }
 
     async fn attach(&mut self, is_admitted: impl Fn() -> bool) -> Next {

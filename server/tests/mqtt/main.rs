@@ -1,11 +1,5 @@
 //! The MQTT endpoint on real sockets: TLS, certificates, foreign clients, hostile bytes.
-#![expect(
-    clippy::as_conversions,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "test code"
-)]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod support;
 
@@ -364,10 +358,10 @@ fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = vec![header];
     let mut length = body.len();
     while length >= 128 {
-        bytes.push((length % 128) as u8 | 0x80);
+        bytes.push(u8::try_from(length % 128).unwrap() | 0x80);
         length /= 128;
     }
-    bytes.push(length as u8);
+    bytes.push(u8::try_from(length).unwrap());
     bytes.extend(body);
     bytes
 }

@@ -65,7 +65,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     messages: mpsc::UnboundedReceiver<Taken>,
     revoked: Arc<Mutex<HashSet<DeviceId>>>,
-    server_ca: Authority,
+    ca: Authority,
     device_ca: Authority,
     serials: AtomicU8,
     folder: TempDir,
@@ -113,7 +113,7 @@ impl Server {
             address,
             messages,
             revoked,
-            server_ca,
+            ca: server_ca,
             device_ca,
             serials: AtomicU8::new(10),
             folder,
@@ -179,7 +179,7 @@ impl Server {
 
     /// Makes a device whose certificate another CA signed.
     pub(crate) fn stranger(&self, id: &str) -> Device {
-        self.enrol(&self.server_ca, id)
+        self.enrol(&self.ca, id)
     }
 
     fn enrol(&self, ca: &Authority, id: &str) -> Device {
@@ -192,7 +192,7 @@ impl Server {
         let certificate = ca.issue_device(&id, &public, serial, validity(&SystemClock::new()));
         let device = Device {
             address: self.address,
-            server_ca: self.server_ca.certificate().clone(),
+            server_ca: self.ca.certificate().clone(),
             certificate: certificate.unwrap(),
             key,
             folder: self.folder.path().join(format!("{id}-{}", serial[0])),

@@ -2,6 +2,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "test code"
 )]
@@ -9,5 +10,6 @@
 mod enrolment;
 mod health;
 mod listeners;
+mod mqtt;
 mod pki;
 mod support;

@@ -1,0 +1,32 @@
+//! Commands to one device (D7): signed like metadata, numbered, and soon void.
+//!
+//! Not here: how a command travels.
+
+use std::time::Duration;
+
+use serde_json::Map;
+use waxwing_tuf::author::{self, director};
+use waxwing_tuf::time::Time;
+use waxwing_wire::DeviceId;
+use waxwing_wire::command::Command;
+
+use super::Director;
+
+/// How long a command is good for: one that comes later is not what the operator wants any more.
+pub const COMMAND_LIFE: Duration = Duration::from_mins(5);
+
+impl Director {
+    /// Signs a command to a device. `seq` must rise from command to command.
+    pub fn command(
+        &self,
+        device: &DeviceId,
+        command: Command,
+        seq: u64,
+        now_ms: u64,
+    ) -> Result<Vec<u8>, author::Error> {
+        let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
+        let expires = Time::from_millis(now_ms.saturating_add(life_ms));
+        let content = Map::from_iter([("command".to_owned(), command.as_str().into())]);
+        director::command(self.signer.as_ref(), device, seq, expires, &content)
+    }
+}

@@ -1,0 +1,212 @@
+//! MQTT as part of the whole server: the same door as HTTP, the five checks, signed commands.
+
+use std::time::Duration;
+
+use rcgen::{KeyPair, SigningKey as _};
+use rustls_pki_types::CertificateDer;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use waxwing_server::mqtt::{Delivery, commands};
+use waxwing_wire::command::Command;
+use waxwing_wire::envelope::Header;
+use waxwing_wire::topic::Kind;
+
+use crate::support::{Folder, Identity, Server, csr, id, tls};
+
+#[tokio::test]
+async fn only_what_the_device_signed_is_acknowledged() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let other = server.enrolled("d-2").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    for (key, sender, kind, code) in [
+        (&device.key, "d-1", Kind::Telemetry, 0),
+        (&other.key, "d-1", Kind::Telemetry, 0x87),
+        (&other.key, "d-2", Kind::Telemetry, 0x87),
+        // Signed for another topic.
+        (&device.key, "d-1", Kind::Response, 0x87),
+    ] {
+        let message = sealed(&server, key, sender, kind);
+        assert_eq!(line.publish("waxwing/v1/d-1/telemetry", &message).await, code, "{sender}");
+    }
+    assert_eq!(line.publish("waxwing/v1/d-1/telemetry", "21.5").await, 0x99);
+    let stale = sealed(&server, &device.key, "d-1", Kind::Telemetry);
+    server.clock.advance(Duration::from_mins(6));
+    assert_eq!(line.publish("waxwing/v1/d-1/telemetry", &stale).await, 0x83);
+}
+
+#[tokio::test]
+async fn a_revoked_device_loses_its_connection_and_gets_no_other() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    server.revoke("d-1").await;
+    server.running.app.hub.disconnect(&id("d-1"));
+    assert_eq!(line.packet().await, Some((0xe0, vec![0x98])));
+    assert_eq!(line.packet().await, None);
+    assert_eq!(Line::try_open(&server, &device, "d-1").await.err(), Some(0x87));
+}
+
+#[tokio::test]
+async fn the_first_use_of_a_renewed_certificate_makes_the_old_one_unwelcome() {
+    let server = Folder::new().start().await;
+    let old = server.enrolled("d-1").await;
+    let key = KeyPair::generate().unwrap();
+    let certificate: CertificateDer<'static> =
+        server.reenroll(&old, &csr(&key)).await.certificate();
+    let new = Identity { certificate, key };
+    Line::open(&server, &old, "d-1").await;
+    Line::open(&server, &new, "d-1").await;
+    assert_eq!(Line::try_open(&server, &old, "d-1").await.err(), Some(0x87));
+}
+
+#[tokio::test]
+async fn a_command_is_signed_for_its_device_and_numbered() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let send = || commands::send(app, &id("d-1"), Command::Poll).unwrap();
+    assert_eq!(send(), Delivery::Absent);
+    let mut line = Line::open(&server, &device, "d-1").await;
+    line.subscribe().await;
+    let mut numbers = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(send(), Delivery::Sent);
+        let file: Value = serde_json::from_slice(&line.command().await).unwrap();
+        let signed = &file["signed"];
+        assert_eq!(
+            (&signed["device"], &signed["command"]["command"]),
+            (&"d-1".into(), &"poll".into())
+        );
+        let signature = unhex(file["signatures"][0]["sig"].as_str().unwrap());
+        let bytes = serde_json::to_vec(signed).unwrap();
+        assert!(app.director.public().verify(&[&bytes], &signature).is_ok());
+        numbers.push(signed["seq"].as_u64().unwrap());
+    }
+    // The clock stands still, and yet no two have the same number.
+    assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    assert_eq!(commands::nudge(app, &[id("d-1"), id("d-2")]), 1);
+}
+
+#[tokio::test]
+async fn a_device_stays_no_longer_than_its_certificate() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    server.clock.advance(server.running.app.config.identity.certificate_life());
+    // The server looks at the clock whenever something happens; a real clock would wake it.
+    line.send(&[0xc0, 0]).await;
+    assert_eq!(line.packet().await, Some((0xe0, vec![0xa0])));
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_is_announced_to_devices() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    let stop = server.running.stop();
+    let (packet, ()) = tokio::join!(line.packet(), stop);
+    assert_eq!(packet, Some((0xe0, vec![0x8b])));
+}
+
+fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {
+    let header = Header {
+        device_id: id(device),
+        timestamp: server.running.app.clock.now_ms() / 1000,
+        message_id: format!("m-{kind}").parse().unwrap(),
+    };
+    let payload = r#"{"celsius":21.5}"#;
+    let signed = header.signed_prefix(kind) + payload;
+    header.seal(payload, &hex(&key.sign(signed.as_bytes()).unwrap()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+/// A device's MQTT 5 connection, as much of it as these tests need.
+struct Line {
+    stream: TlsStream<TcpStream>,
+}
+
+impl Line {
+    async fn open(server: &Server, identity: &Identity, device: &str) -> Self {
+        Self::try_open(server, identity, device).await.unwrap_or_else(|code| panic!("{code:#x}"))
+    }
+
+    /// Connects, or returns the reason code.
+    async fn try_open(server: &Server, identity: &Identity, device: &str) -> Result<Self, u8> {
+        let address = server.running.addresses.mqtt;
+        let mut line =
+            Self { stream: tls(&server.connector(Some(identity)), address).await.unwrap() };
+        let head = [0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0];
+        line.send(&packet(0x10, &[&head, &text(device)[..]].concat())).await;
+        match line.packet().await.unwrap().1[1] {
+            0 => Ok(line),
+            code => Err(code),
+        }
+    }
+
+    async fn subscribe(&mut self) {
+        let body = [&[0, 1, 0], &text("waxwing/v1/d-1/command")[..], &[1]].concat();
+        self.send(&packet(0x82, &body)).await;
+        assert_eq!(self.packet().await, Some((0x90, vec![0, 1, 0, 1])));
+    }
+
+    /// Publishes with `QoS` 1 and returns the reason code of the acknowledgement.
+    async fn publish(&mut self, topic: &str, payload: &str) -> u8 {
+        let body = [&text(topic)[..], &[0, 1, 0], payload.as_bytes()].concat();
+        self.send(&packet(0x32, &body)).await;
+        let (header, body) = self.packet().await.unwrap();
+        assert_eq!((header, &body[..2]), (0x40, &[0, 1][..]));
+        body.get(2).copied().unwrap_or(0)
+    }
+
+    /// Returns the payload of the next command, and acknowledges it.
+    async fn command(&mut self) -> Vec<u8> {
+        let (header, body) = self.packet().await.unwrap();
+        let (topic, rest) = body.split_at(text("waxwing/v1/d-1/command").len());
+        assert_eq!((header, &topic[2..]), (0x32, &b"waxwing/v1/d-1/command"[..]));
+        self.send(&[0x40, 2, rest[0], rest[1]]).await;
+        rest[3..].to_vec()
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Returns the next packet: its first byte and its body; nothing once the server closed.
+    async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        let header = self.stream.read_u8().await.ok()?;
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = self.stream.read_u8().await.ok()?;
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.ok()?;
+        Some((header, body))
+    }
+}
+
+fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+    let low = u8::try_from(body.len() % 128).unwrap();
+    let high = u8::try_from(body.len() / 128).unwrap();
+    let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
+    [&[header], &length[..], body].concat()
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
+}
