@@ -54,7 +54,6 @@ CREATE TABLE devices (
     created_at       INTEGER NOT NULL,
     -- When something that decides what the device should run last changed (D3).
     changed_at       INTEGER NOT NULL,
-    command_seq      INTEGER NOT NULL DEFAULT 0,
     -- Written behind, once a second.
     seen_at          INTEGER,
     version          TEXT,

@@ -118,6 +118,13 @@ impl Fleet {
         self.read().releases.get(product)?.get(&(channel.clone(), version.clone())).cloned()
     }
 
+    /// Returns all releases of a product, listed or not.
+    pub fn releases(&self, product: &ProductId) -> Vec<Arc<Release>> {
+        let tables = self.read();
+        let releases = tables.releases.get(product).into_iter();
+        releases.flat_map(|all| all.values().cloned()).collect()
+    }
+
     /// Tells whether a device may read an image: the image of a listed release of its product.
     pub fn may_read_image(&self, device: &DeviceId, sha256: &Digest) -> bool {
         let tables = self.read();
@@ -134,6 +141,26 @@ impl Fleet {
     /// Returns what a rollout brings.
     pub fn release_of(&self, rollout: &RolloutId) -> Option<Arc<Release>> {
         self.read().campaigns.get(rollout).map(|campaign| Arc::clone(&campaign.release))
+    }
+
+    /// Returns the rollouts after a name, by name.
+    pub fn rollouts(&self, after: &str, limit: u32) -> Vec<Arc<Rollout>> {
+        let tables = self.read();
+        let rollouts = tables.campaigns.values().map(|campaign| &campaign.rollout);
+        let rollouts = rollouts.filter(|rollout| rollout.id.as_str() > after);
+        rollouts.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
+    }
+
+    /// Returns the groups after a name, by name.
+    pub fn groups(&self, after: &str, limit: u32) -> Vec<Arc<Group>> {
+        let tables = self.read();
+        let groups = tables.groups.values().filter(|group| group.id.as_str() > after);
+        groups.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
+    }
+
+    /// Returns a device's part in all rollouts that it was heard of in, latest change last.
+    pub fn deployments_of(&self, device: &DeviceId) -> Vec<(RolloutId, Deployment)> {
+        self.read().members.get(device).map(Member::deployments).unwrap_or_default()
     }
 
     /// Returns the rollouts that are not over, by name.

@@ -20,6 +20,7 @@ pub mod logging;
 pub mod metrics;
 pub mod mqtt;
 pub mod pki;
+pub mod publish;
 pub mod random;
 pub mod recount;
 pub mod repositories;

@@ -162,6 +162,20 @@ pub enum Error {
     Database(#[from] sqlx::Error),
 }
 
+impl Error {
+    /// Tells whether the disk is full: `SQLITE_FULL`.
+    pub fn is_full(&self) -> bool {
+        const SQLITE_FULL: &str = "13";
+        match self {
+            Self::Damaged { .. } => false,
+            Self::Database(error) => error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| code == SQLITE_FULL),
+        }
+    }
+}
+
 /// The database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -51,6 +51,10 @@ impl Member {
     pub(super) fn deployment(&self, rollout: &RolloutId) -> Option<Deployment> {
         self.deployments.iter().find(|(id, _)| id == rollout).map(|(_, deployment)| *deployment)
     }
+
+    pub(super) fn deployments(&self) -> Vec<(RolloutId, Deployment)> {
+        self.deployments.clone()
+    }
 }
 
 impl Campaign {

@@ -89,7 +89,15 @@ impl Problem {
 
 impl From<store::Error> for Problem {
     fn from(error: store::Error) -> Self {
-        Self::internal(&error)
+        if !error.is_full() {
+            return Self::internal(&error);
+        }
+        tracing::error!("the disk of the database is full");
+        Self::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk_full",
+            "There is no space left for the database; nothing was changed. Make room, then repeat.",
+        )
     }
 }
 

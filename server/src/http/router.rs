@@ -11,12 +11,12 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 
 use super::device::{images, poll, tuf};
-use super::{Problem, est, ops};
+use super::{Problem, admin, est, ops};
 use crate::app::App;
 
 /// The REST API, with Bearer tokens.
 pub fn admin(app: Arc<App>) -> Router {
-    Router::new().fallback(unknown_route).method_not_allowed_fallback(wrong_method).with_state(app)
+    admin::router(app)
 }
 
 /// Polls, images and certificate renewal, with a device certificate.
@@ -58,11 +58,13 @@ pub fn ops(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn unknown_route() -> Problem {
+/// Answers a path that does not exist.
+pub(super) async fn unknown_route() -> Problem {
     Problem::not_found("unknown_route", "There is no such path on this listener.")
 }
 
-async fn wrong_method() -> Problem {
+/// Answers a path that exists, for another method.
+pub(super) async fn wrong_method() -> Problem {
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "wrong_method",

@@ -63,17 +63,6 @@ pub async fn shut_out(db: &mut SqliteConnection, device: &DeviceId) -> Result<()
     Ok(())
 }
 
-/// Counts one more command to a device and returns its number (D7).
-pub async fn next_command(db: &mut SqliteConnection, device: &DeviceId) -> Result<u64, Error> {
-    let row = sqlx::query(
-        "UPDATE devices SET command_seq = command_seq + 1 WHERE id = $1 RETURNING command_seq",
-    )
-    .bind(device.as_str())
-    .fetch_one(db)
-    .await?;
-    Row::new("devices", &row).number("command_seq")
-}
-
 /// Writes what was seen of many devices, as one statement.
 pub async fn see(
     db: &mut SqliteConnection,

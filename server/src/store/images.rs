@@ -58,6 +58,15 @@ pub async fn find(
     row.as_ref().map(|row| read(&Row::new("images", row))).transpose()
 }
 
+/// Returns all images of a product.
+pub async fn of_product(store: &Store, product: &ProductId) -> Result<Vec<Image>, Error> {
+    let rows = sqlx::query("SELECT * FROM images WHERE product = $1")
+        .bind(product.as_str())
+        .fetch_all(store.readers())
+        .await?;
+    rows.iter().map(|row| read(&Row::new("images", row))).collect()
+}
+
 fn read(row: &Row<'_>) -> Result<Image, Error> {
     Ok(Image {
         product: row.parse("product")?,

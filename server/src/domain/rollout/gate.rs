@@ -31,6 +31,13 @@ impl Default for Gate {
 pub struct Counts([u64; State::ALL.len()]);
 
 impl Counts {
+    /// Adds up the counts of several phases.
+    pub fn sum(phases: &[Self]) -> Self {
+        let mut total = Self::default();
+        phases.iter().for_each(|phase| total += phase);
+        total
+    }
+
     /// Counts one more device in this state.
     pub fn add(&mut self, state: State) {
         self.add_many(state, 1);

@@ -1,0 +1,96 @@
+//! The REST API for operators and tools: `/api/v1`.
+//!
+//! Handlers are thin: read the request, ask the domain, change the database with a line in the audit
+//! log in the same transaction, bring the fleet up to date, answer. The OpenAPI document is made
+//! from the same routes. Not here: rules.
+
+mod audit;
+mod auth;
+mod change;
+mod devices;
+mod director;
+mod groups;
+mod images;
+mod input;
+mod metadata;
+mod openapi;
+mod output;
+mod products;
+mod releases;
+mod rollouts;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use self::auth::token_sha256;
+use super::Problem;
+use super::router::{unknown_route, wrong_method};
+use crate::app::App;
+
+/// Largest JSON body in bytes: a group that lists some ten thousand devices.
+pub const JSON_BYTES_MAX: usize = 1024 * 1024;
+
+/// Returns the REST API. Every route asks for a token.
+pub fn router(app: Arc<App>) -> Router {
+    let (router, document) = routes().split_for_parts();
+    let document = Arc::new(document);
+    let openapi = move || async move { Json(OpenApi::clone(&document)) };
+    router
+        .route("/api/v1/openapi.json", get(openapi))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(JSON_BYTES_MAX))
+        .layer(from_fn(to_the_end))
+        .layer(from_fn_with_state(Arc::clone(&app), auth::require_token))
+        .with_state(app)
+}
+
+/// Returns the OpenAPI document.
+pub fn document() -> OpenApi {
+    routes().split_for_parts().1
+}
+
+fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(openapi::info())
+        .routes(routes!(products::list, products::create))
+        .routes(routes!(products::show))
+        .routes(routes!(images::put))
+        .routes(routes!(metadata::publish))
+        .routes(routes!(releases::list))
+        .routes(routes!(director::show))
+        .routes(routes!(director::import_root))
+        .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::show))
+        .routes(routes!(devices::tag))
+        .routes(routes!(devices::create_token))
+        .routes(routes!(devices::revoke))
+        .routes(routes!(devices::command))
+        .routes(routes!(groups::list, groups::create))
+        .routes(routes!(groups::show))
+        .routes(routes!(rollouts::list, rollouts::create))
+        .routes(routes!(rollouts::show))
+        .routes(routes!(rollouts::start))
+        .routes(routes!(rollouts::pause))
+        .routes(routes!(rollouts::resume))
+        .routes(routes!(rollouts::cancel))
+        .routes(routes!(rollouts::deployments))
+        .routes(routes!(rollouts::recount))
+        .routes(routes!(audit::list))
+}
+
+/// Finishes what was begun even if the client hangs up: otherwise a change could be in the database
+/// and not in memory.
+async fn to_the_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => Problem::internal(&error).into_response(),
+    }
+}

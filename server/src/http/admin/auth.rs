@@ -1,0 +1,78 @@
+//! Who asks: the Bearer token of an operator.
+//!
+//! A token has 256 random bits; the database knows its SHA-256 only. Not here: roles. Every operator
+//! may do everything.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use sha2::{Digest as _, Sha256};
+use waxwing_wire::Digest;
+
+use crate::app::App;
+use crate::http::Problem;
+use crate::store::operators;
+
+/// The operator who asks. Handlers take it from the request's extensions.
+#[derive(Clone, Debug)]
+pub(super) struct Operator {
+    /// The name of the token.
+    pub(super) name: String,
+}
+
+/// Lets a request through if it carries a token that is known.
+pub(super) async fn require_token(
+    State(app): State<Arc<App>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match operator(&app, request.headers()).await {
+        Ok(operator) => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
+        Err(problem) => refuse(problem),
+    }
+}
+
+async fn operator(app: &App, headers: &HeaderMap) -> Result<Operator, Problem> {
+    let presented = token_sha256(bearer(headers).ok_or_else(unauthorized)?);
+    let known = operators::all(&app.store).await?;
+    let known = known.into_iter().find(|(sha256, _)| same(sha256, &presented));
+    known.map(|(_, name)| Operator { name }).ok_or_else(unauthorized)
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Returns what the database knows of a token.
+pub fn token_sha256(token: &str) -> Digest {
+    Digest(Sha256::digest(token).into())
+}
+
+/// Compares in a time that does not depend on where the difference is.
+fn same(one: &Digest, other: &Digest) -> bool {
+    one.0.iter().zip(other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        StatusCode::UNAUTHORIZED,
+        "unauthorized",
+        "Send `Authorization: Bearer <token>` with the admin token that the first start printed.",
+    )
+}
+
+fn refuse(problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        let challenge = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
+}

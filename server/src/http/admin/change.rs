@@ -1,0 +1,28 @@
+//! What every change has in common: one transaction, one line in the audit log, one time.
+
+use serde_json::Value;
+
+use super::input::Author;
+use crate::app::App;
+use crate::domain::audit::{Action, Entry};
+use crate::http::Problem;
+use crate::store::{Change, audit};
+
+/// Begins a change and returns it with its time, which is later than that of every change before.
+pub(super) async fn begin(app: &App) -> Result<(Change, u64), Problem> {
+    let change = app.store.begin().await?;
+    Ok((change, app.fleet.stamp(app.clock.now_ms())))
+}
+
+/// Adds the line in the audit log.
+pub(super) async fn record(
+    change: &mut Change,
+    author: &Author,
+    at: u64,
+    (action, subject, detail): (Action, String, Value),
+) -> Result<(), Problem> {
+    let Author { actor, reason } = author.clone();
+    tracing::info!(actor, %action, subject, "changed");
+    let entry = Entry { at, actor, action, subject, reason, detail };
+    Ok(audit::add(change.connection(), &entry).await?)
+}

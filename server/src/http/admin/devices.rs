@@ -1,0 +1,140 @@
+//! `/api/v1/devices`: identities, what they are called by, and what was last seen of them.
+
+mod actions;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use waxwing_wire::{DeviceId, ProductId};
+
+pub(super) use self::actions::*;
+pub(super) use self::view::{DeviceView, Item};
+use super::input::{Author, Body, DevicesQuery, Query, limit, name};
+use super::output::Page;
+use super::{change, products};
+use crate::app::App;
+use crate::domain::Device;
+use crate::domain::audit::Action;
+use crate::domain::device::{Status, TAG_BYTES_MAX, TAGS_MAX, Tags};
+use crate::http::Problem;
+use crate::store;
+
+/// A device to register.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewDevice {
+    /// Its name, which its certificates will carry.
+    #[schema(value_type = String, example = "th1-000123")]
+    id: DeviceId,
+    /// What it is.
+    #[schema(value_type = String)]
+    product: ProductId,
+    /// What operators call it by.
+    #[serde(default)]
+    #[schema(value_type = Object, example = json!({"site": "berlin"}))]
+    tags: Tags,
+}
+
+/// Returns devices, by name.
+#[utoipa::path(get, path = "/api/v1/devices", tag = "devices", params(DevicesQuery),
+    responses((status = 200, body = Page<Item>), (status = 400, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Query(query): Query<DevicesQuery>,
+) -> Result<Json<Page<Item>>, Problem> {
+    let limit = limit(query.limit)?;
+    let after = query.after.unwrap_or_default();
+    let product = query.product.as_deref();
+    let page = store::devices::page(&app.store, product, &after, limit + 1).await?;
+    let items = page
+        .into_iter()
+        .filter_map(|(id, seen)| app.fleet.device(&id).map(|device| Item::new(&device, seen)));
+    Ok(Json(Page::of(items.collect(), limit, |item: &Item| item.id.to_string())))
+}
+
+/// Returns a device with its certificates, deployments and latest telemetry.
+#[utoipa::path(get, path = "/api/v1/devices/{device}", tag = "devices",
+    params(("device" = String, Path)),
+    responses((status = 200, body = DeviceView), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(device): Path<String>,
+) -> Result<Json<DeviceView>, Problem> {
+    let device = find(&app, &device)?;
+    let seen = store::devices::seen(&app.store, &device.id).await?;
+    Ok(Json(DeviceView::new(&app, &device, seen)))
+}
+
+/// Registers a device. It can enrol once it has a token.
+#[utoipa::path(post, path = "/api/v1/devices", tag = "devices", request_body = NewDevice,
+    responses((status = 201, body = Item), (status = 400, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    author: Author,
+    Body(new): Body<NewDevice>,
+) -> Result<(StatusCode, Json<Item>), Problem> {
+    check_tags(&new.tags)?;
+    if app.fleet.product(&new.product).is_none() {
+        return Err(Problem::refused("unknown_product", products::NEXT_STEP).field("product"));
+    }
+    let (mut change, at) = change::begin(&app).await?;
+    if app.fleet.device(&new.id).is_some() {
+        let detail = format!("There is a device {} already. Choose another id.", new.id);
+        return Err(Problem::conflict("device_exists", detail).field("id"));
+    }
+    let device = device(new, at);
+    store::devices::add(change.connection(), &device).await?;
+    let (subject, detail) = (subject(&device), json!({ "product": device.product }));
+    change::record(&mut change, &author, at, (Action::DeviceCreated, subject, detail)).await?;
+    let turn = change.commit().await?;
+    let item = Item::new(&device, None);
+    app.fleet.put_device(device);
+    drop(turn);
+    Ok((StatusCode::CREATED, Json(item)))
+}
+
+/// Returns a device by its name in a path.
+fn find(app: &App, device: &str) -> Result<Arc<Device>, Problem> {
+    app.fleet.device(&name(device, unknown)?).ok_or_else(unknown)
+}
+
+fn unknown() -> Problem {
+    let detail = "There is no such device. `GET /api/v1/devices` lists them.";
+    Problem::not_found("unknown_device", detail)
+}
+
+fn subject(device: &Device) -> String {
+    format!("device/{}", device.id)
+}
+
+/// Checks that tags are few and short, and their keys are names.
+pub(super) fn check_tags(tags: &Tags) -> Result<(), Problem> {
+    let short = |(key, value): (&String, &String)| {
+        !key.is_empty() && key.len() <= TAG_BYTES_MAX && value.len() <= TAG_BYTES_MAX
+    };
+    if tags.len() <= TAGS_MAX && tags.iter().all(short) {
+        return Ok(());
+    }
+    let detail =
+        format!("At most {TAGS_MAX} tags, each key and value at most {TAG_BYTES_MAX} bytes.");
+    Err(Problem::refused("invalid_tags", detail).field("tags"))
+}
+
+fn device(new: NewDevice, at: u64) -> Device {
+    Device {
+        id: new.id,
+        product: new.product,
+        tags: new.tags,
+        status: Status::Registered,
+        created_at: at,
+        changed_at: at,
+        certificates: Vec::new(),
+    }
+}

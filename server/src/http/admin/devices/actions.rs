@@ -1,0 +1,198 @@
+//! What can be done to a device: tag it, let it enrol, shut it out, tell it something.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+use waxwing_wire::{Command, RolloutId};
+
+use super::{Item, check_tags, find, subject};
+use crate::app::App;
+use crate::domain::audit::Action;
+use crate::domain::device::{Status, Tags};
+use crate::domain::{Deployment, Device};
+use crate::http::Problem;
+use crate::http::admin::auth::token_sha256;
+use crate::http::admin::change;
+use crate::http::admin::input::{Author, Body};
+use crate::http::admin::output::time;
+use crate::mqtt::{Delivery, commands};
+use crate::random;
+use crate::store;
+
+/// Random bytes of an enrolment token.
+const TOKEN_BYTES: usize = 32;
+
+/// Life of an enrolment token: from the printer to the production line, and a week-end.
+const TOKEN_LIFE_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// An enrolment token. It is shown this once.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct Token {
+    /// The password for EST `simpleenroll`; the user name is the id of the device.
+    token: String,
+    /// Until when it is good, as RFC 3339.
+    expires_at: String,
+}
+
+/// A command for a device.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::admin) struct NewCommand {
+    /// What to do: `poll`.
+    #[schema(value_type = String, example = "poll")]
+    command: Command,
+}
+
+/// What became of a command.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct Sent {
+    /// `sent`, or `kept` for a device on its way back.
+    #[schema(example = "sent")]
+    delivery: &'static str,
+}
+
+/// Replaces the tags of a device. Its groups may change with them.
+#[utoipa::path(put, path = "/api/v1/devices/{device}/tags", tag = "devices",
+    params(("device" = String, Path)), request_body(content = Object, content_type = "application/json"),
+    responses((status = 200, body = Item), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(in crate::http::admin) async fn tag(
+    State(app): State<Arc<App>>,
+    Path(device): Path<String>,
+    author: Author,
+    Body(tags): Body<Tags>,
+) -> Result<Json<Item>, Problem> {
+    check_tags(&tags)?;
+    let (mut change, at) = change::begin(&app).await?;
+    let device = find(&app, &device)?;
+    let seen = store::devices::seen(&app.store, &device.id).await?;
+    let device = Device { tags, changed_at: at, ..Device::clone(&device) };
+    store::devices::update(change.connection(), &device).await?;
+    let line = (Action::DeviceTagged, subject(&device), json!({ "tags": device.tags }));
+    change::record(&mut change, &author, at, line).await?;
+    let turn = change.commit().await?;
+    let item = Item::new(&device, seen);
+    app.fleet.put_device(device);
+    drop(turn);
+    Ok(Json(item))
+}
+
+/// Makes a one-time token with which the device gets its first certificate.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/tokens", tag = "devices",
+    params(("device" = String, Path)),
+    responses((status = 201, body = Token), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(in crate::http::admin) async fn create_token(
+    State(app): State<Arc<App>>,
+    Path(device): Path<String>,
+    author: Author,
+) -> Result<(StatusCode, Json<Token>), Problem> {
+    let (mut change, at) = change::begin(&app).await?;
+    let device = find(&app, &device)?;
+    refuse_revoked(&device)?;
+    let token = URL_SAFE_NO_PAD.encode(random::bytes::<TOKEN_BYTES>(app.random.as_ref()));
+    let (sha256, expires_at) = (token_sha256(&token), at.saturating_add(TOKEN_LIFE_MS));
+    let db = change.connection();
+    store::enrolment::add_token(db, &sha256, &device.id, at, expires_at).await?;
+    let line = (Action::TokenCreated, subject(&device), json!({}));
+    change::record(&mut change, &author, at, line).await?;
+    drop(change.commit().await?);
+    Ok((StatusCode::CREATED, Json(Token { token, expires_at: time(expires_at) })))
+}
+
+/// Shuts a device out for good: its certificates, tokens and connections end at once. Doing it twice
+/// is no error.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/revoke", tag = "devices",
+    params(("device" = String, Path)),
+    responses((status = 200, body = Item), (status = 404, body = Problem)))]
+pub(in crate::http::admin) async fn revoke(
+    State(app): State<Arc<App>>,
+    Path(device): Path<String>,
+    author: Author,
+) -> Result<Json<Item>, Problem> {
+    let (mut change, at) = change::begin(&app).await?;
+    let device = find(&app, &device)?;
+    let seen = store::devices::seen(&app.store, &device.id).await?;
+    if device.status == Status::Revoked {
+        return Ok(Json(Item::new(&device, seen)));
+    }
+    let device = Device {
+        status: Status::Revoked,
+        changed_at: at,
+        certificates: Vec::new(),
+        ..Device::clone(&device)
+    };
+    store::devices::update(change.connection(), &device).await?;
+    store::devices::shut_out(change.connection(), &device.id).await?;
+    let skipped = open_deployments(&app, &device);
+    for rollout in &skipped {
+        let skip = Deployment::skipped(at);
+        store::deployments::put(change.connection(), rollout, &device.id, &skip).await?;
+    }
+    let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": skipped }));
+    change::record(&mut change, &author, at, line).await?;
+    let turn = change.commit().await?;
+    let item = Item::new(&device, seen);
+    for rollout in &skipped {
+        app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
+    }
+    app.hub.disconnect(&device.id);
+    app.fleet.put_device(device);
+    drop(turn);
+    Ok(Json(item))
+}
+
+/// Sends a command to a device that is connected.
+#[utoipa::path(post, path = "/api/v1/devices/{device}/commands", tag = "devices",
+    params(("device" = String, Path)), request_body = NewCommand,
+    responses((status = 202, body = Sent), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(in crate::http::admin) async fn command(
+    State(app): State<Arc<App>>,
+    Path(device): Path<String>,
+    author: Author,
+    Body(NewCommand { command }): Body<NewCommand>,
+) -> Result<(StatusCode, Json<Sent>), Problem> {
+    let (mut change, at) = change::begin(&app).await?;
+    let device = find(&app, &device)?;
+    refuse_revoked(&device)?;
+    let line = (Action::CommandSent, subject(&device), json!({ "command": command }));
+    change::record(&mut change, &author, at, line).await?;
+    drop(change.commit().await?);
+    let delivery = commands::send(&app, &device.id, command);
+    let delivery = delivered(delivery.map_err(|error| Problem::internal(&error))?)?;
+    Ok((StatusCode::ACCEPTED, Json(Sent { delivery })))
+}
+
+/// A device that is shut out takes no part any more; what it had not finished is skipped.
+fn open_deployments(app: &App, device: &Device) -> Vec<RolloutId> {
+    let deployments = app.fleet.deployments_of(&device.id).into_iter();
+    let open = deployments.filter(|(_, deployment)| !deployment.state.is_final());
+    open.map(|(rollout, _)| rollout).collect()
+}
+
+fn delivered(delivery: Delivery) -> Result<&'static str, Problem> {
+    match delivery {
+        Delivery::Kept => Ok("kept"),
+        Delivery::Sent => Ok("sent"),
+        Delivery::Absent | Delivery::Behind | Delivery::NotListening => Err(Problem::conflict(
+            "device_not_connected",
+            "The device does not take commands now. It will poll by itself.",
+        )),
+    }
+}
+
+fn refuse_revoked(device: &Device) -> Result<(), Problem> {
+    if device.status != Status::Revoked {
+        return Ok(());
+    }
+    let detail = "The device is revoked for good. Register it under a new id.";
+    Err(Problem::conflict("device_revoked", detail))
+}

@@ -1,0 +1,149 @@
+//! Reading requests: JSON bodies, names in paths, pages, reasons; each error names the field.
+
+use std::str::FromStr;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
+
+use super::auth::Operator;
+use crate::http::Problem;
+
+/// Most items of a page.
+const PAGE_ITEMS_MAX: u32 = 1000;
+
+/// Items of a page if nobody asks for another number.
+const PAGE_ITEMS: u32 = 100;
+
+/// Longest reason in bytes: a sentence, or a link to a ticket.
+const REASON_BYTES_MAX: usize = 500;
+
+/// A JSON body whose every field is known.
+pub(super) struct Body<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let bytes = raw(request, state).await?;
+        serde_json::from_slice(&bytes).map(Self).map_err(|error| invalid(&error))
+    }
+}
+
+/// Reads a whole body, within the limit of the route.
+pub(super) async fn raw<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let detail = "The body is larger than this path takes.";
+            return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail);
+        }
+        Problem::bad_request("body_unreadable", "The body did not arrive whole. Send it again.")
+    })
+}
+
+/// Describes a JSON error. serde puts the field at fault between back-ticks.
+fn invalid(error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    let problem = Problem::bad_request("invalid_json", format!("The body is refused: {text}."));
+    match text.split('`').nth(1) {
+        Some(field) => problem.field(field),
+        None => problem,
+    }
+}
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// Which devices, and which page of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DevicesQuery {
+    /// Only those of this product.
+    pub(super) product: Option<String>,
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
+/// The query of a request, read by its fields.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await;
+        query.map(|axum::extract::Query(query)| Self(query)).map_err(|rejection| {
+            Problem::bad_request("invalid_query", format!("{}.", rejection.body_text()))
+        })
+    }
+}
+
+impl PageQuery {
+    /// Returns after which item the page begins; the empty text is before all.
+    pub(super) fn after(&self) -> &str {
+        self.after.as_deref().unwrap_or_default()
+    }
+
+    /// Returns how many items the page may have.
+    pub(super) fn limit(&self) -> Result<u32, Problem> {
+        limit(self.limit)
+    }
+}
+
+/// Checks how many items a page may have.
+pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
+    match asked.unwrap_or(PAGE_ITEMS) {
+        items @ 1..=PAGE_ITEMS_MAX => Ok(items),
+        _ => {
+            let detail = format!("`limit` is 1 to {PAGE_ITEMS_MAX}.");
+            Err(Problem::bad_request("invalid_query", detail).field("limit"))
+        }
+    }
+}
+
+/// Reads a name in a path. Text that is no name is the name of nothing.
+pub(super) fn name<T: FromStr>(text: &str, unknown: fn() -> Problem) -> Result<T, Problem> {
+    text.parse().map_err(|_| unknown())
+}
+
+/// Who changes something, and why.
+#[derive(Clone, Debug)]
+pub(super) struct Author {
+    /// As the audit log calls them.
+    pub(super) actor: String,
+    /// The header `Waxwing-Reason`; may be empty.
+    pub(super) reason: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Author {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let operator = parts.extensions.get::<Operator>();
+        let actor = operator.map(|operator| format!("admin:{}", operator.name));
+        let reason = parts.headers.get("waxwing-reason").map(|reason| reason.to_str());
+        let reason = reason.transpose().ok().flatten().unwrap_or_default();
+        if reason.len() > REASON_BYTES_MAX {
+            let detail = format!("The reason is longer than {REASON_BYTES_MAX} bytes.");
+            return Err(Problem::bad_request("invalid_reason", detail).field("Waxwing-Reason"));
+        }
+        Ok(Self { actor: actor.unwrap_or_default(), reason: reason.to_owned() })
+    }
+}

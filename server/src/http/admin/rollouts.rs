@@ -1,0 +1,261 @@
+//! `/api/v1/rollouts`: bringing a release to a group.
+
+mod changes;
+mod view;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use semver::Version;
+use serde::Deserialize;
+use serde_json::json;
+use utoipa::ToSchema;
+use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
+
+pub(super) use self::changes::*;
+pub(super) use self::view::{DeploymentItem, RecountView, RolloutView};
+use super::change;
+use super::input::{Author, Body, PageQuery, Query, name};
+use super::output::Page;
+use crate::app::App;
+use crate::domain::Rollout;
+use crate::domain::audit::Action;
+use crate::domain::rollout::{Gate, Phase, SOAK_S_MAX, State as RolloutState, check_phases};
+use crate::http::Problem;
+use crate::random;
+use crate::store;
+
+/// Soak time if nobody asks for another: long enough for a crash in a loop to show.
+const SOAK_S: u32 = 60;
+
+/// A rollout to draft.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewRollout {
+    /// Its name; made up if there is none.
+    #[schema(value_type = Option<String>)]
+    id: Option<RolloutId>,
+    /// Whose devices.
+    #[schema(value_type = String)]
+    product: ProductId,
+    /// The channel of the release.
+    #[schema(value_type = String, example = "stable")]
+    channel: Channel,
+    /// The version of the release.
+    #[schema(value_type = String, example = "1.4.2")]
+    version: Version,
+    /// For whom.
+    #[schema(value_type = String)]
+    group: GroupId,
+    /// Its phases, each larger than the one before, the last one 100.
+    phases: Vec<NewPhase>,
+    /// What must be seen before the next phase.
+    #[serde(default)]
+    gate: NewGate,
+    /// For how many seconds a device must stay well before it says so.
+    #[serde(default = "soak_s")]
+    soak_s: u32,
+}
+
+/// A share of the group.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPhase {
+    /// Share of the group up to here, in percent.
+    #[schema(minimum = 1, maximum = 100)]
+    percent: u8,
+}
+
+/// What must be seen before the next phase.
+#[derive(Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct NewGate {
+    /// Share of a phase that must end healthy, in percent.
+    #[schema(minimum = 1, maximum = 100, default = 90)]
+    healthy_percent: u8,
+    /// Share of a phase that may fail before the rollout halts, in percent.
+    #[schema(minimum = 0, maximum = 100, default = 10)]
+    failed_percent: u8,
+}
+
+impl Default for NewGate {
+    fn default() -> Self {
+        let Gate { healthy_percent, failed_percent } = Gate::default();
+        Self { healthy_percent, failed_percent }
+    }
+}
+
+const fn soak_s() -> u32 {
+    SOAK_S
+}
+
+/// Returns all rollouts, by name.
+#[utoipa::path(get, path = "/api/v1/rollouts", tag = "rollouts", params(PageQuery),
+    responses((status = 200, body = Page<RolloutView>), (status = 400, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<RolloutView>>, Problem> {
+    let limit = page.limit()?;
+    let rollouts = app.fleet.rollouts(page.after(), limit + 1);
+    let views = rollouts.iter().map(|rollout| RolloutView::new(&app.fleet, rollout)).collect();
+    Ok(Json(Page::of(views, limit, |view: &RolloutView| view.id.to_string())))
+}
+
+/// Returns a rollout with its counts.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", tag = "rollouts",
+    params(("rollout" = String, Path)),
+    responses((status = 200, body = RolloutView), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+) -> Result<Json<RolloutView>, Problem> {
+    Ok(Json(RolloutView::new(&app.fleet, &*find(&app, &rollout)?)))
+}
+
+/// Returns the deployments of a rollout, by device. Devices that nothing is known of have none.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/deployments", tag = "rollouts",
+    params(("rollout" = String, Path), PageQuery),
+    responses((status = 200, body = Page<DeploymentItem>), (status = 404, body = Problem)))]
+pub(super) async fn deployments(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<DeploymentItem>>, Problem> {
+    let limit = page.limit()?;
+    let rollout = find(&app, &rollout)?;
+    let found = store::deployments::page(&app.store, &rollout.id, page.after(), limit + 1).await?;
+    let items = found.into_iter().map(DeploymentItem::from).collect();
+    Ok(Json(Page::of(items, limit, |item: &DeploymentItem| item.device.to_string())))
+}
+
+/// Counts a rollout again from the reports that devices signed, and compares.
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/recount", tag = "rollouts",
+    params(("rollout" = String, Path)),
+    responses((status = 200, body = RecountView), (status = 404, body = Problem)))]
+pub(super) async fn recount(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+) -> Result<Json<RecountView>, Problem> {
+    let rollout = find(&app, &rollout)?;
+    // As the only writer, so that counts and evidence are of the same moment.
+    let change = app.store.begin().await?;
+    let recount = crate::recount::recount(&app.store, &app.fleet, &rollout.id).await?;
+    let counts = app.fleet.counts(&rollout.id);
+    drop(change);
+    recount.map(|recount| Json(RecountView::new(&counts, &recount))).ok_or_else(unknown)
+}
+
+/// Drafts a rollout. Nothing happens until it is started.
+#[utoipa::path(post, path = "/api/v1/rollouts", tag = "rollouts", request_body = NewRollout,
+    responses((status = 201, body = RolloutView), (status = 400, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn create(
+    State(app): State<Arc<App>>,
+    author: Author,
+    Body(new): Body<NewRollout>,
+) -> Result<(StatusCode, Json<RolloutView>), Problem> {
+    check(&new)?;
+    let (mut change, at) = change::begin(&app).await?;
+    check_references(&app, &new)?;
+    let rollout = rollout(&app, new, at)?;
+    if app.fleet.rollout(&rollout.id).is_some() {
+        let detail = format!("There is a rollout {} already. Choose another id.", rollout.id);
+        return Err(Problem::conflict("rollout_exists", detail).field("id"));
+    }
+    store::rollouts::add(change.connection(), &rollout).await?;
+    let detail = json!({ "version": rollout.version, "group": rollout.group });
+    let line = (Action::RolloutCreated, subject(&rollout), detail);
+    change::record(&mut change, &author, at, line).await?;
+    let turn = change.commit().await?;
+    app.fleet.put_rollout(rollout.clone());
+    drop(turn);
+    Ok((StatusCode::CREATED, Json(RolloutView::new(&app.fleet, &rollout))))
+}
+
+/// Returns a rollout by its name in a path.
+fn find(app: &App, rollout: &str) -> Result<Arc<Rollout>, Problem> {
+    app.fleet.rollout(&name(rollout, unknown)?).ok_or_else(unknown)
+}
+
+fn unknown() -> Problem {
+    let detail = "There is no such rollout. `GET /api/v1/rollouts` lists them.";
+    Problem::not_found("unknown_rollout", detail)
+}
+
+fn subject(rollout: &Rollout) -> String {
+    format!("rollout/{}", rollout.id)
+}
+
+fn check(new: &NewRollout) -> Result<(), Problem> {
+    let refuse =
+        |field, detail: String| Err(Problem::refused("invalid_rollout", detail).field(field));
+    let percents: Vec<_> = new.phases.iter().map(|phase| phase.percent).collect();
+    if let Err(error) = check_phases(&percents) {
+        return refuse("phases", format!("{error}."));
+    }
+    if !(1..=100).contains(&new.gate.healthy_percent) {
+        return refuse("gate.healthy_percent", "A share is 1 to 100 percent.".to_owned());
+    }
+    if new.gate.failed_percent > 100 {
+        return refuse("gate.failed_percent", "A share is 0 to 100 percent.".to_owned());
+    }
+    if new.soak_s > SOAK_S_MAX {
+        return refuse("soak_s", format!("At most {SOAK_S_MAX} seconds."));
+    }
+    Ok(())
+}
+
+/// The release is listed, and the group is one of the same product.
+fn check_references(app: &App, new: &NewRollout) -> Result<(), Problem> {
+    let release = app.fleet.release(&new.product, &new.channel, &new.version);
+    match release {
+        None => {
+            let detail = "There is no such release. Publish it with `waxwing-keys publish`.";
+            return Err(Problem::refused("unknown_release", detail).field("version"));
+        }
+        Some(release) if !release.listed => {
+            let detail = "The release is not listed any more: devices would refuse it.";
+            return Err(Problem::refused("release_not_listed", detail).field("version"));
+        }
+        Some(_) => {}
+    }
+    let group = app.fleet.group(&new.group).filter(|group| group.product == new.product);
+    if group.is_none() {
+        let detail = "There is no such group of this product. Make it with `POST /api/v1/groups`.";
+        return Err(Problem::refused("unknown_group", detail).field("group"));
+    }
+    Ok(())
+}
+
+fn rollout(app: &App, new: NewRollout, at: u64) -> Result<Rollout, Problem> {
+    let seed = random::bytes(app.random.as_ref());
+    Ok(Rollout {
+        id: new.id.map_or_else(|| made_up(app), Ok)?,
+        product: new.product,
+        channel: new.channel,
+        version: new.version,
+        group: new.group,
+        gate: Gate {
+            healthy_percent: new.gate.healthy_percent,
+            failed_percent: new.gate.failed_percent,
+        },
+        soak_s: new.soak_s,
+        seed,
+        state: RolloutState::Draft,
+        reason: None,
+        phases: new.phases.iter().map(|p| Phase { percent: p.percent, started: None }).collect(),
+        created_at: at,
+        started_at: None,
+        finished_at: None,
+        changed_at: at,
+    })
+}
+
+/// Makes up a name.
+fn made_up(app: &App) -> Result<RolloutId, Problem> {
+    let number = u64::from_be_bytes(random::bytes(app.random.as_ref()));
+    RolloutId::parse(&format!("r-{number:016x}")).map_err(|error| Problem::internal(&error))
+}

@@ -1,0 +1,186 @@
+//! How rollouts are shown.
+
+use std::collections::BTreeMap;
+
+use semver::Version;
+use serde::Serialize;
+use utoipa::ToSchema;
+use waxwing_wire::report::State;
+use waxwing_wire::{Channel, DeviceId, GroupId, ProductId, RolloutId};
+
+use crate::domain::rollout::{Counts, Gate, State as RolloutState};
+use crate::domain::{Deployment, Rollout};
+use crate::fleet::Fleet;
+use crate::http::admin::output::time;
+use crate::recount::Recount;
+
+/// Devices by deployment state, every state named.
+type CountsView = BTreeMap<&'static str, u64>;
+
+/// A rollout.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct RolloutView {
+    /// Its name.
+    #[schema(value_type = String)]
+    pub(super) id: RolloutId,
+    /// Whose devices.
+    #[schema(value_type = String)]
+    product: ProductId,
+    /// The channel of the release.
+    #[schema(value_type = String)]
+    channel: Channel,
+    /// The version of the release.
+    #[schema(value_type = String)]
+    version: Version,
+    /// For whom.
+    #[schema(value_type = String)]
+    group: GroupId,
+    /// Where it stands.
+    state: RolloutState,
+    /// Why it was halted.
+    reason: Option<String>,
+    /// Its phases.
+    phases: Vec<PhaseView>,
+    /// The phase started last, from 0.
+    phase: usize,
+    /// What must be seen before the next phase.
+    gate: GateView,
+    /// For how many seconds a device must stay well before it says so.
+    soak_s: u32,
+    /// Devices of the started phases by deployment state.
+    #[schema(value_type = Object)]
+    counts: CountsView,
+    /// Devices of the started phases.
+    members: u64,
+    /// When it was drafted, as RFC 3339.
+    created_at: String,
+    /// When it was started, as RFC 3339.
+    started_at: Option<String>,
+    /// When it came to an end, as RFC 3339.
+    finished_at: Option<String>,
+}
+
+/// A phase.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct PhaseView {
+    /// Share of the group up to here, in percent.
+    percent: u8,
+    /// When it was started, as RFC 3339.
+    started_at: Option<String>,
+    /// How many devices it added; `null` before it starts.
+    members: Option<u64>,
+}
+
+/// What must be seen before the next phase.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct GateView {
+    /// Share of a phase that must end healthy, in percent.
+    healthy_percent: u8,
+    /// Share of a phase that may fail before the rollout halts, in percent.
+    failed_percent: u8,
+}
+
+/// A device's part in the rollout.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct DeploymentItem {
+    /// The device.
+    #[schema(value_type = String)]
+    pub(super) device: DeviceId,
+    /// How far it is.
+    #[schema(value_type = String)]
+    state: State,
+    /// Why it ended badly, if it did.
+    code: u16,
+    /// The name of the code.
+    code_name: &'static str,
+    /// Which try it was.
+    attempt: u32,
+    /// When the server learned so, as RFC 3339.
+    changed_at: String,
+}
+
+/// The counters beside a recount from the evidence.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http::admin) struct RecountView {
+    /// Whether both are equal and all evidence verifies.
+    equal: bool,
+    /// Devices by deployment state, as counted.
+    #[schema(value_type = Object)]
+    counts: CountsView,
+    /// Devices by deployment state, as recounted.
+    #[schema(value_type = Object)]
+    recounted: CountsView,
+    /// How many reports were read.
+    reports: u64,
+    /// How many of them do not verify any more.
+    invalid: u64,
+}
+
+impl RolloutView {
+    pub(super) fn new(fleet: &Fleet, rollout: &Rollout) -> Self {
+        let counts = fleet.counts(&rollout.id);
+        let total = Counts::sum(&counts);
+        let Gate { healthy_percent, failed_percent } = rollout.gate;
+        Self {
+            id: rollout.id.clone(),
+            product: rollout.product.clone(),
+            channel: rollout.channel.clone(),
+            version: rollout.version.clone(),
+            group: rollout.group.clone(),
+            state: rollout.state,
+            reason: rollout.reason.clone(),
+            phases: phases(rollout, &counts),
+            phase: rollout.current_phase().unwrap_or(0),
+            gate: GateView { healthy_percent, failed_percent },
+            soak_s: rollout.soak_s,
+            counts: counts_view(&total),
+            members: total.total(),
+            created_at: time(rollout.created_at),
+            started_at: rollout.started_at.map(time),
+            finished_at: rollout.finished_at.map(time),
+        }
+    }
+}
+
+fn phases(rollout: &Rollout, counts: &[Counts]) -> Vec<PhaseView> {
+    let mut counts = counts.iter();
+    let view = |phase: &crate::domain::rollout::Phase| PhaseView {
+        percent: phase.percent,
+        started_at: phase.started.map(|started| time(started.at)),
+        members: phase.started.and_then(|_| counts.next()).map(Counts::total),
+    };
+    rollout.phases.iter().map(view).collect()
+}
+
+fn counts_view(counts: &Counts) -> CountsView {
+    counts.iter().map(|(state, devices)| (state.as_str(), devices)).collect()
+}
+
+impl From<(DeviceId, Deployment)> for DeploymentItem {
+    fn from((device, deployment): (DeviceId, Deployment)) -> Self {
+        Self {
+            device,
+            state: deployment.state,
+            code: deployment.code.0,
+            code_name: deployment.code.name(),
+            attempt: deployment.attempt,
+            changed_at: time(deployment.changed_at),
+        }
+    }
+}
+
+impl RecountView {
+    pub(super) fn new(counts: &[Counts], recount: &Recount) -> Self {
+        let counts = Counts::sum(counts);
+        // Devices that nothing is known of left no evidence; as many are waiting.
+        let mut recounted = recount.counts;
+        recounted.add_many(State::Waiting, counts.total().saturating_sub(recounted.total()));
+        Self {
+            equal: counts == recounted && recount.invalid == 0,
+            counts: counts_view(&counts),
+            recounted: counts_view(&recounted),
+            reports: recount.reports,
+            invalid: recount.invalid,
+        }
+    }
+}

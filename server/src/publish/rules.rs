@@ -1,0 +1,223 @@
+//! The rules for a publication that go beyond what a device checks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use waxwing_tuf::author::release::{RELEASES_PER_ROLE_MAX, ReleaseRefusal, check_secure_versions};
+use waxwing_tuf::author::{Hashes, Match, Target, TargetCustom};
+use waxwing_tuf::client::RoleListing;
+use waxwing_tuf::role::{Header, Listed};
+use waxwing_tuf::{MemoryStore, Repository};
+use waxwing_wire::{Channel, Digest};
+
+use super::{Known, Refused};
+use crate::domain::Release;
+use crate::domain::release::Unacceptable;
+
+/// What is published must be good for this long: time to notice, gather keyholders and sign again.
+pub const EXPIRY_MARGIN: Duration = Duration::from_hours(7 * 24);
+
+/// What a rule about all roles together names as its subject.
+const ROLES: &str = "the roles of all channels";
+
+/// A rule that a publication breaks.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Rule {
+    /// The release is there already, with another image.
+    #[error("the release was published before with another image; give it a new version")]
+    Changed,
+    /// A target outside the role's paths.
+    #[error("the role may not list it; no device would find it")]
+    Delegation,
+    /// The image differs from what the release says.
+    #[error("the image says {found}, the release {expected}")]
+    Descriptor {
+        /// As the image says.
+        found: String,
+        /// As the release says.
+        expected: String,
+    },
+    /// It expires too soon.
+    #[error("it expires in less than 7 days; sign it again with a later expiry")]
+    ExpiresSoon,
+    /// The `custom` object is not one that devices read.
+    #[error("its `custom` object has no `match` that devices read")]
+    Match,
+    /// The image was not uploaded.
+    #[error("its image {sha256} is not here; upload it first")]
+    NoImage {
+        /// Hash of the image.
+        sha256: String,
+    },
+    /// No hash that we store images by.
+    #[error("it has no SHA-256")]
+    NoSha256,
+    /// No device could install it.
+    #[error("no device of the product could install it: {0}")]
+    Unacceptable(#[from] Unacceptable),
+    /// Releases that must not be listed together (D2).
+    #[error(transparent)]
+    Releases(#[from] ReleaseRefusal),
+    /// A file that belongs to nothing.
+    #[error("nothing in the publication refers to it, or it differs from what is stored")]
+    Unused,
+    /// A version was left out.
+    #[error("version {found} does not follow version {before}; publish every version")]
+    VersionGap {
+        /// The version stored.
+        before: u64,
+        /// The version offered.
+        found: u64,
+    },
+}
+
+impl Rule {
+    /// Returns the stable code of the rule.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Changed => "release_changed",
+            Self::Delegation => "release_outside_role",
+            Self::Descriptor { .. } => "release_image_differs",
+            Self::ExpiresSoon => "metadata_expires_soon",
+            Self::Match | Self::NoSha256 => "release_malformed",
+            Self::NoImage { .. } => "image_missing",
+            Self::Releases(_) => "releases_conflict",
+            Self::Unacceptable(_) => "release_unacceptable",
+            Self::Unused => "metadata_unused",
+            Self::VersionGap { .. } => "metadata_version_gap",
+        }
+    }
+}
+
+fn refused(subject: &str, rule: impl Into<Rule>) -> Refused {
+    Refused::Rule { subject: subject.to_owned(), rule: rule.into() }
+}
+
+/// Every role that was there before moved by one version or not at all: a leap would lock out the
+/// publications in between.
+pub(super) fn check_versions(
+    before: &BTreeMap<String, u64>,
+    after: &BTreeMap<String, u64>,
+) -> Result<(), Refused> {
+    for (role, &found) in after.iter().filter(|(role, _)| *role != "root") {
+        let Some(&before) = before.get(role) else { continue };
+        if found > before.saturating_add(1) {
+            return Err(refused(role, Rule::VersionGap { before, found }));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing expires within [`EXPIRY_MARGIN`].
+pub(super) fn check_expiry(
+    repository: &Repository<MemoryStore>,
+    roles: &[RoleListing],
+    now_ms: u64,
+) -> Result<(), Refused> {
+    let margin_ms = u64::try_from(EXPIRY_MARGIN.as_millis()).unwrap_or(u64::MAX);
+    let until_ms = now_ms.saturating_add(margin_ms);
+    let top: [(&str, Option<Header>); 3] = [
+        ("root", Some(repository.root().header)),
+        ("timestamp", repository.timestamp().map(|timestamp| timestamp.header)),
+        ("snapshot", repository.snapshot().map(|snapshot| snapshot.header)),
+    ];
+    let top = top.into_iter().filter_map(|(role, header)| Some((role, header?)));
+    let roles = roles.iter().map(|role| (role.role.as_str(), role.header));
+    for (role, header) in top.chain(roles) {
+        if header.expires.as_millis() < until_ms {
+            return Err(refused(role, Rule::ExpiresSoon));
+        }
+    }
+    Ok(())
+}
+
+/// Reads all releases, and refuses the first that no device could install.
+pub(super) fn releases(known: Known<'_>, roles: &[RoleListing]) -> Result<Vec<Release>, Refused> {
+    let mut releases = Vec::new();
+    for role in roles {
+        if let Some(path) = role.outside.first() {
+            return Err(refused(path, Rule::Delegation));
+        }
+        let listed = role.targets.len();
+        if listed > RELEASES_PER_ROLE_MAX {
+            return Err(refused(&role.role, ReleaseRefusal::TooMany { listed }));
+        }
+        for target in &role.targets {
+            releases.push(read(known, role, target)?);
+        }
+    }
+    check_secure_versions(&as_targets(&releases)).map_err(|rule| refused(ROLES, rule))?;
+    Ok(releases)
+}
+
+/// The form in which the author's rules take releases.
+fn as_targets(releases: &[Release]) -> Vec<Target> {
+    let as_target = |release: &Release| Target {
+        custom: Some(TargetCustom { r#match: release.r#match.clone() }),
+        hashes: Hashes { sha256: release.sha256 },
+        length: release.length,
+    };
+    releases.iter().map(as_target).collect()
+}
+
+fn read(known: Known<'_>, role: &RoleListing, target: &Listed) -> Result<Release, Refused> {
+    let path = target.path.as_str();
+    let channel = channel_of(known, &role.role).ok_or_else(|| refused(path, Rule::Delegation))?;
+    let sha256 = target.hashes.sha256.ok_or_else(|| refused(path, Rule::NoSha256))?;
+    let attributes = target.custom().and_then(|custom| custom.field("match"));
+    let attributes = attributes.and_then(|value| serde_json::from_str(value.as_raw()).ok());
+    let attributes: Match = attributes.ok_or_else(|| refused(path, Rule::Match))?;
+    let release = Release {
+        product: known.product.id.clone(),
+        channel,
+        version: attributes.version.clone(),
+        path: path.to_owned(),
+        sha256: Digest(sha256),
+        length: target.length,
+        r#match: attributes,
+        listed: true,
+        changed_at: known.now_ms,
+    };
+    release.check_against(known.product).map_err(|fault| refused(path, fault))?;
+    check_image(known, &release).map_err(|rule| refused(path, rule))?;
+    check_unchanged(known, &release).map_err(|rule| refused(path, rule))?;
+    Ok(release)
+}
+
+/// Returns the channel whose releases a role lists: the role is called `<product>-<channel>`.
+fn channel_of(known: Known<'_>, role: &str) -> Option<Channel> {
+    let channel = role.strip_prefix(known.product.id.as_str())?.strip_prefix('-')?;
+    known.product.channels.iter().find(|known| known.as_str() == channel).cloned()
+}
+
+/// The image is here, and says of itself what the release says (D27).
+fn check_image(known: Known<'_>, release: &Release) -> Result<(), Rule> {
+    let image = known.images.get(&release.sha256).filter(|image| image.length == release.length);
+    let image = image.ok_or_else(|| Rule::NoImage { sha256: release.sha256.to_string() })?;
+    let differs = |what: &str, found: String, expected: String| Rule::Descriptor {
+        found: format!("{what} {found}"),
+        expected,
+    };
+    if let Some(expected) = known.product.descriptor_version(&release.version)
+        && image.version.as_ref() != Some(&expected)
+    {
+        let found = image.version.clone().unwrap_or_default();
+        return Err(differs("version", found, expected));
+    }
+    let (found, expected) = (image.secure_version, release.r#match.secure_version);
+    if found != expected {
+        return Err(differs("secure_version", found.to_string(), expected.to_string()));
+    }
+    Ok(())
+}
+
+/// A version means one image for ever, even after it was delisted: rollouts, reports and people
+/// refer to it.
+fn check_unchanged(known: Known<'_>, release: &Release) -> Result<(), Rule> {
+    let same_version =
+        |old: &&Arc<Release>| old.channel == release.channel && old.version == release.version;
+    let old = known.releases.iter().find(same_version);
+    let unchanged = old.is_none_or(|old| old.sha256 == release.sha256 && old.path == release.path);
+    if unchanged { Ok(()) } else { Err(Rule::Changed) }
+}
