@@ -1,0 +1,169 @@
+//! The command line: one file per command, each with its arguments and a `run`.
+//!
+//! Commands ask, show and call the library; they decide nothing.
+
+mod arguments;
+mod check;
+mod delegate;
+mod key_new;
+mod key_pub;
+mod publish;
+mod release_add;
+mod release_remove;
+mod renew;
+mod root_init;
+mod root_rotate;
+mod sign;
+
+use std::io;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use waxwing_tuf::Time;
+
+use crate::console::Console;
+use crate::{definition, disk, document, folder, key_file, steps, upload};
+
+/// Make keys, hold key ceremonies, sign and publish releases.
+///
+/// Every step reads and writes plain TUF files; any of them can be done on another machine, by
+/// another person, in any order. What is written is first read back by the verifier devices run.
+#[derive(Debug, Parser)]
+#[command(name = "waxwing-keys", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Example: a product with two of three keys for root, and a first release
+  waxwing-keys key new -o alice.key                       (each holder, on their own machine)
+  waxwing-keys root init --repo image/acme-th1 --root 2:alice.pub.json,bob.pub.json,carol.pub.json \\
+      --targets 2:at.pub.json,bt.pub.json,ct.pub.json --snapshot 1:s.pub.json \\
+      --timestamp 1:t.pub.json -o acme-th1/metadata/1.root.json
+  waxwing-keys sign acme-th1/metadata/1.root.json --key alice.key
+  waxwing-keys sign acme-th1/metadata/1.root.json --key bob.key
+  waxwing-keys delegate --dir acme-th1 --role acme-th1-stable --keys 2:ar.pub.json,br.pub.json
+  waxwing-keys release add releases/acme-th1/1.0.0.toml --dir acme-th1 --file app.bin
+  waxwing-keys sign acme-th1/metadata/acme-th1-stable.json --key ar.key
+  waxwing-keys publish --dir acme-th1 --snapshot-key s.key --timestamp-key t.key \\
+      --server https://ota.example:8445 --server-ca server-ca.pem --token-file token
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.";
+
+/// What a command has of the world.
+pub struct Environment<'a> {
+    /// The time.
+    pub now: Time,
+    /// Fills bytes with randomness.
+    pub random: &'a mut dyn FnMut(&mut [u8]) -> Result<(), key_file::Error>,
+    /// The person.
+    pub console: &'a mut Console,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Args),
+    Delegate(delegate::Args),
+    /// Make a key, or show its public half.
+    #[command(subcommand)]
+    Key(Key),
+    Publish(publish::Args),
+    /// Put a release on the list of its channel, or take it off.
+    #[command(subcommand)]
+    Release(Release),
+    Renew(renew::Args),
+    /// Write the first root of a repository, or the next one.
+    #[command(subcommand)]
+    Root(Root),
+    Sign(sign::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Key {
+    New(key_new::Args),
+    Pub(key_pub::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Release {
+    Add(release_add::Args),
+    Remove(release_remove::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Root {
+    Init(root_init::Args),
+    Rotate(root_rotate::Args),
+}
+
+impl Cli {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] says why it did not do what it should.
+    pub fn run(self, environment: Environment<'_>) -> Result<(), Failure> {
+        match self.command {
+            Command::Check(args) => args.run(environment),
+            Command::Delegate(args) => args.run(environment),
+            Command::Key(Key::New(args)) => args.run(environment),
+            Command::Key(Key::Pub(args)) => args.run(environment),
+            Command::Publish(args) => args.run(environment),
+            Command::Release(Release::Add(args)) => args.run(environment),
+            Command::Release(Release::Remove(args)) => args.run(environment),
+            Command::Renew(args) => args.run(environment),
+            Command::Root(Root::Init(args)) => args.run(environment),
+            Command::Root(Root::Rotate(args)) => args.run(environment),
+            Command::Sign(args) => args.run(environment),
+        }
+    }
+}
+
+/// Why a command did not do what it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// Somebody said no.
+    #[error("not signed, as you wish")]
+    Declined,
+    /// A definition could not be read.
+    #[error(transparent)]
+    Definition(#[from] definition::Error),
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// A file could not be judged or signed.
+    #[error(transparent)]
+    Document(#[from] document::Error),
+    /// The folder is not in order.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
+    /// There is no image to look at.
+    #[error("the definition does not say where the image is; name it with --file")]
+    ImageUnnamed,
+    /// A key could not be made or opened.
+    #[error(transparent)]
+    Key(#[from] key_file::Error),
+    /// The public half of a key could not be read.
+    #[error("{} is no public key file", path.display())]
+    PublicKey {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: waxwing_tuf::author::Error,
+    },
+    /// The repository is not ready.
+    #[error(transparent)]
+    Publish(#[from] crate::publish::Error),
+    /// A step could not be taken.
+    #[error(transparent)]
+    Step(#[from] steps::Error),
+    /// The person could not be asked or told.
+    #[error("cannot talk to you")]
+    Terminal(#[from] io::Error),
+    /// The server did not take it.
+    #[error(transparent)]
+    Upload(#[from] upload::Error),
+}

@@ -1,0 +1,53 @@
+//! `delegate`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use waxwing_tuf::author::{Repo, expiry};
+
+use super::arguments::{HoldersArgument, channel_of, life};
+use super::{Environment, Failure};
+use crate::ceremony::Delegation;
+use crate::folder::Folder;
+use crate::steps;
+
+/// Let some keys sign the releases of a channel; writes targets.json and the role file, unsigned
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example: waxwing-keys delegate --dir acme-th1 --role acme-th1-stable --keys 2:a.pub.json,b.pub.json,c.pub.json")]
+pub(super) struct Args {
+    /// The folder of the repository
+    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
+    dir: PathBuf,
+    /// `<product>-<channel>`
+    #[arg(long)]
+    role: String,
+    /// Who signs releases of the channel: number of signatures and public keys
+    #[arg(long, value_name = "N:KEYS")]
+    keys: HoldersArgument,
+    /// How long targets.json is good for
+    #[arg(long, default_value = "365d", value_parser = life)]
+    expires: Duration,
+    /// How long the role file is good for
+    #[arg(long, default_value = "90d", value_parser = life)]
+    role_expires: Duration,
+}
+
+impl Args {
+    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+        let folder = Folder::of(&self.dir);
+        let repo = folder.roots()?.repo;
+        let Repo::Image(product) = repo.clone() else {
+            return Err(Failure::Step(steps::Error::OtherRepo(repo)));
+        };
+        let Some(Ok(channel)) = channel_of(&self.role, &product) else {
+            return Err(Failure::Step(steps::Error::RoleName { role: self.role, product }));
+        };
+        let expires = expiry(with.now, self.expires);
+        let delegation = Delegation { product, channel, holders: self.keys.read()?, expires };
+        for path in steps::delegate(&folder, &delegation, self.role_expires, with.now)? {
+            with.console.say(format!("{} waits for signatures", path.display()))?;
+        }
+        Ok(())
+    }
+}

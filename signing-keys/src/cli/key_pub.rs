@@ -1,0 +1,43 @@
+//! `key pub`.
+
+use std::path::PathBuf;
+
+use waxwing_tuf::author::PublicKeyFile;
+
+use super::arguments::Passphrase;
+use super::{Environment, Failure};
+use crate::disk;
+
+/// Show the public half of a key and its fingerprint, or write it to a file
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: waxwing-keys key pub alice.key -o alice.pub.json")]
+pub(super) struct Args {
+    /// The secret key
+    key: PathBuf,
+    /// Where to write the public half [default: standard output]
+    #[arg(short, long = "output", value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What to call the key when it is shown to people [default: name of the file]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+impl Args {
+    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
+        let key = self.passphrase.open(&self.key, &mut with)?;
+        let stem = self.key.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let file = PublicKeyFile::of(&key, self.name.as_deref().unwrap_or(&stem));
+        let bytes = file.to_bytes().map_err(|cause| Failure::Document(cause.into()))?;
+        match &self.out {
+            Some(out) => {
+                disk::replace(out, &bytes, |_| Ok::<_, disk::Error>(()))?;
+                with.console
+                    .say(format!("fingerprint, to be read aloud: {}", file.fingerprint()))?;
+            }
+            None => with.console.say(String::from_utf8_lossy(&bytes).trim_end())?,
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! `release add`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::arguments::life;
+use super::{Environment, Failure};
+use crate::definition::Definition;
+use crate::folder::Folder;
+use crate::steps;
+
+/// Put a release on the list of its channel; chip, versions and project are read from the image
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example: waxwing-keys release add releases/acme-th1/1.4.2.toml --dir acme-th1 --file build/app.bin")]
+pub(super) struct Args {
+    /// The definition, with product.toml beside it
+    definition: PathBuf,
+    /// The folder of the repository
+    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
+    dir: PathBuf,
+    /// The image [default: as the definition says]
+    #[arg(long)]
+    file: Option<PathBuf>,
+    /// How long the list is good for
+    #[arg(long, default_value = "90d", value_parser = life)]
+    expires: Duration,
+}
+
+impl Args {
+    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+        let definition = Definition::read(&self.definition)?;
+        let image = self.file.or_else(|| definition.release.image.clone());
+        let image = image.ok_or(Failure::ImageUnnamed)?;
+        let folder = Folder::of(&self.dir);
+        let path = steps::release_add(&folder, &definition, &image, self.expires, with.now)?;
+        with.console.say(format!("{} lists {}", path.display(), definition.target()))?;
+        with.console
+            .say(format!("it waits for signatures: waxwing-keys sign {}", path.display()))?;
+        Ok(())
+    }
+}

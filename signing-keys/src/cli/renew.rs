@@ -1,0 +1,31 @@
+//! `renew`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::arguments::life;
+use super::{Environment, Failure};
+use crate::folder::Folder;
+use crate::steps;
+
+/// Let a role file say the same for longer, before it expires
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: waxwing-keys renew acme-th1-stable --dir acme-th1")]
+pub(super) struct Args {
+    /// `targets` or `<product>-<channel>`
+    role: String,
+    /// The folder of the repository
+    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
+    dir: PathBuf,
+    /// How long it is good for
+    #[arg(long, default_value = "90d", value_parser = life)]
+    expires: Duration,
+}
+
+impl Args {
+    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+        let path = steps::renew(&Folder::of(&self.dir), &self.role, self.expires, with.now)?;
+        with.console.say(format!("{} waits for signatures", path.display()))?;
+        Ok(())
+    }
+}

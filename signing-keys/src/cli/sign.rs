@@ -1,0 +1,48 @@
+//! `sign`.
+
+use std::path::PathBuf;
+
+use super::arguments::Passphrase;
+use super::check::show;
+use super::{Environment, Failure};
+use crate::document::Document;
+use crate::folder::Folder;
+
+/// Show what a file changes and add one signature to it
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: waxwing-keys sign acme-th1/metadata/1.root.json --key alice.key")]
+pub(super) struct Args {
+    /// The file; the files it depends on lie beside it
+    file: PathBuf,
+    /// The secret key to sign with
+    #[arg(long)]
+    key: PathBuf,
+    /// The version before it, if that lies elsewhere
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+impl Args {
+    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
+        let mut document = Document::open(&self.file, self.previous.as_deref())?;
+        let names = Folder::around(&self.file).names();
+        show(&document, &names, &mut with)?;
+        self.passphrase.prepare(&mut with)?;
+        let question = format!("Sign {}?", self.file.display());
+        if !self.yes && !with.console.confirm(&question)? {
+            return Err(Failure::Declined);
+        }
+        let key = self.passphrase.open(&self.key, &mut with)?;
+        document.sign(&key)?;
+        for progress in document.progress()? {
+            let (signed, needed) = (progress.signed.len(), progress.quorum.threshold);
+            with.console.say(format!("{}: {signed} of {needed} signatures", progress.quorum.by))?;
+        }
+        Ok(())
+    }
+}

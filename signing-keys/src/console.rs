@@ -1,0 +1,107 @@
+//! The person at the terminal: lines shown, questions answered, passphrases typed.
+//!
+//! Passphrases come from the terminal or from a file descriptor, never from arguments or the
+//! environment, where other processes see them.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+
+use crate::secret::Secret;
+
+/// Longest passphrase or answer read, in bytes.
+const LINE_BYTES_MAX: u64 = 1024;
+
+/// Standard output, standard error and the terminal.
+pub struct Console {
+    /// Where passphrases are read from instead of the terminal: one per line.
+    passphrases: Option<Box<dyn BufRead>>,
+}
+
+impl Console {
+    /// Talks to the terminal this process was started from.
+    pub fn new() -> Self {
+        Self { passphrases: None }
+    }
+
+    /// Reads passphrases from an open file descriptor, one per line; a second call goes on where
+    /// the first one stopped.
+    ///
+    /// # Errors
+    ///
+    /// The cause when nothing can be read from it.
+    pub fn read_passphrases_from(&mut self, descriptor: u32) -> io::Result<()> {
+        if self.passphrases.is_some() {
+            return Ok(());
+        }
+        self.passphrases = Some(match descriptor {
+            0 => Box::new(io::stdin().lock()),
+            _ => Box::new(BufReader::new(File::open(format!("/dev/fd/{descriptor}"))?)),
+        });
+        Ok(())
+    }
+
+    /// Shows one line of output.
+    ///
+    /// # Errors
+    ///
+    /// The cause when standard output is closed.
+    pub fn say(&self, line: impl AsRef<str>) -> io::Result<()> {
+        writeln!(io::stdout(), "{}", line.as_ref())
+    }
+
+    /// Asks a question that only `y` or `yes` answers with yes.
+    ///
+    /// # Errors
+    ///
+    /// The cause when standard input or output is closed.
+    pub fn confirm(&mut self, question: &str) -> io::Result<bool> {
+        write!(io::stderr(), "{question} [y/N] ")?;
+        let answer = match &mut self.passphrases {
+            Some(lines) => line(lines)?,
+            None => line(&mut io::stdin().lock())?,
+        };
+        Ok(matches!(answer.reveal().trim(), "y" | "Y" | "yes"))
+    }
+
+    /// Asks for the passphrase of something.
+    ///
+    /// # Errors
+    ///
+    /// The cause when there is no terminal to ask at.
+    pub fn passphrase(&mut self, of: &str) -> io::Result<Secret> {
+        match &mut self.passphrases {
+            Some(lines) => line(lines),
+            None => rpassword::prompt_password(format!("Passphrase of {of}: ")).map(Secret::new),
+        }
+    }
+
+    /// Asks for a new passphrase, at a terminal twice.
+    ///
+    /// # Errors
+    ///
+    /// The cause when there is no terminal to ask at, or the two differ.
+    pub fn new_passphrase(&mut self, of: &str) -> io::Result<Secret> {
+        let first = self.passphrase(of)?;
+        if self.passphrases.is_none() {
+            let again = self.passphrase(&format!("{of}, once more"))?;
+            if first.reveal() != again.reveal() {
+                return Err(io::Error::other("the two passphrases differ"));
+            }
+        }
+        Ok(first)
+    }
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn line(lines: &mut impl BufRead) -> io::Result<Secret> {
+    let mut text = String::with_capacity(usize::try_from(LINE_BYTES_MAX).unwrap_or_default());
+    lines.take(LINE_BYTES_MAX).read_line(&mut text)?;
+    let kept = text.trim_end_matches(['\r', '\n']).len();
+    text.truncate(kept);
+    Ok(Secret::new(text))
+}

@@ -1,0 +1,229 @@
+//! Files that are there whole or not at all.
+//!
+//! Not here: what is in them. A check that the caller passes in reads the bytes back from the disk
+//! before they get their name.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Largest file read that is not an image; metadata and keys are far smaller.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Only the owner may read or write: for secret keys.
+const MODE_SECRET: u32 = 0o600;
+
+/// Reads a small file.
+///
+/// # Errors
+///
+/// [`Error`] names the file; longer ones than [`FILE_BYTES_MAX`] are refused.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|cause| Error::io("read", path, cause))?;
+    // One byte more than allowed, to notice that there is more.
+    let mut file = file.take(FILE_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(|cause| Error::io("read", path, cause))?;
+    match u64::try_from(bytes.len()) {
+        Ok(length) if length <= FILE_BYTES_MAX => Ok(bytes),
+        Ok(_) | Err(_) => Err(Error::TooLong(path.to_owned())),
+    }
+}
+
+/// Writes a file under another name, reads it back, has it checked and renames it: whatever
+/// happens in between, `path` holds the old bytes or the new ones.
+///
+/// # Errors
+///
+/// [`Error`] names the file; what `check` returns is passed on. The file is then as it was.
+pub fn replace<E: From<Error>>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let temporary = temporary(path);
+    let result = write_synced(&temporary, bytes, OpenOptions::new().create(true).truncate(true))
+        .map_err(E::from)
+        .and_then(|()| check(&read_back(&temporary, bytes)?))
+        .and_then(|()| rename(&temporary, path).map_err(E::from));
+    if result.is_err() {
+        // Nothing to add to the error: the name is not one that anybody reads.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+/// Writes a file that must not exist yet and that only the owner may read; reads it back and has
+/// it checked.
+///
+/// # Errors
+///
+/// [`Error`] names the file; what `check` returns is passed on. The file is then not left behind.
+pub fn create_secret<E: From<Error>>(
+    path: &Path,
+    bytes: &[u8],
+    check: impl FnOnce(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    // O_EXCL: never through a link, never over another key.
+    let mut options = OpenOptions::new();
+    write_synced(path, bytes, options.create_new(true).mode(MODE_SECRET))?;
+    let result = read_back(path, bytes).map_err(E::from).and_then(|bytes| check(&bytes));
+    if result.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    result.and_then(|()| sync_folder(path).map_err(E::from))
+}
+
+/// Copies a file of any size to a place where it is found whole or not at all.
+///
+/// # Errors
+///
+/// [`Error`] names the file.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let temporary = temporary(to);
+    create_folder(to)?;
+    fs::copy(from, &temporary).map_err(|cause| Error::io("copy", from, cause))?;
+    let file = File::open(&temporary).and_then(|file| file.sync_all());
+    file.map_err(|cause| Error::io("write", to, cause))?;
+    rename(&temporary, to)
+}
+
+/// Makes the folder that `path` lies in.
+///
+/// # Errors
+///
+/// [`Error`] names the folder.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
+    let folder = folder(path);
+    fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, cause))
+}
+
+fn write_synced(path: &Path, bytes: &[u8], options: &mut OpenOptions) -> Result<(), Error> {
+    let file = options.write(true).open(path);
+    let written = file.and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|cause| Error::io("write", path, cause))
+}
+
+fn read_back(path: &Path, written: &[u8]) -> Result<Vec<u8>, Error> {
+    let bytes = read(path)?;
+    if bytes == written { Ok(bytes) } else { Err(Error::Changed(path.to_owned())) }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::rename(from, to).map_err(|cause| Error::io("write", to, cause))?;
+    sync_folder(to)
+}
+
+/// Makes a new name survive a power cut.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = folder(path);
+    let synced = File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(|cause| Error::io("write", folder, cause))
+}
+
+/// Returns the folder that `path` lies in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// A leftover of a crash is overwritten by the next attempt.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    path.with_file_name(name)
+}
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// What was read back is not what was written.
+    #[error("{} does not hold what was just written to it; check the disk", .0.display())]
+    Changed(PathBuf),
+    /// The system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// Which file or folder.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// Longer than any file of this kind.
+    #[error("{} is longer than {FILE_BYTES_MAX} bytes", .0.display())]
+    TooLong(PathBuf),
+}
+
+impl Error {
+    pub(crate) fn io(doing: &'static str, path: &Path, cause: io::Error) -> Self {
+        Self::Io { doing, path: path.to_owned(), cause }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Names the file in which the child process of the crash test dies.
+    const CRASH: &str = "WAXWING_KEYS_TEST_CRASH";
+
+    #[test]
+    fn a_file_that_fails_its_check_leaves_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.root.json");
+        replace(&path, b"old", |_| Ok::<_, Error>(())).unwrap();
+        let refused = replace(&path, b"new", |_| Err(Error::Changed(path.clone())));
+        assert!(matches!(refused, Err(Error::Changed(_))));
+        assert_eq!(read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_crash_before_the_rename_leaves_the_old_file_and_the_next_write_works() {
+        if let Some(path) = std::env::var_os(CRASH) {
+            let died = replace(Path::new(&path), b"new", |_| -> Result<(), Error> {
+                std::process::abort()
+            });
+            unreachable!("{died:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.root.json");
+        replace(&path, b"old", |_| Ok::<_, Error>(())).unwrap();
+        let name =
+            "disk::tests::a_crash_before_the_rename_leaves_the_old_file_and_the_next_write_works";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name]).env(CRASH, &path).output().unwrap();
+        assert!(!child.status.success());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "the crash came too early");
+        assert_eq!(read(&path).unwrap(), b"old");
+        replace(&path, b"new", |_| Ok::<_, Error>(())).unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_secret_is_never_written_over_another_nor_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alice.key");
+        create_secret(&path, b"secret", |_| Ok::<_, Error>(())).unwrap();
+        assert!(create_secret(&path, b"other", |_| Ok::<_, Error>(())).is_err());
+        assert_eq!(read(&path).unwrap(), b"secret");
+        let link = folder.path().join("link.key");
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
+        assert!(create_secret(&link, b"other", |_| Ok::<_, Error>(())).is_err());
+        assert!(!folder.path().join("elsewhere").exists());
+    }
+}

@@ -1,0 +1,451 @@
+//! Publishing: from signed working copies to a complete repository, checked as a device checks it.
+//!
+//! Snapshot and timestamp are signed here, nothing else: they only say which files belong together
+//! and which are new. Not here: the network ([`crate::upload`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check_secure_versions};
+use waxwing_tuf::author::{
+    Hashes, MetaFile, Metadata, Repo, SignedFile, Signer, Snapshot, SpecVersion, Targets,
+    Timestamp, expiry, release,
+};
+use waxwing_tuf::client::{Limits, Repository};
+use waxwing_tuf::role::{self, Root};
+use waxwing_tuf::verify::verify;
+use waxwing_tuf::{Fetch, FetchError, MemoryStore, Refusal as Untrusted, Time};
+use waxwing_wire::Digest;
+use waxwing_wire::bundle::{self, Kind};
+
+use crate::disk;
+use crate::folder::{self, Folder, ROOTS_MAX, RootChain};
+
+/// Life of snapshots and timestamps: how long a publisher may be away (D11).
+pub const SNAPSHOT_LIFE: Duration = Duration::from_hours(30 * 24);
+
+/// Least life a file must have left: servers refuse to import less, as nobody could act in time.
+pub const LIFE_LEFT_MIN: Duration = Duration::from_hours(7 * 24);
+
+/// Life left below which snapshot and timestamp are signed anew without being asked.
+const RENEW_BELOW: Duration = Duration::from_hours(14 * 24);
+
+/// Who signs what publishing writes.
+#[derive(Clone, Copy)]
+pub struct Publishers<'a> {
+    /// Signs snapshots.
+    pub snapshot: &'a dyn Signer,
+    /// Signs timestamps.
+    pub timestamp: &'a dyn Signer,
+}
+
+/// A complete repository, verified in memory.
+#[derive(Debug)]
+pub struct Publication {
+    repo: Repo,
+    roots: RootChain,
+    /// The current files but roots, by the name under which clients ask for them.
+    files: BTreeMap<String, Vec<u8>>,
+    images: Vec<Image>,
+}
+
+/// An image that the repository lists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Image {
+    /// Its target path.
+    pub target: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its hash.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub length: u64,
+}
+
+/// A role file on its way into the snapshot.
+struct RoleFile {
+    role: String,
+    bytes: Vec<u8>,
+    targets: Targets,
+}
+
+impl Publication {
+    /// Puts the repository together and verifies it, without writing anything. `publishers` may be
+    /// missing when nothing has changed; with `refresh` snapshot and timestamp are new in any case.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] names the file that is not ready, and what to do.
+    pub fn prepare(
+        folder: &Folder,
+        publishers: Option<Publishers<'_>>,
+        refresh: bool,
+        now: Time,
+    ) -> Result<Self, Error> {
+        let roots = folder.roots()?;
+        let Repo::Image(_) = &roots.repo else { return Err(Error::Director) };
+        let roles = role_files(folder, now)?;
+        let listed = roles.iter().flat_map(|role| role.targets.targets.values());
+        check_secure_versions(listed)?;
+        let images = images(folder, &roles)?;
+        let (snapshot, timestamp) =
+            snapshot_and_timestamp(folder, &roots, &roles, publishers, refresh, now)?;
+        let mut files: BTreeMap<_, _> = roles.into_iter().map(RoleFile::named).collect();
+        files.insert(format!("{}.snapshot.json", snapshot.version), snapshot.bytes);
+        files.insert(TIMESTAMP.to_owned(), timestamp.bytes);
+        let publication = Self { repo: roots.repo.clone(), roots, files, images };
+        let mut fetch = MemoryStore::from_iter(publication.frames());
+        publication.verify(&mut fetch, now)?;
+        Ok(publication)
+    }
+
+    /// Writes the files. The timestamp comes last, after a device's client has walked through what
+    /// is on the disk: until then clients see the repository as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the disk fails; calling it again is safe.
+    pub fn write(&self, folder: &Folder, now: Time) -> Result<(), Error> {
+        for (name, bytes) in self.files.iter().filter(|(name, _)| *name != TIMESTAMP) {
+            if folder.read(name)?.as_ref() != Some(bytes) {
+                disk::replace(&folder.path(name), bytes, |_| Ok::<_, disk::Error>(()))?;
+            }
+        }
+        let timestamp = self.files.get(TIMESTAMP).map(Vec::as_slice).unwrap_or_default();
+        self.verify(&mut OnDisk { folder, publication: self, timestamp }, now)?;
+        disk::replace(&folder.path(TIMESTAMP), timestamp, |_| Ok::<_, Error>(()))
+    }
+
+    /// Returns everything but images in one piece, for `POST /api/v1/products/{p}/metadata`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bundle`] when the chain of roots has grown out of all proportion.
+    pub fn bundle(&self) -> Result<Vec<u8>, Error> {
+        let mut writer = bundle::Writer::new();
+        for (name, bytes) in self.frames() {
+            writer.push(Kind::Image, &name, &bytes).map_err(Error::Bundle)?;
+        }
+        Ok(writer.finish(0))
+    }
+
+    /// Returns the images that the repository lists.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// Returns the repository.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    /// Returns the names of the current files, roots excepted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.files.keys().map(String::as_str)
+    }
+
+    /// In the order in which clients ask: roots first.
+    fn frames(&self) -> Vec<(String, Vec<u8>)> {
+        let roots = (1..).zip(&self.roots.files);
+        let roots = roots.map(|(version, bytes): (u64, _)| (format!("{version}.root.json"), bytes));
+        let files = self.files.iter().map(|(name, bytes)| (name.clone(), bytes));
+        roots.chain(files).map(|(name, bytes)| (name, bytes.clone())).collect()
+    }
+
+    /// Walks through the repository as a device that knows only its first root, with the limits
+    /// of a device, and finds every image.
+    fn verify(&self, fetch: &mut impl Fetch, now: Time) -> Result<(), Error> {
+        let first = self.roots.files.first().map(Vec::as_slice).unwrap_or_default();
+        let roots_max = usize::try_from(ROOTS_MAX).unwrap_or(usize::MAX);
+        let limits = Limits { roots_max, ..Limits::DEVICE_IMAGE };
+        let repo = self.repo.to_string();
+        let mut client = Repository::open(MemoryStore::new(), first, Some(&repo), limits)?;
+        client.refresh(fetch, now)?;
+        for role in client.all_targets(fetch, now)? {
+            if let Some(path) = role.outside.into_iter().next() {
+                return Err(Error::Outside { role: role.role, path });
+            }
+        }
+        for image in &self.images {
+            let found = client.target(&image.target, fetch, now)?;
+            if found.length != image.length || found.hashes.sha256 != Some(image.sha256.0) {
+                return Err(Error::Shadowed(image.target.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+const TIMESTAMP: &str = "timestamp.json";
+
+/// The repository as it will be once the timestamp has been renamed. A root whose ceremony is not
+/// over lies in the folder, too, but is not part of it.
+struct OnDisk<'a> {
+    folder: &'a Folder,
+    publication: &'a Publication,
+    timestamp: &'a [u8],
+}
+
+impl Fetch for OnDisk<'_> {
+    fn metadata(&mut self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, FetchError> {
+        let is_part = self.publication.frames().iter().any(|(part, _)| part == name);
+        let bytes = match name {
+            TIMESTAMP => Some(self.timestamp.to_vec()),
+            _ if is_part => self.folder.read(name).map_err(|_| FetchError::Failed)?,
+            _ => None,
+        };
+        match bytes {
+            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
+            bytes => Ok(bytes),
+        }
+    }
+}
+
+impl RoleFile {
+    /// Reads the working copy of a role, or what was published of the same version.
+    fn read(folder: &Folder, role: &str, now: Time) -> Result<Self, Error> {
+        let name = format!("{role}.json");
+        let path = folder.path(&name);
+        let bytes = folder.read(&name)?.ok_or_else(|| Error::NoRole(path.clone()))?;
+        let Metadata::Targets(targets) = folder::parse(&path, &bytes)? else {
+            return Err(Error::NoRole(path));
+        };
+        if targets.expires < expiry(now, LIFE_LEFT_MIN) {
+            return Err(Error::ExpiresSoon { path, role: role.to_owned(), at: targets.expires });
+        }
+        release::check(&targets)?;
+        let newest = folder.newest(role)?.unwrap_or(0);
+        if targets.version < newest {
+            return Err(Error::OlderThanPublished { path, newest });
+        }
+        if targets.version > newest {
+            return Ok(Self { role: role.to_owned(), bytes, targets });
+        }
+        let published = format!("{newest}.{role}.json");
+        let bytes = folder.read(&published)?.unwrap_or_default();
+        // Another signature may have come in late; what is signed must not have changed.
+        if folder::parse(&folder.path(&published), &bytes)? != Metadata::Targets(targets.clone()) {
+            return Err(Error::EditedAfterPublishing(path));
+        }
+        Ok(Self { role: role.to_owned(), bytes, targets })
+    }
+
+    fn named(self) -> (String, Vec<u8>) {
+        (format!("{}.{}.json", self.targets.version, self.role), self.bytes)
+    }
+
+    fn meta(&self) -> MetaFile {
+        meta(&self.bytes, self.targets.version)
+    }
+}
+
+/// Reads `targets` and every role it delegates.
+fn role_files(folder: &Folder, now: Time) -> Result<Vec<RoleFile>, Error> {
+    let top = RoleFile::read(folder, "targets", now)?;
+    let delegations = top.targets.delegations.iter().flat_map(|listed| &listed.roles);
+    let names: Vec<_> = delegations.map(|role| role.name.clone()).collect();
+    let roles = names.iter().map(|name| RoleFile::read(folder, name, now));
+    let roles: Vec<_> = [Ok(top)].into_iter().chain(roles).collect::<Result<_, _>>()?;
+    for role in &roles {
+        if role.bytes.len() > METADATA_BYTES_MAX {
+            return Err(Error::Budget { role: role.role.clone(), bytes: role.bytes.len() });
+        }
+    }
+    Ok(roles)
+}
+
+/// Finds the images and checks that they are what the metadata says.
+fn images(folder: &Folder, roles: &[RoleFile]) -> Result<Vec<Image>, Error> {
+    let targets = roles.iter().flat_map(|role| &role.targets.targets);
+    let image = |(path, target): (&String, &waxwing_tuf::author::Target)| {
+        let sha256 = target.hashes.sha256;
+        let file = folder.image(path, sha256);
+        let bytes = std::fs::read(&file).map_err(|cause| disk::Error::io("read", &file, cause))?;
+        if Digest(Sha256::digest(&bytes).into()) != sha256 {
+            return Err(Error::ImageChanged(file));
+        }
+        Ok(Image { target: path.clone(), path: file, sha256, length: target.length })
+    };
+    targets.map(image).collect()
+}
+
+/// A file with its version.
+struct Versioned {
+    version: u64,
+    bytes: Vec<u8>,
+}
+
+fn snapshot_and_timestamp(
+    folder: &Folder,
+    roots: &RootChain,
+    roles: &[RoleFile],
+    publishers: Option<Publishers<'_>>,
+    refresh: bool,
+    now: Time,
+) -> Result<(Versioned, Versioned), Error> {
+    let listed = roles.iter().map(|role| (format!("{}.json", role.role), role.meta())).collect();
+    let old = Published::read(folder)?;
+    if !refresh && old.is_current(roots, &listed, now) {
+        return old.files().ok_or(Error::NoPublishers);
+    }
+    let publishers = publishers.ok_or(Error::NoPublishers)?;
+    let (repo, expires) = (roots.repo.clone(), expiry(now, SNAPSHOT_LIFE));
+    let spec_version = SpecVersion::default();
+    let version = folder.newest("snapshot")?.unwrap_or(0) + 1;
+    let snapshot = Snapshot { expires, meta: listed, repo, spec_version, version };
+    let snapshot = sign(&Metadata::Snapshot(snapshot), publishers.snapshot)?;
+    let meta = BTreeMap::from([("snapshot.json".to_owned(), meta(&snapshot.bytes, version))]);
+    let (repo, spec_version) = (roots.repo.clone(), SpecVersion::default());
+    let version = old.timestamp_version() + 1;
+    let timestamp = Timestamp { custom: None, expires, meta, repo, spec_version, version };
+    let timestamp = sign(&Metadata::Timestamp(timestamp), publishers.timestamp)?;
+    Ok((snapshot, timestamp))
+}
+
+fn sign(metadata: &Metadata, signer: &dyn Signer) -> Result<Versioned, Error> {
+    let mut file = SignedFile::unsigned(metadata)?;
+    file.sign(signer)?;
+    Ok(Versioned { version: metadata.version(), bytes: file.to_bytes()? })
+}
+
+fn meta(bytes: &[u8], version: u64) -> MetaFile {
+    let sha256 = Digest(Sha256::digest(bytes).into());
+    MetaFile { hashes: Some(Hashes { sha256 }), length: u64::try_from(bytes.len()).ok(), version }
+}
+
+/// Snapshot and timestamp as they were published last.
+struct Published {
+    snapshot: Option<(Vec<u8>, Snapshot)>,
+    timestamp: Option<(Vec<u8>, Timestamp)>,
+}
+
+impl Published {
+    fn read(folder: &Folder) -> Result<Self, Error> {
+        let mut published = Self { snapshot: None, timestamp: None };
+        let snapshot = folder.newest("snapshot")?.map(|newest| format!("{newest}.snapshot.json"));
+        for name in snapshot.into_iter().chain([TIMESTAMP.to_owned()]) {
+            let Some(bytes) = folder.read(&name)? else { continue };
+            match folder::parse(&folder.path(&name), &bytes)? {
+                Metadata::Snapshot(part) => published.snapshot = Some((bytes, part)),
+                Metadata::Timestamp(part) => published.timestamp = Some((bytes, part)),
+                Metadata::Root(_) | Metadata::Targets(_) => {}
+            }
+        }
+        Ok(published)
+    }
+
+    /// Tells whether devices would accept both for a good while, and nothing has changed.
+    fn is_current(
+        &self,
+        roots: &RootChain,
+        listed: &BTreeMap<String, MetaFile>,
+        now: Time,
+    ) -> bool {
+        let (Some((snapshot, part)), Some((timestamp, last))) = (&self.snapshot, &self.timestamp)
+        else {
+            return false;
+        };
+        let root: &Root = &roots.newest;
+        let repo = roots.repo.to_string();
+        let renew = expiry(now, RENEW_BELOW);
+        part.meta == *listed
+            && last.meta.get("snapshot.json") == Some(&meta(snapshot, part.version))
+            && part.expires.min(last.expires) >= renew
+            && verify::<role::Snapshot>(snapshot, &root.snapshot, Some(&repo)).is_ok()
+            && verify::<role::Timestamp>(timestamp, &root.timestamp, Some(&repo)).is_ok()
+    }
+
+    fn timestamp_version(&self) -> u64 {
+        self.timestamp.as_ref().map_or(0, |(_, part)| part.version)
+    }
+
+    fn files(self) -> Option<(Versioned, Versioned)> {
+        let ((snapshot, part), (timestamp, last)) = (self.snapshot?, self.timestamp?);
+        let snapshot = Versioned { version: part.version, bytes: snapshot };
+        Some((snapshot, Versioned { version: last.version, bytes: timestamp }))
+    }
+}
+
+/// The repository is not ready to be published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be signed or written as metadata.
+    #[error(transparent)]
+    Author(#[from] waxwing_tuf::author::Error),
+    /// Longer than devices read.
+    #[error(
+        "role {role} takes {bytes} bytes, at most {METADATA_BYTES_MAX} are allowed; take old releases off it"
+    )]
+    Budget {
+        /// The role.
+        role: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// More than a server takes at once.
+    #[error("the metadata does not fit into one bundle")]
+    Bundle(#[source] bundle::TooLarge),
+    /// The server signs the rest of it.
+    #[error(
+        "a Director repository is not published; give its root to the server with `PUT /api/v1/director/root`"
+    )]
+    Director,
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// What was published must never change.
+    #[error("{} was changed after its version was published; make changes with `waxwing-keys`", .0.display())]
+    EditedAfterPublishing(PathBuf),
+    /// There would be no time to act.
+    #[error("{} expires at {at}, in less than 7 days; `waxwing-keys renew {role}` and have it signed", path.display())]
+    ExpiresSoon {
+        /// The file.
+        path: PathBuf,
+        /// The role.
+        role: String,
+        /// When.
+        at: Time,
+    },
+    /// The folder is not in order.
+    #[error(transparent)]
+    Folder(#[from] folder::Error),
+    /// The image is not the one that was listed.
+    #[error("{} is not the image that its name says; add it again", .0.display())]
+    ImageChanged(PathBuf),
+    /// Snapshot and timestamp must be signed anew.
+    #[error("there is something new to publish; name --snapshot-key and --timestamp-key")]
+    NoPublishers,
+    /// A role has no file.
+    #[error("{} is missing or lists no targets; make it with `waxwing-keys delegate`", .0.display())]
+    NoRole(PathBuf),
+    /// No device would find it.
+    #[error("role {role} lists {path}, which is not delegated to it")]
+    Outside {
+        /// The role.
+        role: String,
+        /// The path.
+        path: String,
+    },
+    /// Devices refuse to go back.
+    #[error("{} is older than version {newest}, which was published", path.display())]
+    OlderThanPublished {
+        /// The file.
+        path: PathBuf,
+        /// What was published.
+        newest: u64,
+    },
+    /// The list breaks a rule.
+    #[error(transparent)]
+    Releases(#[from] ReleaseRefusal),
+    /// Another role has a word on the same path.
+    #[error("devices would find another file under {0}: two roles list it")]
+    Shadowed(String),
+    /// A device would not accept it.
+    #[error(
+        "a device would refuse this repository, so nothing was published; have the file signed by enough keys"
+    )]
+    Untrusted(#[from] Untrusted),
+}

@@ -1,0 +1,124 @@
+//! Lists of releases: adding one after its image has been looked at, taking one off the list.
+//!
+//! Pure: from the old list and the bytes of an image to the new list. Taking a release off the list
+//! revokes it. Not here: files and signatures.
+
+use sha2::{Digest as _, Sha256};
+use waxwing_esp_image::App;
+use waxwing_esp_image::app::ImageError;
+use waxwing_esp_image::check::{self, Expected, Mismatch};
+use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check as check_releases};
+use waxwing_tuf::author::{
+    Hashes, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
+};
+use waxwing_wire::Digest;
+
+use crate::definition::{Definition, ImageVersion};
+
+/// Room kept for signatures in the metadata budget: eight, with their key ids.
+const SIGNATURES_BYTES: usize = 8 * 256;
+
+/// Adds a release to the list of its channel.
+///
+/// # Errors
+///
+/// [`Refusal`] when the image is none, is not what the definition says, or the list would break a
+/// rule that devices and servers rely on.
+pub fn add(mut role: Targets, definition: &Definition, image: &[u8]) -> Result<Targets, Refusal> {
+    let product = &definition.product.id;
+    if role.repo != Repo::Image(product.clone()) {
+        return Err(Refusal::OtherProduct(role.repo));
+    }
+    let target = describe(definition, image)?;
+    let path = definition.target();
+    if role.targets.contains_key(&path) {
+        return Err(Refusal::AlreadyListed(path));
+    }
+    role.targets.insert(path, target);
+    check_releases(&role)?;
+    check_budget(&role)?;
+    Ok(role)
+}
+
+/// Takes releases off the list.
+///
+/// # Errors
+///
+/// [`Refusal::NotListed`] names the path that is not on it.
+pub fn remove(mut role: Targets, paths: &[String]) -> Result<Targets, Refusal> {
+    for path in paths {
+        if role.targets.remove(path).is_none() {
+            return Err(Refusal::NotListed(path.clone()));
+        }
+    }
+    Ok(role)
+}
+
+/// Looks at the image and says what metadata says of it.
+fn describe(definition: &Definition, image: &[u8]) -> Result<Target, Refusal> {
+    let Definition { product, release } = definition;
+    let app = App::parse(image).map_err(Refusal::Image)?;
+    let secure_version = app.descriptor.map_or(0, |descriptor| descriptor.secure_version);
+    let version = release.version.to_string();
+    let length = u64::try_from(image.len()).unwrap_or(u64::MAX);
+    let expected = Expected {
+        chip: product.chip,
+        slot_bytes: product.slot_bytes,
+        version: match product.image_version {
+            ImageVersion::Ignore => None,
+            ImageVersion::Match => Some(&version),
+        },
+        project: product.project(),
+        secure_version,
+    };
+    check::against(&app, length, &expected).map_err(Refusal::Mismatch)?;
+    let r#match = Match {
+        chip: product.chip.as_str().to_owned(),
+        hw: product.hardware.clone(),
+        kind: "app".to_owned(),
+        secure_version,
+        security_version: release.security_version,
+        version: release.version.clone(),
+    };
+    let hashes = Hashes { sha256: Digest(Sha256::digest(image).into()) };
+    Ok(Target { custom: Some(TargetCustom { r#match }), hashes, length })
+}
+
+fn check_budget(role: &Targets) -> Result<(), Refusal> {
+    let file = SignedFile::unsigned(&Metadata::Targets(role.clone()))?;
+    let bytes = file.to_bytes()?.len() + SIGNATURES_BYTES;
+    if bytes > METADATA_BYTES_MAX { Err(Refusal::Budget(bytes)) } else { Ok(()) }
+}
+
+/// Why a release is not listed, or not taken off the list.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// A path is listed once, and its image never changes.
+    #[error("{0} is listed already; a new image needs a new version")]
+    AlreadyListed(String),
+    /// The list could not be written.
+    #[error(transparent)]
+    Author(#[from] waxwing_tuf::author::Error),
+    /// Devices refuse files that long.
+    #[error(
+        "the list would take {0} bytes with signatures, at most {METADATA_BYTES_MAX} are allowed; \
+         take old releases off it"
+    )]
+    Budget(usize),
+    /// Not an image that a boot loader would run.
+    #[error("the file is no app image")]
+    Image(#[source] ImageError),
+    /// The list would break a rule.
+    #[error(transparent)]
+    List(#[from] ReleaseRefusal),
+    /// The image is not what the definition says.
+    #[error("the image does not fit its definition")]
+    Mismatch(#[source] Mismatch),
+    /// There is no such release.
+    #[error("{0} is not listed; `waxwing-keys check` shows what is")]
+    NotListed(String),
+    /// The list belongs to another product.
+    #[error("the list belongs to repository {0}")]
+    OtherProduct(Repo),
+}

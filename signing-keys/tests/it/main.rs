@@ -1,0 +1,6 @@
+//! The real program in temporary folders.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
+
+mod ceremony;
+mod common;
+mod publish;
