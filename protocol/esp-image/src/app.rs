@@ -161,7 +161,6 @@ impl Segments {
 
 /// Why bytes are no app image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum ImageError {
     /// The checksum does not fit the segments: damaged.
     BadChecksum {

@@ -62,7 +62,6 @@ fn text(
 
 /// How an image differs from what was expected.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Mismatch {
     /// Built for another chip.
     Chip {

@@ -9,7 +9,6 @@ use core::str::FromStr;
 
 /// A chip of the ESP32 family.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
 pub enum Chip {
     /// ESP32.
     Esp32,

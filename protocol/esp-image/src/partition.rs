@@ -254,7 +254,6 @@ impl Kind {
 
 /// Why bytes are no partition table to rely on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum TableError {
     /// This partition is empty, too short for its purpose, or leaves the address space.
     BadLength(Text<16>),

@@ -249,7 +249,6 @@ impl File {
 
 /// Why the parts do not make an image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum BuildError {
     /// Version or project has more than 31 bytes, or a NUL.
     Text,

@@ -157,7 +157,6 @@ impl Write {
 
 /// Why a change was not planned.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Refused {
     /// Nothing else to boot.
     NoFallback,

@@ -1,0 +1,297 @@
+//! Updates through both ports.
+
+use waxwing_agent::journal::{Deployment, Phase, Record, Update};
+use waxwing_agent::ports::{
+    BootControl, BootError, FlashError, SECTOR_BYTES, Slot, SlotFlash, SlotState,
+};
+use waxwing_agent_esp_idf::{BootPort, OtaError, SlotPort, code, ports, start_over};
+use waxwing_esp_image::otadata::Sector;
+use waxwing_esp_image::write::AppBuilder;
+use waxwing_wire::Digest;
+
+use crate::idf::{CHIP, Device, FAULT, INVALID, NEW, PENDING, SLOT_BYTES, VALID, record};
+
+const OLD: Slot = Slot::Ota(0);
+const NEW_SLOT: Slot = Slot::Ota(1);
+/// The ports do not hash: the agent did.
+const SHA256: Digest = Digest([0; 32]);
+
+fn image(version: &str) -> Vec<u8> {
+    AppBuilder::new(CHIP).version(version).rodata(vec![0x5a; 9000]).build().unwrap()
+}
+
+fn open(device: &Device) -> (SlotPort<Device, Device>, BootPort<Device, Device>) {
+    ports(device.clone(), device.clone())
+}
+
+/// Writes as the agent does: a sector at a time.
+fn store(slot: &mut SlotPort<Device, Device>, image: &[u8]) -> Result<(), FlashError> {
+    for (index, sector) in image.chunks(SECTOR_BYTES as usize).enumerate() {
+        let offset = index as u32 * SECTOR_BYTES;
+        slot.erase_sector(offset)?;
+        slot.write(offset, sector)?;
+    }
+    Ok(())
+}
+
+/// Brings a device to the first boot of a new image.
+fn on_trial() -> Device {
+    let mut device = Device::new(&image("1.0.0"));
+    let (mut slot, mut boot) = open(&device);
+    boot.protect().unwrap();
+    store(&mut slot, &image("1.1.0")).unwrap();
+    boot.activate(NEW_SLOT, &SHA256).unwrap();
+    assert_eq!(device.boot(), NEW_SLOT);
+    device
+}
+
+#[test]
+fn an_update_is_written_verified_and_booted_on_trial() {
+    let mut device = Device::new(&image("1.0.0"));
+    let (mut slot, mut boot) = open(&device);
+    let view = boot.view().unwrap();
+    assert_eq!((view.running, view.running_state), (OLD, SlotState::Valid));
+    assert_eq!((view.target, view.target_state), (NEW_SLOT, SlotState::Blank));
+
+    let new = image("1.1.0");
+    store(&mut slot, &new).unwrap();
+    let mut read_back = vec![0; new.len()];
+    slot.read(0, &mut read_back).unwrap();
+    assert_eq!(read_back, new);
+    boot.activate(NEW_SLOT, &SHA256).unwrap();
+    assert_eq!(boot.view().unwrap().target_state, SlotState::New);
+    boot.reboot();
+    assert!(device.is_restarted());
+
+    assert_eq!(device.boot(), NEW_SLOT);
+    let view = open(&device).1.view().unwrap();
+    assert_eq!((view.running, view.running_state), (NEW_SLOT, SlotState::PendingVerify));
+    assert_eq!((view.target, view.target_state), (OLD, SlotState::Valid));
+}
+
+#[test]
+fn a_confirmed_image_stays() {
+    let mut device = on_trial();
+    let (_, mut boot) = open(&device);
+    boot.confirm().unwrap();
+    assert_eq!(boot.view().unwrap().running_state, SlotState::Valid);
+    boot.confirm().unwrap();
+    assert_eq!(device.boot(), NEW_SLOT);
+    assert_eq!(device.boot(), NEW_SLOT);
+}
+
+#[test]
+fn an_image_reset_during_its_trial_is_gone() {
+    let mut device = on_trial();
+    assert_eq!(device.boot(), OLD);
+    assert_eq!(open(&device).1.view().unwrap().target_state, SlotState::Aborted);
+}
+
+#[test]
+fn a_rejected_image_is_gone() {
+    let mut device = on_trial();
+    open(&device).1.reject().unwrap();
+    assert!(device.is_restarted());
+    assert_eq!(device.boot(), OLD);
+    assert_eq!(open(&device).1.view().unwrap().target_state, SlotState::Invalid);
+}
+
+#[test]
+fn nothing_is_written_over_the_way_back_during_a_trial() {
+    let device = on_trial();
+    let (mut slot, mut boot) = open(&device);
+    assert_eq!(boot.protect(), Err(BootError::OnTrial));
+    assert_eq!(slot.erase_sector(0), Err(FlashError::Device(code::NO_SLOT)));
+    assert_eq!(boot.activate(OLD, &SHA256), Err(BootError::OnTrial));
+    assert!(waxwing_esp_image::App::parse(&device.slot(OLD)).is_ok());
+}
+
+#[test]
+fn the_old_image_can_be_activated_without_writing_it() {
+    let mut device = on_trial();
+    let (_, mut boot) = open(&device);
+    boot.confirm().unwrap();
+    boot.activate(OLD, &SHA256).unwrap();
+    assert_eq!(device.boot(), OLD);
+    assert_eq!(open(&device).1.view().unwrap().running_state, SlotState::PendingVerify);
+}
+
+#[test]
+fn bytes_out_of_order_are_refused() {
+    let device = Device::new(&image("1.0.0"));
+    let (mut slot, _) = open(&device);
+    let refused = Err(FlashError::Device(code::NOT_SEQUENTIAL));
+    // Nothing was begun in this boot.
+    assert_eq!(slot.erase_sector(SECTOR_BYTES), refused);
+    assert_eq!(slot.write(0, &[0xe9]), refused);
+    slot.erase_sector(0).unwrap();
+    assert_eq!(slot.write(4, &[0; 4]), refused);
+    slot.write(0, &[0xe9; SECTOR_BYTES as usize]).unwrap();
+    assert_eq!(slot.erase_sector(2 * SECTOR_BYTES), refused);
+    assert_eq!(slot.write(0, &[0xe9]), refused);
+    slot.erase_sector(SECTOR_BYTES).unwrap();
+    // From the beginning is always in order.
+    slot.erase_sector(0).unwrap();
+    store(&mut slot, &image("1.1.0")).unwrap();
+}
+
+#[test]
+fn nothing_outside_the_slot_is_touched() {
+    let device = Device::new(&image("1.0.0"));
+    let (mut slot, _) = open(&device);
+    assert_eq!(slot.slot_bytes(), SLOT_BYTES);
+    let outside = Err(FlashError::OutOfSlot);
+    assert_eq!(slot.erase_sector(SLOT_BYTES), outside);
+    assert_eq!(slot.write(SLOT_BYTES - 1, &[0; 2]), outside);
+    assert_eq!(slot.write(u32::MAX, &[0; 2]), outside);
+    assert_eq!(slot.read(SLOT_BYTES, &mut [0]), outside);
+}
+
+#[test]
+fn what_esp_idf_would_not_boot_is_not_activated() {
+    let mut device = Device::new(&image("1.0.0"));
+    let (mut slot, mut boot) = open(&device);
+    let mut damaged = image("1.1.0");
+    damaged[400] ^= 1;
+    store(&mut slot, &damaged).unwrap();
+    assert_eq!(boot.activate(NEW_SLOT, &SHA256), Err(BootError::ImageRefused));
+    assert_eq!(device.boot(), OLD);
+    let (mut slot, _) = open(&device);
+    slot.erase_sector(0).unwrap();
+    assert_eq!(slot.write(0, b"MZ"), Err(FlashError::Device(code::IMAGE)));
+}
+
+/// The boot loader fell back to `ota_0`; ESP-IDF would now spare the record of the broken `ota_1`
+/// and overwrite that of the running slot.
+#[test]
+fn after_a_fallback_the_running_image_is_protected_before_anything_is_written() {
+    let mut device = Device::new(&image("1.0.0"));
+    device.put_record(Sector::Second, &record(2, VALID));
+    assert_eq!(device.boot(), OLD);
+    let (mut slot, mut boot) = open(&device);
+    boot.protect().unwrap();
+    assert_eq!(boot.view().unwrap().target_state, SlotState::Invalid);
+    store(&mut slot, &image("1.1.0")).unwrap();
+    // Complete but not activated: a reset must not start it.
+    assert_eq!(device.clone().boot(), OLD);
+    let (mut slot, mut boot) = open(&device);
+    store(&mut slot, &image("1.1.0")).unwrap();
+    boot.activate(NEW_SLOT, &SHA256).unwrap();
+    assert_eq!(device.boot(), NEW_SLOT);
+    assert_eq!(device.boot(), OLD, "and back");
+}
+
+/// ESP-IDF would mark the record that decides, and so the broken image.
+#[test]
+fn confirming_after_a_fallback_does_not_confirm_the_other_image() {
+    let mut device = Device::new(&image("1.0.0"));
+    device.put_record(Sector::First, &record(1, NEW));
+    device.put_record(Sector::Second, &record(2, PENDING));
+    device.put_image(NEW_SLOT, &[0; 1024]);
+    // The device was not reset since, so the record of `ota_1` still decides.
+    let (_, mut boot) = open(&device);
+    boot.confirm().unwrap();
+    assert_eq!(
+        device.records().entry(Sector::First).state,
+        waxwing_esp_image::otadata::State::Valid
+    );
+    assert_eq!(
+        device.records().entry(Sector::Second).state,
+        waxwing_esp_image::otadata::State::PendingVerify
+    );
+}
+
+/// Where esp-ota would panic.
+#[test]
+fn confirming_without_any_record_makes_one() {
+    let mut device = Device::new(&image("1.0.0"));
+    device.put_record(Sector::First, &[0; 32]);
+    let (_, mut boot) = open(&device);
+    assert_eq!(boot.view().unwrap().running_state, SlotState::Blank);
+    boot.confirm().unwrap();
+    assert_eq!(boot.view().unwrap().running_state, SlotState::Valid);
+}
+
+#[test]
+fn an_image_with_nothing_to_go_back_to_cannot_be_rejected() {
+    let mut device = on_trial();
+    device.put_record(Sector::First, &record(1, INVALID));
+    assert_eq!(open(&device).1.reject(), Err(BootError::NoSlot));
+    assert!(!device.is_restarted());
+    assert_eq!(device.boot(), OLD, "the boot loader tries what there is");
+}
+
+#[test]
+fn every_failure_of_esp_ota_is_an_error() {
+    for (error, expected) in [
+        (OtaError::Flash, code::FLASH),
+        (OtaError::Memory, code::NO_MEMORY),
+        (OtaError::Records, code::RECORDS),
+        (OtaError::Unknown, code::UNKNOWN),
+    ] {
+        let device = Device::new(&image("1.0.0"));
+        let (mut slot, mut boot) = open(&device);
+        device.fail_ota(error);
+        assert_eq!(slot.erase_sector(0), Err(FlashError::Device(expected)));
+        slot.erase_sector(0).unwrap();
+        device.fail_ota(error);
+        assert_eq!(slot.write(0, &[0xe9]), Err(FlashError::Device(expected)));
+        store(&mut slot, &image("1.1.0")).unwrap();
+        device.fail_ota(error);
+        assert_eq!(boot.activate(NEW_SLOT, &SHA256), Err(BootError::Device(expected)));
+        let device = on_trial();
+        device.fail_ota(error);
+        assert_eq!(open(&device).1.reject(), Err(BootError::Device(expected)));
+    }
+}
+
+#[test]
+fn every_failure_of_the_board_is_an_error() {
+    let device = Device::new(&image("1.0.0"));
+    device.fail_board();
+    let (mut slot, mut boot) = open(&device);
+    let refused = BootError::Device(FAULT);
+    assert_eq!(boot.view(), Err(refused));
+    assert_eq!(boot.protect(), Err(refused));
+    assert_eq!(boot.activate(NEW_SLOT, &SHA256), Err(refused));
+    assert_eq!(boot.confirm(), Err(refused));
+    assert_eq!(boot.reject(), Err(refused));
+    assert_eq!(slot.read(0, &mut [0]), Err(FlashError::Device(FAULT)));
+}
+
+#[test]
+fn success_that_the_records_do_not_show_is_an_error() {
+    let device = on_trial();
+    device.lie();
+    let refused = Err(BootError::Device(code::NOT_RECORDED));
+    assert_eq!(open(&device).1.confirm(), refused);
+
+    let device = Device::new(&image("1.0.0"));
+    let (mut slot, mut boot) = open(&device);
+    store(&mut slot, &image("1.1.0")).unwrap();
+    device.lie();
+    assert_eq!(boot.activate(NEW_SLOT, &SHA256), refused);
+}
+
+#[test]
+fn progress_of_an_earlier_boot_is_forgotten() {
+    let update = |phase| Update {
+        deployment: Deployment {
+            rollout: "spring".parse().unwrap(),
+            release: "1.1.0".parse().unwrap(),
+            sha256: SHA256,
+            length: 9000,
+            security_version: 1,
+            secure_version: 0,
+            soak_s: 60,
+        },
+        attempt: 1,
+        repeats: 0,
+        phase,
+    };
+    let mut record =
+        Record { update: Some(update(Phase::Fetching { stored: 8192 })), ..Record::default() };
+    start_over(&mut record);
+    assert_eq!(record.update, Some(update(Phase::Fetching { stored: 0 })));
+    start_over(&mut Record::default());
+}
