@@ -91,13 +91,15 @@ impl<S: Store> Client<S> {
         director: &mut impl Fetch,
         image: &mut impl Fetch,
     ) -> Result<Answer, Refusal> {
+        // Whatever an earlier Director named, a refusal of this answer is not about it.
+        self.named = None;
         let now = self.check_director_time(nonce, time_floor, director).map_err(of_director)?;
         let announced = self.director.timestamp().map(|timestamp| timestamp.snapshot.version);
         let snapshot = self.director.snapshot().map(|snapshot| snapshot.header.version);
         if announced.is_some() && announced == snapshot && announced == self.answered {
             return Ok(Answer::Idle);
         }
-        (self.answered, self.named) = (None, None);
+        self.answered = None;
         let answer = match self.director_choice(director, now).map_err(of_director)? {
             None => Answer::Nothing,
             Some(choice) => {
@@ -130,8 +132,8 @@ impl<S: Store> Client<S> {
         Some(self.director.timestamp()?.attestation.as_ref()?.time)
     }
 
-    /// What the Director named, if the last check got so far: for the report about a refusal. It is
-    /// the Director's word alone and must never be installed.
+    /// What the Director named, if the last check got so far and was not idle: for the report about a
+    /// refusal. It is the Director's word alone and must never be installed.
     pub fn named(&self) -> Option<&Install> {
         self.named.as_ref()
     }

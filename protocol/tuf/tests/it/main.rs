@@ -6,6 +6,8 @@
     reason = "test code stops at the first surprise"
 )]
 
+#[cfg(feature = "author")]
+mod authored;
 mod commands;
 mod delegations;
 mod documents;

@@ -1,5 +1,7 @@
 //! What a device believes about one poll (Uptane; `docs/threat-model.md` names the attacks).
 
+use std::path::Path;
+
 use serde_json::json;
 use waxwing_tuf::uptane::{Answer, Client};
 use waxwing_tuf::{Cause, FetchError, MemoryStore, Store, Time};
@@ -18,6 +20,18 @@ fn what_both_repositories_say_is_installed() {
     assert_eq!((install.security_version, install.secure_version), (3, 2));
     assert_eq!((install.deploy.as_str(), install.soak_s), ("r-7", 60));
     assert_eq!(client.attested_time(), Some(world.now));
+}
+
+/// The README reads `tests/data`; set `WAXWING_BLESS` to write it anew.
+#[test]
+fn the_example_in_the_readme_is_this_worlds_image_repository() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    for (name, bytes) in World::new().image.served.files {
+        if std::env::var_os("WAXWING_BLESS").is_some() {
+            std::fs::write(folder.join(&name), &bytes).unwrap();
+        }
+        assert_eq!(std::fs::read(folder.join(&name)).unwrap(), bytes, "{name}");
+    }
 }
 
 #[test]
@@ -85,6 +99,19 @@ fn a_restarted_device_needs_only_a_fresh_timestamp() {
     let answer = client.check(&NONCE, FLOOR, &mut world.director.served, &mut world.image.served);
     installs(answer);
     world.director.served.files = everything;
+}
+
+#[test]
+fn a_refusal_is_about_what_this_answer_named_and_nothing_else() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.director.targets["targets"][PATH]["length"] = 6.into();
+    world.poll(&mut client).unwrap_err();
+    assert_eq!(client.named().unwrap().deploy, "r-7");
+    // The same answer, recorded and delivered to another poll.
+    let other = [1; 16];
+    client.check(&other, FLOOR, &mut world.director.served, &mut world.image.served).unwrap_err();
+    assert_eq!(client.named(), None);
 }
 
 // The Director's timestamp: whose, when, and for which poll.
