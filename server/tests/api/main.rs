@@ -1,0 +1,13 @@
+//! The REST API: the real router over a real database, resource by resource.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
+
+mod audit;
+mod auth;
+mod devices;
+mod director;
+mod groups;
+mod openapi;
+mod products;
+mod releases;
+mod rollouts;
+mod support;

@@ -1,0 +1,263 @@
+//! Images and metadata: `/api/v1/products/{product}/{images,metadata,releases}`.
+
+use serde_json::{Value, json};
+use waxwing_esp_image::Chip;
+use waxwing_esp_image::write::AppBuilder;
+
+use crate::support::{Answer, Api, Files, Publisher, image, sha256};
+
+async fn shop() -> (Api, Publisher) {
+    let api = Api::open().await;
+    let publisher = Publisher::new(&api);
+    api.post("products", publisher.product()).await.ok();
+    (api, publisher)
+}
+
+async fn put(api: &Api, image: &[u8]) -> Answer {
+    let path = format!("products/th1/images/{}", sha256(image));
+    api.put_bytes(&path, image.to_vec()).await
+}
+
+#[tokio::test]
+async fn an_image_is_stored_once_and_an_upload_again_is_no_error() {
+    let (api, _) = shop().await;
+    let image = image("1.0.0");
+    let first = put(&api, &image).await;
+    assert_eq!(first.status, 201);
+    let again = put(&api, &image).await;
+    assert_eq!((again.status.as_u16(), again.json), (200, first.json));
+    assert!(api.app.blobs.contains(&sha256(&image)));
+}
+
+#[tokio::test]
+async fn an_image_that_no_device_could_run_is_refused_and_not_kept() {
+    let (api, _) = shop().await;
+    let good = image("1.0.0");
+    let other_chip = AppBuilder::new(Chip::Esp32).version("1.0.0").project("th1-fw");
+    let other_project = AppBuilder::new(Chip::Esp32c3).version("1.0.0").project("x");
+    let nameless = AppBuilder::new(Chip::Esp32c3).without_descriptor();
+    let large = AppBuilder::new(Chip::Esp32c3).project("th1-fw").rodata(vec![0; 1 << 20]);
+    let mut damaged = good.clone();
+    damaged[100] ^= 1;
+    for (image, code) in [
+        (other_chip.build().unwrap(), "image_unacceptable"),
+        (other_project.build().unwrap(), "image_unacceptable"),
+        (nameless.build().unwrap(), "image_unacceptable"),
+        (large.build().unwrap(), "image_unacceptable"),
+        (good[..good.len() - 40].to_vec(), "image_malformed"),
+        (damaged, "image_malformed"),
+        (b"MZ not an image".to_vec(), "image_malformed"),
+        (Vec::new(), "image_malformed"),
+    ] {
+        put(&api, &image).await.refused(422, code, Some("sha256"));
+        assert!(!api.app.blobs.contains(&sha256(&image)));
+    }
+}
+
+#[tokio::test]
+async fn an_image_under_a_wrong_name_is_refused() {
+    let (api, _) = shop().await;
+    let path = format!("products/th1/images/{}", sha256(b"other"));
+    api.put_bytes(&path, image("1.0.0")).await.refused(422, "image_hash_mismatch", Some("sha256"));
+    let answer = api.put_bytes("products/th1/images/xyz", image("1.0.0")).await;
+    answer.refused(400, "invalid_digest", Some("sha256"));
+    let path = format!("products/none/images/{}", sha256(b"other"));
+    api.put_bytes(&path, image("1.0.0")).await.refused(404, "unknown_product", None);
+}
+
+#[tokio::test]
+async fn a_publication_lists_releases_and_survives_a_restart() {
+    let (api, mut publisher) = shop().await;
+    let image = image("1.0.0");
+    api.upload(&image).await;
+    publisher.list("stable", "1.0.0", &image);
+    let files = publisher.publication();
+    let published = api.publish(&files).await.ok();
+    assert_eq!(published["listed"], json!(["th1/stable/1.0.0/esp32c3.bin"]));
+    let again = api.publish(&files).await.ok();
+    assert_eq!(again["files"], json!([]), "the same publication again changes nothing");
+    let api = api.restarted().await;
+    let releases = api.get("products/th1/releases").await.ok();
+    let release = &releases["items"][0];
+    assert_eq!((&release["version"], &release["listed"]), (&json!("1.0.0"), &json!(true)));
+    let served = api.app.repositories.image(&"th1".parse().unwrap()).unwrap();
+    assert_eq!(served.get("timestamp.json").unwrap(), &files["timestamp.json"]);
+}
+
+#[tokio::test]
+async fn a_release_that_is_no_longer_listed_is_offered_no_more() {
+    let (api, mut publisher) = Api::with_fleet(1).await;
+    let rollout = json!({
+        "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
+        "phases": [{"percent": 100}],
+    });
+    api.post("rollouts", rollout).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    assert!(api.offered("d-0").is_some());
+    publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.1.0/esp32c3.bin");
+    let published = api.publish(&publisher.publication()).await.ok();
+    assert_eq!(published["delisted"], json!(["th1/stable/1.1.0/esp32c3.bin"]));
+    assert_eq!(api.offered("d-0"), None);
+    let api = api.restarted().await;
+    assert_eq!(api.offered("d-0"), None);
+}
+
+/// Publishes something spoilt after a good publication; nothing of it may be stored.
+async fn check_refused(
+    spoil: impl FnOnce(&mut Publisher) -> Option<Files>,
+    code: &str,
+    subject: &str,
+) {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let before = api.get("products/th1/releases").await.ok();
+    let files = spoil(&mut publisher).unwrap_or_else(|| publisher.publication());
+    api.publish(&files).await.refused(422, code, Some(subject));
+    assert_eq!(api.get("products/th1/releases").await.ok(), before);
+    let served = api.app.repositories.image(&"th1".parse().unwrap()).unwrap();
+    assert!(served.get("2.snapshot.json").is_none());
+    assert!(served.get("3.snapshot.json").is_none());
+}
+
+const NEW: &str = "th1/stable/1.2.0/esp32c3.bin";
+
+/// Lists 1.2.0 with the image of 1.1.0, spoilt.
+fn spoilt(spoil: impl FnOnce(&mut Value)) -> impl FnOnce(&mut Publisher) -> Option<Files> {
+    |publisher| {
+        spoil(publisher.list("stable", "1.2.0", &image("1.1.0")));
+        None
+    }
+}
+
+#[tokio::test]
+async fn releases_that_no_device_could_install_are_refused_with_the_reason() {
+    let code = "release_unacceptable";
+    check_refused(spoilt(|t| t["custom"]["match"]["chip"] = json!("esp32")), code, NEW).await;
+    check_refused(spoilt(|t| t["custom"]["match"]["hw"] = json!(["r9"])), code, NEW).await;
+    check_refused(spoilt(|t| t["custom"]["match"]["kind"] = json!("boot")), code, NEW).await;
+    check_refused(spoilt(|t| t["custom"]["match"]["version"] = json!("9.0.0")), code, NEW).await;
+    check_refused(spoilt(|t| t["length"] = json!(2 << 20)), code, NEW).await;
+}
+
+#[tokio::test]
+async fn a_release_must_fit_its_image() {
+    check_refused(spoilt(|_| ()), "release_image_differs", NEW).await;
+    let elsewhere = json!(sha256(b"never uploaded"));
+    check_refused(spoilt(|t| t["hashes"]["sha256"] = elsewhere), "image_missing", NEW).await;
+    check_refused(spoilt(|t| t["length"] = json!(17)), "image_missing", NEW).await;
+    check_refused(spoilt(|t| t["custom"] = json!({})), "release_malformed", NEW).await;
+}
+
+#[tokio::test]
+async fn a_version_means_one_image_for_ever() {
+    let other = AppBuilder::new(Chip::Esp32c3).version("1.1.0").project("th1-fw").rodata("new");
+    let other = other.build().unwrap();
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    api.upload(&other).await;
+    publisher.list("stable", "1.1.0", &other);
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "release_changed", Some("th1/stable/1.1.0/esp32c3.bin"));
+}
+
+#[tokio::test]
+async fn releases_of_one_security_version_share_their_secure_version() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let burnt = AppBuilder::new(Chip::Esp32c3).version("1.2.0").project("th1-fw").secure_version(1);
+    let burnt = burnt.build().unwrap();
+    api.upload(&burnt).await;
+    publisher.list("stable", "1.2.0", &burnt)["custom"]["match"]["secure_version"] = json!(1);
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "releases_conflict", Some("the roles of all channels"));
+}
+
+#[tokio::test]
+async fn what_a_device_would_not_believe_is_refused() {
+    let code = "metadata_unbelievable";
+    let forged = |publisher: &mut Publisher| {
+        publisher.key = waxwing_tuf::author::Ed25519Signer::from_seed(&[1; 32]).unwrap();
+        let mut files = publisher.publication();
+        files.remove("1.root.json");
+        Some(files)
+    };
+    check_refused(forged, code, "timestamp.json").await;
+    let expired = |publisher: &mut Publisher| {
+        publisher.expires_s = 1;
+        None
+    };
+    check_refused(expired, code, "timestamp.json").await;
+    let of_another = |publisher: &mut Publisher| {
+        publisher.repo = "image/other".to_owned();
+        let mut files = publisher.publication();
+        files.remove("1.root.json");
+        Some(files)
+    };
+    check_refused(of_another, code, "timestamp.json").await;
+    let incomplete = |publisher: &mut Publisher| {
+        let mut files = publisher.publication();
+        files.remove("2.th1-stable.json");
+        Some(files)
+    };
+    check_refused(incomplete, code, "2.th1-stable.json").await;
+    let rolled_back = |publisher: &mut Publisher| {
+        publisher.version = 0;
+        None
+    };
+    check_refused(rolled_back, code, "timestamp.json").await;
+}
+
+#[tokio::test]
+async fn what_devices_cannot_see_is_refused_too() {
+    let soon = |publisher: &mut Publisher| {
+        publisher.expires_s -= 84 * 24 * 3600;
+        None
+    };
+    check_refused(soon, "metadata_expires_soon", "timestamp").await;
+    let leap = |publisher: &mut Publisher| {
+        publisher.version += 1;
+        None
+    };
+    check_refused(leap, "metadata_version_gap", "snapshot").await;
+    let stray = |publisher: &mut Publisher| {
+        let mut files = publisher.publication();
+        files.insert("9.stray.json".to_owned(), b"{}".to_vec());
+        Some(files)
+    };
+    check_refused(stray, "metadata_unused", "9.stray.json").await;
+}
+
+#[tokio::test]
+async fn a_role_lists_its_own_channel_only() {
+    let stable = |publisher: &mut Publisher| {
+        let target = publisher.list("stable", "1.2.0", &image("1.1.0")).clone();
+        let role = publisher.roles.get_mut("th1-stable").unwrap();
+        role.remove(NEW);
+        role.insert("th1/beta/1.2.0/esp32c3.bin".to_owned(), target);
+        None
+    };
+    check_refused(stable, "release_outside_role", "th1/beta/1.2.0/esp32c3.bin").await;
+    let no_channel = |publisher: &mut Publisher| {
+        publisher.list("nightly", "1.2.0", &image("1.1.0"));
+        None
+    };
+    let subject = "th1/nightly/1.2.0/esp32c3.bin";
+    check_refused(no_channel, "release_outside_role", subject).await;
+}
+
+#[tokio::test]
+async fn what_is_no_bundle_is_refused() {
+    let (api, _) = shop().await;
+    for body in [&b""[..], b"TB1\n", b"{}"] {
+        let answer = api.call(axum::http::Method::POST, "products/th1/metadata", body.into()).await;
+        answer.refused(400, "bundle_malformed", None);
+    }
+}
+
+#[tokio::test]
+async fn a_root_rotation_comes_with_the_publication() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let mut files = publisher.publication();
+    files.insert("2.root.json".to_owned(), publisher.root(2));
+    let published = api.publish(&files).await.ok();
+    assert!(published["files"].as_array().unwrap().contains(&json!("2.root.json")));
+    let served = api.app.repositories.image(&"th1".parse().unwrap()).unwrap();
+    assert!(served.get("2.root.json").is_some());
+}

@@ -1,0 +1,142 @@
+//! `/api/v1/rollouts`.
+
+use serde_json::{Value, json};
+use waxwing_server::domain::Running;
+use waxwing_server::jobs::flush_sightings;
+use waxwing_wire::{DeviceId, Digest};
+
+use crate::support::Api;
+
+fn rollout(id: &str) -> Value {
+    json!({
+        "id": id, "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
+        "phases": [{"percent": 10}, {"percent": 50}, {"percent": 100}],
+        "gate": {"healthy_percent": 90, "failed_percent": 10}, "soak_s": 30,
+    })
+}
+
+async fn started(devices: u32) -> Api {
+    let (api, _) = Api::with_fleet(devices).await;
+    api.post("rollouts", rollout("r-1")).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    api
+}
+
+fn offered(api: &Api, devices: u32) -> usize {
+    (0..devices).filter(|n| api.offered(&format!("d-{n}")).is_some()).count()
+}
+
+#[tokio::test]
+async fn a_rollout_is_drafted_started_paused_resumed_and_cancelled() {
+    let (api, _) = Api::with_fleet(20).await;
+    let draft = api.post("rollouts", rollout("r-1")).await.ok();
+    assert_eq!((&draft["state"], &draft["members"]), (&json!("draft"), &json!(0)));
+    assert_eq!(offered(&api, 20), 0);
+    let running = api.act("rollouts/r-1/start").await.ok();
+    assert_eq!((&running["state"], &running["members"]), (&json!("running"), &json!(2)));
+    assert_eq!(running["counts"]["waiting"], 2);
+    assert_eq!(running["phases"][0]["members"], 2);
+    assert_eq!(running["phases"][1]["members"], json!(null));
+    assert_eq!(offered(&api, 20), 2);
+    for (action, state, offers) in
+        [("pause", "paused", 0), ("resume", "running", 2), ("cancel", "cancelled", 0)]
+    {
+        let answer = api.act(&format!("rollouts/r-1/{action}")).await.ok();
+        assert_eq!(answer["state"], state);
+        assert_eq!(offered(&api, 20), offers, "after {action}");
+    }
+    let after = api.get("rollouts/r-1").await.ok();
+    assert!(after["finished_at"].is_string(), "{after}");
+    let api = api.restarted().await;
+    assert_eq!(api.get("rollouts/r-1").await.ok(), after);
+    assert_eq!(api.get("rollouts").await.ok()["items"], json!([after]));
+}
+
+#[tokio::test]
+async fn illegal_changes_are_refused_and_change_nothing() {
+    let (api, _) = Api::with_fleet(1).await;
+    api.post("rollouts", rollout("r-1")).await.ok();
+    for action in ["pause", "resume"] {
+        let answer = api.act(&format!("rollouts/r-1/{action}")).await;
+        answer.refused(409, "illegal_state_change", None);
+    }
+    api.act("rollouts/r-1/start").await.ok();
+    api.act("rollouts/r-1/start").await.refused(409, "illegal_state_change", None);
+    api.act("rollouts/r-1/cancel").await.ok();
+    for action in ["start", "pause", "resume", "cancel"] {
+        let answer = api.act(&format!("rollouts/r-1/{action}")).await;
+        answer.refused(409, "illegal_state_change", None);
+    }
+    assert_eq!(api.get("rollouts/r-1").await.ok()["state"], "cancelled");
+}
+
+async fn refused_with(field: &str, value: Value, code: &str, named: &str) {
+    let (api, _) = Api::with_fleet(1).await;
+    let mut new = rollout("r-1");
+    new[field] = value;
+    api.post("rollouts", new).await.refused(422, code, Some(named));
+    assert_eq!(api.get("rollouts").await.ok()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn rollouts_that_make_no_sense_are_refused_by_field() {
+    refused_with("phases", json!([]), "invalid_rollout", "phases").await;
+    refused_with("phases", json!([{"percent": 50}]), "invalid_rollout", "phases").await;
+    let gate = json!({"healthy_percent": 0});
+    refused_with("gate", gate, "invalid_rollout", "gate.healthy_percent").await;
+    refused_with("soak_s", json!(10_000_000), "invalid_rollout", "soak_s").await;
+    refused_with("version", json!("9.9.9"), "unknown_release", "version").await;
+    refused_with("channel", json!("beta"), "unknown_release", "version").await;
+    refused_with("group", json!("none"), "unknown_group", "group").await;
+}
+
+#[tokio::test]
+async fn a_rollout_id_is_used_once_and_made_up_if_there_is_none() {
+    let (api, _) = Api::with_fleet(1).await;
+    api.post("rollouts", rollout("r-1")).await.ok();
+    api.post("rollouts", rollout("r-1")).await.refused(409, "rollout_exists", Some("id"));
+    let mut nameless = rollout("");
+    nameless.as_object_mut().unwrap().remove("id");
+    let made = api.post("rollouts", nameless).await.ok();
+    assert!(made["id"].as_str().unwrap().starts_with("r-"), "{made}");
+    for path in ["rollouts/none", "rollouts/none/deployments", "rollouts/none/recount"] {
+        api.get(path).await.refused(404, "unknown_rollout", None);
+    }
+}
+
+#[tokio::test]
+async fn a_group_without_devices_has_nothing_to_start() {
+    let (api, _) = Api::with_fleet(0).await;
+    api.post("rollouts", rollout("r-1")).await.ok();
+    api.act("rollouts/r-1/start").await.refused(409, "group_empty", Some("group"));
+    assert_eq!(api.get("rollouts/r-1").await.ok()["state"], "draft");
+}
+
+#[tokio::test]
+async fn offers_show_up_in_counts_deployments_and_recount() {
+    let api = started(20).await;
+    let running =
+        Running { version: "1.0.0".parse().unwrap(), sha256: Digest([1; 32]), security_version: 1 };
+    for n in 0..20 {
+        let device = DeviceId::parse(&format!("d-{n}")).unwrap();
+        api.app.fleet.poll(&device, &running, 1).unwrap();
+    }
+    flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();
+    let shown = api.get("rollouts/r-1").await.ok();
+    assert_eq!((&shown["counts"]["offered"], &shown["counts"]["waiting"]), (&json!(2), &json!(0)));
+    let deployments = api.get("rollouts/r-1/deployments").await.ok();
+    assert_eq!(deployments["items"].as_array().unwrap().len(), 2);
+    assert_eq!(deployments["items"][0]["state"], "offered");
+    let recount = api.get("rollouts/r-1/recount").await.ok();
+    assert_eq!((&recount["equal"], &recount["reports"]), (&json!(true), &json!(0)));
+    let seen = api.get("devices/d-0").await.ok();
+    assert_eq!((&seen["version"], &seen["security_version"]), (&json!("1.0.0"), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_revoked_device_takes_no_part_any_more() {
+    let api = started(1).await;
+    api.act("devices/d-0/revoke").await.ok();
+    let shown = api.get("rollouts/r-1").await.ok();
+    assert_eq!((&shown["members"], &shown["counts"]["waiting"]), (&json!(0), &json!(0)));
+}
