@@ -2,7 +2,7 @@
 //!
 //! SQLite in WAL mode with `synchronous = FULL`: what was answered survives a power cut. One writer
 //! connection, so that writers queue here instead of failing with "database is locked", and whoever
-//! holds a [`Transaction`] is the only one who changes anything.
+//! holds a [`Change`] is the only one who changes anything.
 //! Not here: decisions. What a row means and whether it may change is asked of `domain`.
 //!
 //! SQL is static text with `$1` placeholders that PostgreSQL understands too (D30).
@@ -30,6 +30,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinError;
 
 /// Connections that read at once: a few more than the cores of a small machine.
 const READERS_MAX: u32 = 8;
@@ -44,6 +45,9 @@ pub struct Store {
     writer: SqlitePool,
     turn: Arc<Mutex<()>>,
 }
+
+/// What the functions of this module speak to the database on: a reader, or that of a [`Change`].
+pub type Connection = SqliteConnection;
 
 /// The only transaction that may write. Dropped, it rolls back.
 #[derive(Debug)]
@@ -195,6 +199,13 @@ pub enum OpenError {
         /// Why.
         source: Box<sqlx::migrate::MigrateError>,
     },
+}
+
+impl From<JoinError> for Error {
+    /// A change that ran in a task of its own was cut off.
+    fn from(error: JoinError) -> Self {
+        Self::Database(sqlx::Error::Io(error.into()))
+    }
 }
 
 #[cfg(test)]

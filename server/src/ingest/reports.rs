@@ -2,7 +2,6 @@
 //! transaction.
 
 use serde_json::json;
-use sqlx::SqliteConnection;
 use waxwing_wire::{DeviceId, Report};
 
 use super::{Accepted, Genuine, Ingest, Refused};
@@ -11,7 +10,7 @@ use crate::domain::deployment::Step;
 use crate::domain::rollout::Verdict;
 use crate::domain::{Deployment, Rollout};
 use crate::store::reports::Evidence;
-use crate::store::{self, Change};
+use crate::store::{self, Change, Connection};
 
 /// Most reports about one deployment: a few for each state and attempt. More is a device gone mad,
 /// and evidence is kept for ever.
@@ -49,9 +48,7 @@ impl Ingest {
             envelope: genuine.bytes.to_vec(),
         };
         let done = self.clone().store_report(change, evidence, effect);
-        tokio::spawn(done).await.map_err(|error| {
-            Refused::Unavailable(store::Error::Database(sqlx::Error::Io(error.into())))
-        })??;
+        tokio::spawn(done).await.map_err(|error| Refused::Unavailable(error.into()))??;
         Ok(accepted)
     }
 
@@ -108,11 +105,7 @@ impl Ingest {
     }
 }
 
-async fn write(
-    db: &mut SqliteConnection,
-    evidence: &Evidence,
-    effect: &Effect,
-) -> Result<(), Refused> {
+async fn write(db: &mut Connection, evidence: &Evidence, effect: &Effect) -> Result<(), Refused> {
     let about = (&evidence.device, &evidence.rollout);
     let count = store::reports::count(&mut *db, about.0, about.1).await;
     if count.map_err(Refused::Unavailable)? >= REPORTS_PER_DEPLOYMENT_MAX {
@@ -139,7 +132,7 @@ async fn write(
 ///
 /// [`Refused::Replay`] when its id was used for another one.
 pub(super) async fn seen_before(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     device: &DeviceId,
     genuine: &Genuine<'_>,
 ) -> Result<bool, Refused> {

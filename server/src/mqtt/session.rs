@@ -10,6 +10,7 @@
 //! Messages are handed out one at a time and acknowledged in order, so a device that sends faster
 //! than the server stores waits in its own socket, not in our memory.
 
+mod commands;
 mod connect;
 mod messages;
 
@@ -18,16 +19,15 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mqtt_protocol_core::mqtt::packet::Qos;
 use waxwing_wire::DeviceId;
-use waxwing_wire::topic::{Kind, Topic};
+use waxwing_wire::topic::Kind;
 
 use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
 use self::messages::Received;
-use super::codec::{Codec, Connect, Incoming, Outgoing, PacketId, Welcome};
+use super::Refused;
+use super::codec::{Codec, Connect, Incoming, Outgoing, Welcome};
 use super::outbox::Outbox;
 use super::reason::Reason;
-use super::{Refused, acl};
 
 /// How long a connection may take from the TLS handshake to its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -245,77 +245,6 @@ impl Session {
         self.send_again();
     }
 
-    /// MQTT 5, 4.4: what was not acknowledged is sent again after a reconnect, and only then.
-    fn send_again(&mut self) {
-        let State::Open(open) = &mut self.state else { return };
-        if open.outbox.is_subscribed() {
-            self.actions.push(Action::Listen(true));
-        }
-        let again: Vec<_> = open.outbox.unacknowledged().cloned().collect();
-        for (id, command) in again {
-            self.send_command(Some(id), &command, true);
-        }
-        self.send_commands();
-    }
-
-    fn command(&mut self, command: Bytes) {
-        let State::Open(open) = &mut self.state else { return };
-        match open.outbox.push(command) {
-            Ok(()) => self.send_commands(),
-            Err(_) => self.refuse(Reason::QuotaExceeded),
-        }
-    }
-
-    fn send_commands(&mut self) {
-        while let State::Open(open) = &mut self.state
-            && let Some((id, command)) = open.outbox.pop(open.window)
-        {
-            self.send_command(id, &command, false);
-        }
-    }
-
-    fn send_command(&mut self, id: Option<PacketId>, payload: &[u8], again: bool) {
-        let topic = Topic { device: self.device.clone(), kind: Kind::Command }.to_string();
-        let packet = Outgoing::Publish { topic: &topic, payload, id, again };
-        let State::Open(open) = &mut self.state else { return };
-        match self.codec.encode(&packet) {
-            Ok(bytes) if bytes.len() <= self.packet_bytes_max => {
-                self.actions.push(Action::Send(bytes));
-            }
-            // MQTT 5, 3.1.2.11.4: what is too large for the device is dropped as if delivered.
-            Ok(_) | Err(_) => {
-                if let Some(id) = id {
-                    open.outbox.acknowledge(id);
-                }
-            }
-        }
-    }
-
-    fn subscribe(&mut self, id: PacketId, filters: &[(String, Qos)]) {
-        let State::Open(open) = &mut self.state else { return };
-        let grants: Vec<_> = filters.iter().map(|(f, qos)| grant(&self.device, f, *qos)).collect();
-        let granted = grants.iter().rev().find_map(|g| g.ok());
-        if granted.is_some() {
-            open.outbox.subscribe(granted);
-            self.actions.push(Action::Listen(true));
-        }
-        self.send(&Outgoing::SubAck(id, &grants));
-        self.send_commands();
-    }
-
-    fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
-        let State::Open(open) = &mut self.state else { return };
-        let mut leave = |filter: &String| {
-            let own = acl::subscribe(&self.device, filter);
-            own && open.outbox.subscribe(None)
-        };
-        let existed: Vec<_> = filters.iter().map(&mut leave).collect();
-        if existed.contains(&true) {
-            self.actions.push(Action::Listen(false));
-        }
-        self.send(&Outgoing::UnsubAck(id, &existed));
-    }
-
     fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
         let State::Open(open) = &mut self.state else { return };
         if let Some(seconds) = session_expiry_s {
@@ -400,11 +329,6 @@ enum Ending {
     WithoutWill,
     /// In any other way.
     WithWill,
-}
-
-fn grant(device: &DeviceId, filter: &str, qos: Qos) -> Result<Qos, Reason> {
-    let own = acl::subscribe(device, filter);
-    if own { Ok(qos.min(Qos::AtLeastOnce)) } else { Err(Reason::NotAuthorized) }
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Signatures that verify, and every way in which a key or a signature can be wrong.
+
 use ed25519_dalek::{Signer, SigningKey};
 use p256::ecdsa::Signature;
 

@@ -1,3 +1,5 @@
+//! Packets of both protocol versions there and back, and bytes that are none.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Who is connected, and what reaches them.
+
 use mqtt_protocol_core::mqtt::packet::Qos;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Entries survive the round trip, and foreign bytes are never an entry.
+
 use proptest::prelude::*;
 
 use waxwing_wire::RolloutId;

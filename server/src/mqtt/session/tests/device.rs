@@ -1,0 +1,85 @@
+//! A session with its own time, and the actions that tests expect of it.
+
+use super::*;
+
+/// A session with its own time.
+pub(super) struct Device {
+    pub(super) session: Session,
+    pub(super) now: Duration,
+}
+
+impl Device {
+    pub(super) fn new() -> Self {
+        let now = Duration::from_secs(1000);
+        Self { session: Session::new(DeviceId::parse("d-1").unwrap(), now), now }
+    }
+
+    pub(super) fn open(version: Version) -> Self {
+        Self::open_with(&connect(version))
+    }
+
+    #[track_caller]
+    pub(super) fn open_with(connect: &ConnectBytes) -> Self {
+        let mut device = Self::new();
+        assert_eq!(device.receive(&connect.bytes()), [Action::Attach]);
+        let actions = device.attached(None);
+        assert!(matches!(&actions[..], [Action::Send(connack)] if connack[3] == 0), "{actions:?}");
+        device
+    }
+
+    pub(super) fn on(&mut self, event: Event<'_>) -> Vec<Action> {
+        self.session.on(self.now, event)
+    }
+
+    pub(super) fn after(&mut self, time: Duration, event: Event<'_>) -> Vec<Action> {
+        self.now += time;
+        self.on(event)
+    }
+
+    pub(super) fn receive(&mut self, bytes: &[u8]) -> Vec<Action> {
+        self.on(Event::Received(bytes))
+    }
+
+    pub(super) fn attached(&mut self, kept: Option<Outbox>) -> Vec<Action> {
+        self.on(Event::Attached(kept))
+    }
+
+    pub(super) fn command(&mut self, command: &str) -> Vec<Action> {
+        self.on(Event::Command(Bytes::copy_from_slice(command.as_bytes())))
+    }
+}
+
+pub(super) fn close() -> Action {
+    Action::Close { will: None }
+}
+
+pub(super) fn deliver(kind: Kind, payload: &str) -> Action {
+    Action::Deliver(Message { kind, payload: Bytes::copy_from_slice(payload.as_bytes()) })
+}
+
+/// DISCONNECT of MQTT 5, without properties.
+pub(super) fn disconnect(code: u8) -> Action {
+    Action::Send(vec![0xe0, 1, code])
+}
+
+/// Returns type and last reason code of the last packet among the actions.
+pub(super) fn code(actions: &[Action]) -> Option<(u8, u8)> {
+    actions.iter().rev().find_map(|action| match action {
+        Action::Send(bytes) if bytes[0] == 0x40 => Some((0x40, bytes[4])),
+        Action::Send(bytes) => Some((bytes[0], *bytes.last().unwrap())),
+        Action::Attach | Action::Close { .. } | Action::Deliver(_) | Action::Listen(_) => None,
+    })
+}
+
+/// Leaves out the empty property lists that a PUBACK may have or not have.
+pub(super) fn normal(actions: Vec<Action>) -> Vec<Action> {
+    let mut actions = actions;
+    for action in &mut actions {
+        if let Action::Send(bytes) = action
+            && let [0x40, _, id_high, id_low, code, ..] = bytes[..]
+        {
+            *bytes = packet(0x40, &[id_high, id_low, code]);
+        }
+    }
+    actions
+}
