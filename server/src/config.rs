@@ -222,6 +222,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Returns the file that is read when none is named, if there is one.
+    pub fn default_file(environment: &[(String, String)]) -> Option<PathBuf> {
+        let base = environment.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
+        let personal = base.map(|(_, base)| Path::new(base).join("waxwing/server.toml"));
+        let files = [personal, Some(PathBuf::from("/etc/waxwing/server.toml"))];
+        files.into_iter().flatten().find(|file| file.exists())
+    }
+
     /// Writes the effective configuration as TOML.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string_pretty(self)

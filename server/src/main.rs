@@ -1,6 +1,6 @@
 //! The server's command line: reads the configuration, starts, and waits for the end.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -45,7 +45,7 @@ capitals, joined by two underscores.";
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let environment: Vec<(String, String)> = std::env::vars().collect();
-    let file = arguments.config.or_else(|| default_file(&environment));
+    let file = arguments.config.or_else(|| Config::default_file(&environment));
     let config = Config::load(file.as_deref(), environment)?;
     if arguments.print_config {
         return run::print(&config.to_toml()?).context("cannot print the configuration");
@@ -60,11 +60,4 @@ async fn main() -> anyhow::Result<()> {
     run::until_signal().await?;
     server.stop().await;
     Ok(())
-}
-
-fn default_file(environment: &[(String, String)]) -> Option<PathBuf> {
-    let base = environment.iter().find(|(name, _)| name == "XDG_CONFIG_HOME");
-    let personal = base.map(|(_, base)| Path::new(base).join("waxwing/server.toml"));
-    let system = PathBuf::from("/etc/waxwing/server.toml");
-    [personal, Some(system)].into_iter().flatten().find(|file| file.exists())
 }

@@ -3,6 +3,9 @@
 //! Nothing is served before every address is bound, so a port in use is an error at start and not a
 //! listener that is missing. Not here: what is answered ([`crate::http::router`], `mqtt`).
 
+mod background;
+mod first_start;
+
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,10 +35,6 @@ use crate::pki::{Peer, authority};
 use crate::random::Random;
 use crate::setup;
 use crate::tls::{self, Material, Published, Tls};
-
-/// How often the Director's clock mark is kept (D5): after a power cut, at most this much time is
-/// taken for time that did not pass.
-const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
 
 /// Where the server listens.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -70,11 +69,14 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let sockets = Sockets::bind(&config).await?;
     let app = Arc::new(App::open(config, options, clock, random).await?);
+    if let Some(letter) = first_start::prepare(&app).await? {
+        print(&letter).map_err(StartError::Print)?;
+    }
     let tls = Tls::new(&material(&app)?)?;
     let addresses = sockets.addresses()?;
     let shutdown = Shutdown::default();
     sockets.serve(&app, &tls, &shutdown);
-    spawn_clock_mark(app.clone(), &shutdown);
+    background::spawn(&app, &shutdown);
     announce(&app.config, &addresses)?;
     Ok(Running { app, addresses, shutdown })
 }
@@ -89,9 +91,7 @@ impl Running {
         if timeout(drain, self.shutdown.tasks.wait()).await.is_err() {
             tracing::warn!(left = self.shutdown.tasks.len(), "connections cut at shutdown");
         }
-        if let Err(error) = self.app.director.guard().save() {
-            tracing::warn!(%error, "the Director's clock mark was not kept");
-        }
+        background::finish(&self.app).await;
         self.app.store.close().await;
         tracing::info!("stopped");
     }
@@ -265,20 +265,6 @@ async fn answer(router: &Router, request: Request<Body>) -> Response<Body> {
     }
 }
 
-fn spawn_clock_mark(app: Arc<App>, shutdown: &Shutdown) {
-    let stop = shutdown.token.clone();
-    shutdown.tasks.spawn(async move {
-        let mut ticks = tokio::time::interval(CLOCK_MARK_PERIOD);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let app = app.clone();
-            let saved = tokio::task::spawn_blocking(move || app.director.guard().save()).await;
-            if let Ok(Err(error)) = saved {
-                tracing::error!(%error, "the Director's clock mark was not kept");
-            }
-        }
-    });
-}
-
 /// Writes `run/listeners.json`: with port 0 nobody else knows where the server listens.
 fn announce(config: &Config, addresses: &Addresses) -> Result<(), StartError> {
     let folder = config.data_dir.join("run");
@@ -307,6 +293,12 @@ pub enum StartError {
     /// The data folder cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A first start cannot be completed.
+    #[error(transparent)]
+    FirstStart(#[from] first_start::Error),
+    /// What is shown once cannot be shown.
+    #[error("cannot print what a first start shows")]
+    Print(#[source] io::Error),
     /// A file cannot be written.
     #[error(transparent)]
     Setup(#[from] setup::Error),

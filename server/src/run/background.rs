@@ -1,0 +1,77 @@
+//! What a server does by itself: each job is a step that is taken again and again until shutdown.
+//!
+//! A step that fails is logged and taken again with the next tick. Not here: what the steps do.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::app::App;
+use crate::jobs;
+use crate::listener::Shutdown;
+
+/// How often what polls left behind is written, in one statement.
+const FLUSH_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often rollouts are looked at for what time alone changes.
+const ADVANCE_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often ids of messages that are too old to come again are forgotten.
+const FORGET_PERIOD: Duration = Duration::from_mins(1);
+
+/// How often the Director's clock mark is kept (D5): after a power cut, at most this much time is
+/// taken for time that did not pass.
+const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
+
+/// Starts all jobs.
+pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
+    repeat("advance rollouts", ADVANCE_PERIOD, app, shutdown, async |app| {
+        jobs::advance_rollouts(&app.store, &app.fleet, app.clock.now_ms()).await.map(drop)
+    });
+    repeat("flush sightings", FLUSH_PERIOD, app, shutdown, async |app| {
+        jobs::flush_sightings(&app.store, &app.fleet).await.map(drop)
+    });
+    repeat("forget messages", FORGET_PERIOD, app, shutdown, async |app| {
+        jobs::forget_messages(&app.store, app.clock.now_ms()).await.map(drop)
+    });
+    repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, keep_clock_mark);
+}
+
+/// Writes what must not be lost with the process.
+pub(super) async fn finish(app: &Arc<App>) {
+    log("flush sightings", jobs::flush_sightings(&app.store, &app.fleet).await.map(drop));
+    log("keep the clock mark", keep_clock_mark(app.clone()).await);
+}
+
+async fn keep_clock_mark(app: Arc<App>) -> Result<(), String> {
+    let saved = tokio::task::spawn_blocking(move || app.director.guard().save()).await;
+    saved.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+fn repeat<E, F>(
+    job: &'static str,
+    period: Duration,
+    app: &Arc<App>,
+    shutdown: &Shutdown,
+    step: impl Fn(Arc<App>) -> F + Send + 'static,
+) where
+    E: Display,
+    F: Future<Output = Result<(), E>> + Send,
+{
+    let (app, end) = (app.clone(), shutdown.token.clone());
+    shutdown.tasks.spawn(async move {
+        let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while end.run_until_cancelled(ticks.tick()).await.is_some() {
+            log(job, step(app.clone()).await);
+        }
+    });
+}
+
+fn log<E: Display>(job: &'static str, outcome: Result<(), E>) {
+    if let Err(error) = outcome {
+        tracing::error!(job, %error, "job failed");
+    }
+}
