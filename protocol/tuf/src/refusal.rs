@@ -19,7 +19,6 @@ pub struct Refusal {
 
 /// Why something was refused. [`Cause::code_name`] is the stable name of each.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Cause {
     /// A field of the metadata is missing or has a value we do not read. Names the field.
     BadField(&'static str),
