@@ -109,6 +109,15 @@ struct HandedOver {
     reports: Vec<MessageId>,
 }
 
+/// One turn of the loop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Turn {
+    /// What was done.
+    pub action: Action,
+    /// Why it did not work out.
+    pub failed: Option<ErrorCode>,
+}
+
 /// The agent could not be started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum StartError {
@@ -189,18 +198,19 @@ impl<P: Platform> Driver<P> {
 
     /// Runs until the device restarts.
     pub async fn run(&mut self) {
-        while self.turn().await != Action::Reboot {}
+        while self.turn().await.action != Action::Reboot {}
     }
 
-    /// Carries out one action and returns it.
-    pub async fn turn(&mut self) -> Action {
+    /// Carries out one action.
+    pub async fn turn(&mut self) -> Turn {
         let action = self.next;
         let event = self.perform(action).await;
+        let failed = if let Event::Failed(code) = event { Some(code) } else { None };
         if action != Action::Reboot {
             self.next = self.agent.step(self.clock.now(), event);
         }
         self.send_reports();
-        action
+        Turn { action, failed }
     }
 
     /// Returns the agent, to look at.
@@ -355,8 +365,8 @@ impl<P: Platform> Driver<P> {
             if !self.handed_over.has(unsent)
                 && let Some((id, sealed)) =
                     seal(&self.identity, timestamp, unsent, &mut self.signer)
+                && self.messages.publish(Kind::Report, &id, sealed)
             {
-                self.messages.publish(Kind::Report, &id, sealed);
                 self.handed_over.reports.push(id);
             }
         }

@@ -78,17 +78,17 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
     /// time, or is a restart.
     pub fn perform(&mut self, agent: &Agent, action: Action) -> Option<Event> {
         Some(match action {
-            Action::Activate { slot, sha256 } => written(self.boot.activate(slot, &sha256)),
+            Action::Activate { slot, sha256 } => written(&self.boot.activate(slot, &sha256)),
             Action::AskToDownload => Event::Permitted(self.app.may_download()),
             Action::AskToReboot => Event::Permitted(self.app.may_reboot()),
             Action::CheckHealth => Event::Health(self.app.health()),
-            Action::Confirm => written(self.boot.confirm()),
+            Action::Confirm => written(&self.boot.confirm()),
             Action::Inspect => match self.inspect(agent.deployment()) {
                 Ok(()) => Event::Done,
                 Err(code) => Event::Failed(code),
             },
-            Action::Reject => written(self.boot.reject()),
-            Action::Save => written(self.journal.save(agent.record())),
+            Action::Reject => written(&self.boot.reject()),
+            Action::Save => written(&self.journal.save(agent.record())),
             Action::SelfTest => Event::SelfTested(self.app.self_test()),
             Action::Hash { .. }
             | Action::Open { .. }
@@ -176,7 +176,7 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
     }
 }
 
-fn written<E>(result: Result<(), E>) -> Event {
+fn written<E>(result: &Result<(), E>) -> Event {
     match result {
         Ok(()) => Event::Done,
         Err(_) => Event::Failed(ErrorCode::FLASH_WRITE),
@@ -192,7 +192,7 @@ const fn code_of(mismatch: Mismatch) -> ErrorCode {
         }
         Mismatch::TooLarge { .. } => ErrorCode::POLICY_SLOT,
         Mismatch::Version { .. } => ErrorCode::IMAGE_VERSION,
-        _ => ErrorCode::IMAGE_MALFORMED,
+        Mismatch::NoDescriptor => ErrorCode::IMAGE_MALFORMED,
     }
 }
 

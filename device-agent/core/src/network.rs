@@ -69,8 +69,9 @@ pub trait Messages {
     /// is none. What was handed over on an earlier connection may be lost.
     fn connection(&self) -> Option<u64>;
 
-    /// Hands a message over, to be delivered at least once on this connection.
-    fn publish(&mut self, kind: Kind, id: &MessageId, envelope: String);
+    /// Hands a message over, to be delivered at least once on this connection. False when there is
+    /// no room for it now.
+    fn publish(&mut self, kind: Kind, id: &MessageId, envelope: String) -> bool;
 
     /// Waits for the next message, or until this uptime.
     async fn next(&mut self, until: Duration) -> Message;

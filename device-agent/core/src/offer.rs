@@ -54,8 +54,8 @@ pub enum Decision {
 impl Decision {
     /// The only way to an [`Offer`]. What is verified but names nothing this device can report on
     /// is refused.
-    pub(crate) fn install(install: Verified<Install>) -> Self {
-        match Deployment::of(&install) {
+    pub(crate) fn install(install: &Verified<Install>) -> Self {
+        match Deployment::of(install) {
             Some(deployment) => Self::Install(Offer(deployment)),
             None => Self::Refused { deployment: None, code: ErrorCode::TRUST_MALFORMED },
         }

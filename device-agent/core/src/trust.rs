@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use waxwing_tuf::json::Value;
 use waxwing_tuf::uptane::{Answer, Client, Install};
 use waxwing_tuf::{Cause, Fetch, FetchError, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
@@ -60,7 +61,7 @@ impl<S: Store> Trust<S> {
         let decision = match checked {
             Ok(Answer::Idle) => Decision::Unchanged,
             Ok(Answer::Nothing) => Decision::Nothing,
-            Ok(Answer::Install(install)) => Decision::install(install),
+            Ok(Answer::Install(install)) => Decision::install(&install),
             Err(refusal) => self.refused(&refusal)?,
         };
         Ok(Contact {
@@ -91,7 +92,7 @@ impl<S: Store> Trust<S> {
     ) -> Result<(u64, Command), ErrorCode> {
         let command = self.client.verify_command(bytes, Time::from_seconds(unix_s), last);
         let command = command.map_err(|_| ErrorCode::TRUST_COMMAND)?;
-        let name = command.content().field("command").and_then(|name| name.as_plain());
+        let name = command.content().field("command").and_then(Value::as_plain);
         let known = name.and_then(Command::parse).ok_or(ErrorCode::TRUST_COMMAND)?;
         Ok((command.seq, known))
     }
@@ -164,7 +165,10 @@ const fn code_of(cause: Cause) -> ErrorCode {
         Cause::SecureVersionOutOfRange => ErrorCode::IMAGE_SECURE_VERSION,
         Cause::SlotTooSmall => ErrorCode::POLICY_SLOT,
         Cause::WrongKind => ErrorCode::POLICY_KIND,
-        // BadField, Json, Store, WrongSpecification, WrongType, and what later versions add.
-        _ => ErrorCode::TRUST_MALFORMED,
+        Cause::BadField(_)
+        | Cause::Json(_)
+        | Cause::Store(_)
+        | Cause::WrongSpecification
+        | Cause::WrongType => ErrorCode::TRUST_MALFORMED,
     }
 }
