@@ -1,0 +1,160 @@
+//! Thousands of devices in one process.
+//!
+//! Each thread drives its share of them. What happens is counted, and can be followed line by line.
+
+mod counters;
+
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use waxwing_wire::DeviceId;
+
+pub use counters::Counters;
+
+use crate::device::{Device, DeviceError};
+use crate::happening::{Happening, What};
+use crate::kit::Kit;
+
+/// A fleet, before it starts.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// What its devices share.
+    pub kit: Arc<Kit>,
+    /// Its devices and their one-time tokens.
+    pub devices: Vec<(DeviceId, String)>,
+    /// Over how long the starts are spread.
+    pub spread: Duration,
+    /// Whether what happens is printed, as NDJSON.
+    pub print: bool,
+}
+
+/// What is known about a fleet while it runs. Clones are the same board.
+#[derive(Clone, Debug, Default)]
+pub struct Scoreboard(Arc<Mutex<Counters>>);
+
+impl Scoreboard {
+    /// Returns the counters of this moment.
+    pub fn counters(&self) -> Counters {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count(&self, happening: &Happening) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).count(happening);
+    }
+}
+
+impl Fleet {
+    /// Runs the fleet on `threads` threads until `stop` says so.
+    ///
+    /// # Errors
+    ///
+    /// When a thread cannot be started.
+    pub fn run(
+        self,
+        threads: usize,
+        scoreboard: &Scoreboard,
+        stop: &watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let threads = threads.max(1);
+        std::thread::scope(|scope| {
+            for share in 0..threads {
+                let fleet = self.clone();
+                let (scoreboard, stop) = (scoreboard.clone(), stop.clone());
+                let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+                scope.spawn(move || fleet.run_share(&runtime, share, threads, &scoreboard, &stop));
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs every `threads`-th device, from number `share` on.
+    fn run_share(
+        self,
+        runtime: &runtime::Runtime,
+        share: usize,
+        threads: usize,
+        scoreboard: &Scoreboard,
+        stop: &watch::Receiver<bool>,
+    ) {
+        let local = LocalSet::new();
+        let count = u32::try_from(self.devices.len()).unwrap_or(u32::MAX).max(1);
+        let numbered = (0..).zip(self.devices).skip(share).step_by(threads);
+        for (number, (id, token)) in numbered {
+            let start = self.spread / count * number;
+            let member = Member {
+                kit: Arc::clone(&self.kit),
+                id,
+                token,
+                print: self.print,
+                scoreboard: scoreboard.clone(),
+            };
+            let mut stop = stop.clone();
+            local.spawn_local(async move {
+                tokio::select! {
+                    // An error means that nobody is left who could say stop: stop.
+                    _ = stop.wait_for(|stop| *stop) => {}
+                    () = member.live(start) => {}
+                }
+            });
+        }
+        runtime.block_on(local);
+    }
+}
+
+/// One device of a fleet.
+struct Member {
+    kit: Arc<Kit>,
+    id: DeviceId,
+    token: String,
+    print: bool,
+    scoreboard: Scoreboard,
+}
+
+impl Member {
+    async fn live(self, start: Duration) {
+        tokio::time::sleep(start).await;
+        if let Err(error) = self.run().await {
+            self.tell(What::Stopped { error: describe(&error) });
+        }
+    }
+
+    async fn run(&self) -> Result<(), DeviceError> {
+        let device = Device::in_memory(&self.kit, self.id.clone(), Some(&self.token)).await;
+        let mut device = device?;
+        self.tell(What::Enrolled);
+        let mut observer = |happening: Happening| {
+            self.observe(&happening);
+            ControlFlow::Continue(())
+        };
+        device.run(&mut observer).await
+    }
+
+    fn tell(&self, what: What) {
+        self.observe(&Happening { device: self.id.clone(), what });
+    }
+
+    fn observe(&self, happening: &Happening) {
+        self.scoreboard.count(happening);
+        if self.print && !matches!(happening.what, What::Polled) {
+            print_line(happening);
+        }
+    }
+}
+
+/// Prints a line of NDJSON. Whoever reads it may have gone: that is no reason to stop.
+pub fn print_line(happening: &Happening) {
+    if let Ok(line) = serde_json::to_string(happening) {
+        let _ = writeln!(std::io::stdout().lock(), "{line}");
+    }
+}
+
+/// An error and what caused it, in one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

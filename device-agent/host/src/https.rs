@@ -1,0 +1,160 @@
+//! The device listener over HTTP/1.1 and mutual TLS.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use waxwing_agent::download::{ContentRange, Opened};
+use waxwing_agent::network::{NoAnswer, Server};
+use waxwing_wire::Digest;
+use waxwing_wire::bundle::BUNDLE_BYTES_MAX;
+
+use crate::address::Address;
+use crate::tls;
+
+/// How long a server may take to begin an answer.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// How long a download may stand still. With pieces of a kilobyte or more that is security.md's
+/// minimum rate, without a clock per byte.
+const STALL_MAX: Duration = Duration::from_mins(1);
+
+/// The TLS configuration of a device: another one after a renewal.
+pub type SharedTls = Rc<RefCell<Arc<ClientConfig>>>;
+
+/// Requests to one listener, one after another.
+#[derive(Debug)]
+pub struct Https {
+    address: Address,
+    tls: SharedTls,
+    /// The connection of the last request, and the configuration it was made with.
+    open: Option<(SendRequest<Full<Bytes>>, Arc<ClientConfig>)>,
+    download: Option<Incoming>,
+    /// What was received of the download and not read.
+    piece: Bytes,
+}
+
+impl Https {
+    /// Prepares requests; connects with the first.
+    pub const fn new(address: Address, tls: SharedTls) -> Self {
+        Self { address, tls, open: None, download: None, piece: Bytes::new() }
+    }
+
+    /// Sends a request on the connection there is, or on a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`] when no answer began in time.
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        body: Bytes,
+    ) -> Result<Response<Incoming>, NoAnswer> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.address.to_string());
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        let request = request.body(Full::new(body)).map_err(|_| NoAnswer::Unreachable)?;
+        let exchange = async {
+            let mut sender = self.sender().await?;
+            let answer = sender.send_request(request).await.map_err(|_| NoAnswer::Unreachable)?;
+            let tls = Arc::clone(&self.tls.borrow());
+            self.open = Some((sender, tls));
+            Ok(answer)
+        };
+        tokio::time::timeout(ANSWER_MAX, exchange).await.map_err(|_| NoAnswer::Stalled)?
+    }
+
+    async fn sender(&mut self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+        let tls = Arc::clone(&self.tls.borrow());
+        if let Some((mut sender, with)) = self.open.take()
+            && Arc::ptr_eq(&with, &tls)
+            && sender.ready().await.is_ok()
+        {
+            return Ok(sender);
+        }
+        let unreachable = |_| NoAnswer::Unreachable;
+        let stream = tls::connect(&self.address, &tls).await.map_err(unreachable)?;
+        let io = TokioIo::new(stream);
+        let (sender, connection) = http1::handshake(io).await.map_err(|_| NoAnswer::Unreachable)?;
+        // Ends when the sender is dropped or the server hangs up.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+/// Reads a whole body.
+///
+/// # Errors
+///
+/// [`NoAnswer::Stalled`] when it stopped coming, or is longer than `bytes_max`.
+pub async fn read_all(body: Incoming, bytes_max: usize) -> Result<Bytes, NoAnswer> {
+    let collecting = Limited::new(body, bytes_max).collect();
+    let collected = tokio::time::timeout(ANSWER_MAX, collecting).await;
+    let collected = collected.map_err(|_| NoAnswer::Stalled)?;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|_| NoAnswer::Stalled)
+}
+
+impl Server for Https {
+    async fn poll(&mut self, request: &str) -> Result<Vec<u8>, NoAnswer> {
+        self.download = None;
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        let body = Bytes::copy_from_slice(request.as_bytes());
+        let answer = self.send(Method::POST, "/v1/poll", &json, body).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(NoAnswer::Refused(answer.status().as_u16()));
+        }
+        read_all(answer.into_body(), BUNDLE_BYTES_MAX).await.map(Into::into)
+    }
+
+    async fn open(&mut self, sha256: &Digest, from: u32) -> Result<Opened, NoAnswer> {
+        (self.download, self.piece) = (None, Bytes::new());
+        let (path, etag) = (format!("/v1/images/{sha256}"), format!("\"{sha256}\""));
+        let range = format!("bytes={from}-");
+        let wanted = [(header::RANGE, range.as_str()), (header::IF_RANGE, etag.as_str())];
+        let headers = if from == 0 { &[][..] } else { &wanted[..] };
+        let answer = self.send(Method::GET, &path, headers, Bytes::new()).await?;
+        let opened = Opened {
+            status: answer.status().as_u16(),
+            range: text(answer.headers(), &header::CONTENT_RANGE).and_then(ContentRange::parse),
+            body_bytes: text(answer.headers(), &header::CONTENT_LENGTH)
+                .and_then(|length| length.parse().ok()),
+        };
+        self.download = Some(answer.into_body());
+        Ok(opened)
+    }
+
+    async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {
+        while self.piece.is_empty() {
+            let Some(body) = &mut self.download else { return Ok(0) };
+            let frame = tokio::time::timeout(STALL_MAX, body.frame()).await;
+            match frame.map_err(|_| NoAnswer::Stalled)? {
+                Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Err(NoAnswer::Unreachable),
+                None => self.download = None,
+            }
+        }
+        let taken = self.piece.split_to(self.piece.len().min(bytes.len()));
+        if let Some(place) = bytes.get_mut(..taken.len()) {
+            place.copy_from_slice(&taken);
+        }
+        Ok(taken.len())
+    }
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}

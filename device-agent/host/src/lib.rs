@@ -1,0 +1,31 @@
+//! Waxwing's agent on a simulated ESP32: one device for a close look, or thousands in one process.
+//!
+//! ```text
+//!  waxwing-agent ── ports ──▶ board: flash, boot records, boot loader, application
+//!        │                    https: polls and downloads     mqtt: reports and commands
+//!        └─ the very code that ships; nothing in it knows that the board is simulated (D21)
+//! ```
+//!
+//! Futures here stay on one thread: a fleet gives each thread its share of devices.
+
+pub mod address;
+pub mod board;
+pub mod config;
+pub mod credentials;
+pub mod device;
+pub mod est;
+pub mod flash;
+pub mod fleet;
+pub mod happening;
+pub mod https;
+pub mod kit;
+pub mod mqtt;
+pub mod random;
+pub mod store;
+pub mod time;
+pub mod tls;
+
+pub use config::Config;
+pub use device::{Device, DeviceError};
+pub use happening::{Happening, What};
+pub use kit::Kit;

@@ -1,0 +1,264 @@
+//! The command line of the simulated devices.
+
+use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use waxwing_agent_host::fleet::{Counters, Fleet, Scoreboard, describe, print_line};
+use waxwing_agent_host::{Config, Device, Kit};
+use waxwing_wire::DeviceId;
+
+/// How often the counters on a terminal change.
+const REFRESH: Duration = Duration::from_millis(200);
+
+const EXAMPLES: &str = "\
+Examples:
+  waxwing-agent-host enrol --config device.toml --id d-1 --token-file token.txt
+  waxwing-agent-host run --config device.toml --id d-1
+  waxwing-agent-host fleet --config fleet.toml --devices 1000
+  waxwing-agent-host fleet --config fleet.toml --for 60s --json > summary.json
+
+A configuration:
+  product = \"acme-th1\"
+  hardware = \"r1\"
+  chip = \"esp32c3\"
+  channels = [\"stable\"]
+  work = \"work\"                     # credentials, and flash of single devices
+  tokens = \"tokens.csv\"             # lines of device,token: for a fleet
+  boot_loader = \"idf-rollback\"      # or \"espflash\", which never goes back by itself
+  [server]
+  device = \"localhost:8443\"
+  enrol = \"localhost:8444\"
+  mqtt = \"localhost:8883\"           # optional: without it reports travel with polls
+  ca = \"server-ca.pem\"
+  [factory]
+  image = \"factory.bin\"
+  version = \"1.0.0\"
+  [trust]
+  director_root = \"director-root.json\"
+  image_root = \"image-root.json\"
+  [image]                           # optional
+  version = \"ignore\"                # take images whose descriptor has another version
+  [policy]                          # optional: the device's own limits are 1m and 24h
+  poll_min = \"200ms\"
+
+Exit codes: 0 as asked for, 1 something failed, 2 wrong usage.";
+
+/// Runs Waxwing's agent on simulated ESP32s.
+#[derive(Debug, Parser)]
+#[command(name = "waxwing-agent-host", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Gets a device its first certificate.
+    Enrol(EnrolArgs),
+    /// Runs many devices in this process, their flash in memory.
+    Fleet(FleetArgs),
+    /// Runs one device, its flash in a file.
+    Run(RunArgs),
+}
+
+#[derive(Args, Debug)]
+struct EnrolArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// File with the device's one-time token.
+    #[arg(long, value_name = "FILE")]
+    token_file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct RunArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Stop after this long.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+struct DeviceArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Name of the device; else the one in the configuration.
+    #[arg(long)]
+    id: Option<DeviceId>,
+}
+
+#[derive(Args, Debug)]
+struct FleetArgs {
+    /// Configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// How many devices of the tokens file; else all.
+    #[arg(long, value_name = "N")]
+    devices: Option<usize>,
+    /// Over how long the starts are spread.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
+    spread: Duration,
+    /// Threads; else one for each core.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Stop after this long; else when interrupted.
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Print what happens, one JSON object a line.
+    #[arg(long)]
+    events: bool,
+    /// Print a summary as JSON at the end.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Enrol(args) => single(enrol(args)),
+        Command::Fleet(args) => fleet(&args),
+        Command::Run(args) => single(run(args)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {}", describe(error.as_ref())));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A device stays on one thread.
+fn single(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+async fn enrol(args: EnrolArgs) -> Result<()> {
+    let (kit, id) = args.device.load()?;
+    let token = std::fs::read_to_string(&args.token_file)
+        .with_context(|| format!("cannot read {}", args.token_file.display()))?;
+    Device::in_folder(&kit, id.clone(), Some(token.trim())).await?;
+    complain(&format!("{id} has its certificate"));
+    Ok(())
+}
+
+async fn run(args: RunArgs) -> Result<()> {
+    let (kit, id) = args.device.load()?;
+    let mut device = Device::in_folder(&kit, id, None).await?;
+    let mut observer = |happening| {
+        print_line(&happening);
+        ControlFlow::Continue(())
+    };
+    tokio::select! {
+        outcome = device.run(&mut observer) => outcome.map_err(Into::into),
+        outcome = over(args.duration) => outcome,
+    }
+}
+
+fn fleet(args: &FleetArgs) -> Result<()> {
+    let kit = Arc::new(Kit::load(Config::read(&args.config)?)?);
+    let Some(tokens) = &kit.config.tokens else { bail!("the configuration names no tokens file") };
+    let mut devices = Kit::tokens(tokens)?;
+    let wanted = args.devices.unwrap_or(devices.len());
+    if devices.len() < wanted {
+        bail!("{} has tokens for {} devices, not {wanted}", tokens.display(), devices.len());
+    }
+    devices.truncate(wanted);
+    let fleet = Fleet { kit: Arc::clone(&kit), devices, spread: args.spread, print: args.events };
+    let threads = args.threads.unwrap_or_else(cores);
+    let (scoreboard, (stop, stopped)) = (Scoreboard::default(), watch::channel(false));
+    let duration = args.duration;
+    let watcher = scoreboard.clone();
+    let show = !args.events && !args.json && std::io::stderr().is_terminal();
+    std::thread::scope(|scope| {
+        scope.spawn(move || single(watch_over(stop, duration, show.then_some(watcher))));
+        fleet.run(threads, &scoreboard, &stopped)
+    })?;
+    finish(&scoreboard.counters(), args)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Shows the counters until it is time to stop, then says so.
+async fn watch_over(
+    stop: watch::Sender<bool>,
+    duration: Option<Duration>,
+    scoreboard: Option<Scoreboard>,
+) -> Result<()> {
+    let outcome = tokio::select! {
+        outcome = over(duration) => outcome,
+        never = show(scoreboard) => never,
+    };
+    stop.send_replace(true);
+    outcome
+}
+
+async fn show(scoreboard: Option<Scoreboard>) -> Result<()> {
+    let Some(scoreboard) = scoreboard else { return std::future::pending().await };
+    let line =
+        ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
+    let mut refresh = tokio::time::interval(REFRESH);
+    loop {
+        refresh.tick().await;
+        line.set_message(scoreboard.counters().to_string());
+        line.tick();
+    }
+}
+
+/// Ends after the duration, or when the process is asked to end.
+async fn over(duration: Option<Duration>) -> Result<()> {
+    let (mut interrupt, mut terminate) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let timeout = async {
+        match duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = timeout => {}
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the summary is what was asked for")]
+fn finish(counters: &Counters, args: &FleetArgs) -> Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string(counters)?);
+    } else {
+        complain(&counters.to_string());
+    }
+    if counters.stopped > 0 {
+        bail!("{} devices stopped; --events says why", counters.stopped);
+    }
+    Ok(())
+}
+
+fn complain(text: &str) {
+    use std::io::Write as _;
+    // Nobody listens: nothing to be done about it.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+impl DeviceArgs {
+    fn load(&self) -> Result<(Arc<Kit>, DeviceId)> {
+        let kit = Arc::new(Kit::load(Config::read(&self.config)?)?);
+        let id = self.id.clone().or_else(|| kit.config.id.clone());
+        let id = id.context("give the device a name: --id, or `id` in the configuration")?;
+        Ok((kit, id))
+    }
+}
