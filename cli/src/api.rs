@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response, Url};
 use serde::Serialize;
@@ -22,6 +22,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest answer in bytes; a page of a list is far shorter.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
+/// The header by which the audit log learns why.
+const REASON: HeaderName = HeaderName::from_static("waxwing-reason");
+
 /// Items asked for at once.
 const PAGE_ITEMS: usize = 200;
 
@@ -33,9 +36,10 @@ pub(crate) struct Api {
 }
 
 impl Api {
-    /// Prepares to speak to the profile's server.
-    pub(crate) fn new(profile: &Profile) -> Result<Self, Error> {
-        Ok(Self { http: client(profile)?, base: base(&profile.server)? })
+    /// Prepares to speak to the profile's server; the audit log will show the reason.
+    pub(crate) fn new(profile: &Profile, reason: Option<&str>) -> Result<Self, Error> {
+        let headers = headers(profile, reason)?;
+        Ok(Self { http: client(profile, headers)?, base: base(&profile.server)? })
     }
 
     /// Reads one thing.
@@ -129,10 +133,10 @@ fn base(server: &str) -> Result<Url, Error> {
 }
 
 /// Redirects are not followed: they would show the token to others.
-fn client(profile: &Profile) -> Result<Client, Error> {
+fn client(profile: &Profile, headers: HeaderMap) -> Result<Client, Error> {
     let mut client = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .default_headers(authorization(profile)?)
+        .default_headers(headers)
         .redirect(Policy::none())
         .timeout(ANSWER_TIMEOUT);
     if let Some(ca) = &profile.ca {
@@ -149,13 +153,20 @@ fn certificates(pem: &str) -> Result<Vec<Certificate>, Error> {
     Ok(certificates)
 }
 
-fn authorization(profile: &Profile) -> Result<HeaderMap, Error> {
-    let mut value =
-        HeaderValue::try_from(format!("Bearer {}", profile.token.expose())).map_err(|_| {
-            Error::Usage("a token has no line breaks and no control characters".to_owned())
-        })?;
-    value.set_sensitive(true);
-    Ok(HeaderMap::from_iter([(AUTHORIZATION, value)]))
+fn headers(profile: &Profile, reason: Option<&str>) -> Result<HeaderMap, Error> {
+    let mut token = header(&format!("Bearer {}", profile.token.expose()), "a token")?;
+    token.set_sensitive(true);
+    let mut headers = HeaderMap::from_iter([(AUTHORIZATION, token)]);
+    if let Some(reason) = reason {
+        headers.insert(REASON, header(reason, "a reason")?);
+    }
+    Ok(headers)
+}
+
+fn header(text: &str, what: &str) -> Result<HeaderValue, Error> {
+    let refuse =
+        |_| Error::Usage(format!("{what} is one line of ASCII, it goes into an HTTP header"));
+    HeaderValue::from_str(text).map_err(refuse)
 }
 
 /// Collects an answer up to its limit.

@@ -49,6 +49,9 @@ pub(crate) enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// The counters of a rollout are not those of its evidence.
+    #[error("the counters of rollout {0} are not what its signed reports say")]
+    Unequal(String),
     /// Wrong use that the argument parser cannot see.
     #[error("{0}")]
     Usage(String),
@@ -114,6 +117,7 @@ impl Error {
             | Self::Ended { .. }
             | Self::Output(_)
             | Self::Refused { .. }
+            | Self::Unequal(_)
             | Self::Unreachable { .. } => 1,
             Self::File { .. } | Self::NoProfile(_) | Self::Usage(_) => 2,
         }
@@ -128,6 +132,7 @@ impl Error {
             Self::Refused { problem: Problem { status: UNAUTHORIZED, .. } } => {
                 Some("log in again with a token that is valid: `waxwing login --help`")
             }
+            Self::Unequal(_) => Some("keep the database, and report this as a bug"),
             Self::Unreachable { source, .. } => Some(unreachable_step(source)),
             Self::File { .. } | Self::Output(_) | Self::Refused { .. } | Self::Usage(_) => None,
         }

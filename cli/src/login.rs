@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args, name: &ProfileName) -> Result<(), Error> {
     let ca = args.ca.as_deref().map(input::file).transpose()?;
     let token = input::secret(args.token_file.as_deref(), "Admin token: ")?;
     let profile = Profile { server: args.server.into(), token, ca };
-    Api::new(&profile)?.get("products", &[("limit", "1")]).await?;
+    Api::new(&profile, None)?.get("products", &[("limit", "1")]).await?;
     let path = profile::save(name, &profile)?;
     eprintln!("logged in to {}; profile {name} is {}", profile.server, path.display());
     Ok(())

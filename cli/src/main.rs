@@ -50,6 +50,9 @@ struct Arguments {
     /// Which login to use.
     #[arg(long, global = true, env = "WAXWING_PROFILE", default_value = "default")]
     profile: ProfileName,
+    /// Why, for the audit log; a sentence or the link of a ticket.
+    #[arg(long, global = true)]
+    reason: Option<String>,
     /// Print JSON also on a terminal.
     #[arg(long, global = true)]
     json: bool,
@@ -96,7 +99,8 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Error> {
     let out = Output::new(arguments.json);
-    let api = || Api::new(&profile::load(&arguments.profile)?);
+    let reason = arguments.reason.as_deref();
+    let api = || Api::new(&profile::load(&arguments.profile)?, reason);
     match arguments.command {
         Command::Audit(args) => audit::run(args, &api()?, out).await,
         Command::Device(command) => device::run(command, &api()?, out).await,

@@ -5,6 +5,7 @@ mod watch;
 use clap::Subcommand;
 use semver::Version;
 use serde::Serialize;
+use serde_json::Value;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 use crate::api::Api;
@@ -43,6 +44,11 @@ pub(crate) enum Command {
     },
     /// Offer the release to no further device until resumed.
     Pause {
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// Count the rollout again from the signed reports; exits 0 only if the counters agree.
+    Recount {
         /// The rollout.
         rollout: RolloutId,
     },
@@ -133,7 +139,10 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
         Command::Deployments { rollout, limit } => {
             let path = format!("rollouts/{rollout}/deployments");
             let deployments = api.list(&path, &[], limit).await?;
-            out.list(&deployments, &["device", "state", "code", "attempt", "changed_at"])
+            out.list(
+                &deployments,
+                &["device", "state", "code", "code_name", "attempt", "changed_at"],
+            )
         }
         Command::List { limit } => {
             let rollouts = api.list("rollouts", &[], limit).await?;
@@ -143,6 +152,7 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             )
         }
         Command::Pause { rollout } => change(&rollout, "pause", api, out).await,
+        Command::Recount { rollout } => recount(&rollout, api, out).await,
         Command::Resume { rollout } => change(&rollout, "resume", api, out).await,
         Command::Start { rollout } => change(&rollout, "start", api, out).await,
         Command::Status { rollout } => {
@@ -164,6 +174,17 @@ async fn create(args: Create, api: &Api, out: Output) -> Result<(), Error> {
         soak_s: args.soak,
     };
     out.one(&api.post("rollouts", &request).await?)
+}
+
+/// Shows the counters beside what the evidence says.
+async fn recount(rollout: &RolloutId, api: &Api, out: Output) -> Result<(), Error> {
+    let recount = api.get(&format!("rollouts/{rollout}/recount"), &[]).await?;
+    out.one(&recount)?;
+    match recount.get("equal").and_then(Value::as_bool) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Error::Unequal(rollout.to_string())),
+        None => Err(Error::Answer("it does not say whether the counters agree".to_owned())),
+    }
 }
 
 /// Asks for a change of state; the server knows which are allowed.

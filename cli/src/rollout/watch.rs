@@ -30,14 +30,28 @@ struct Rollout {
     phases: Vec<Phase>,
     /// Index of the phase that runs.
     phase: usize,
+    /// Devices of the started phases.
     counts: BTreeMap<State, u64>,
     members: u64,
 }
 
 #[derive(Deserialize)]
 struct Phase {
+    /// Share of the group up to here.
     percent: u8,
+    /// How many devices it added; none before it starts.
     members: Option<u64>,
+}
+
+impl Phase {
+    fn describe(&self, number: usize) -> String {
+        let reach = match self.members {
+            Some(1) => "1 device".to_owned(),
+            Some(members) => format!("{members} devices"),
+            None => "not started".to_owned(),
+        };
+        format!("{:>12} up to {:>3} %  {reach}", format!("phase {number}"), self.percent)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
@@ -140,7 +154,7 @@ impl View {
     }
 }
 
-/// A line for the rollout, a bar per phase, a bar per state that a device is in.
+/// A line for the rollout, a line per phase, a bar per state that a device of a started phase is in.
 struct Bars {
     all: MultiProgress,
     headline: ProgressBar,
@@ -162,22 +176,12 @@ impl Bars {
         self.show_states(rollout);
     }
 
-    /// A phase's bar is full once it has begun: how far the rollout reaches.
     fn show_phases(&mut self, rollout: &Rollout) {
         while self.phases.len() < rollout.phases.len() {
-            let bar = self.all.add(ProgressBar::new(rollout.members));
-            bar.set_style(style("{prefix:>12} {bar:40.cyan/dim} {msg}"));
-            self.phases.push(bar);
+            self.phases.push(self.all.add(ProgressBar::no_length().with_style(style("{msg}"))));
         }
-        for (index, (bar, phase)) in self.phases.iter().zip(&rollout.phases).enumerate() {
-            let members = phase.members.unwrap_or(0);
-            bar.set_prefix(format!("phase {}", index + 1));
-            bar.set_length(rollout.members);
-            bar.set_position(members);
-            bar.set_message(format!(
-                "{members} of {} devices ({} %)",
-                rollout.members, phase.percent
-            ));
+        for (index, (line, phase)) in self.phases.iter().zip(&rollout.phases).enumerate() {
+            line.set_message(phase.describe(index + 1));
         }
     }
 

@@ -139,6 +139,27 @@ fn a_rollout_is_started_paused_resumed_and_cancelled() {
 }
 
 #[test]
+fn counters_that_differ_from_the_evidence_are_a_failure() {
+    let line = "GET /rollouts/r1/recount";
+    for (equal, code) in [(true, 0), (false, 1)] {
+        let answer =
+            json!({ "equal": equal, "counts": {}, "recounted": {}, "reports": 4, "invalid": 0 });
+        let (run, _) = ask(line, (200, answer.clone()), &["rollout", "recount", "r1"]);
+        assert_eq!((run.code, run.stdout), (code, format!("{answer}\n")), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn the_reason_reaches_the_audit_log() {
+    let world = World::logged_in();
+    world.server.on("POST /devices/d1/revoke", (200, json!({ "id": "d1" })));
+    let run = world.run(&["--reason", "stolen, ticket 42", "device", "revoke", "d1"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(world.server.requests().pop().unwrap().reason, "stolen, ticket 42");
+    assert_eq!(world.run(&["--reason", "two\nlines", "device", "revoke", "d1"]).code, 2);
+}
+
+#[test]
 fn a_list_is_read_page_by_page() {
     let world = World::logged_in();
     let page = |ids: &[&str], next: Value| {

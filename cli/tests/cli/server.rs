@@ -31,6 +31,7 @@ pub(crate) struct Request {
     pub(crate) authorization: String,
     pub(crate) body: Value,
     pub(crate) raw: Bytes,
+    pub(crate) reason: String,
 }
 
 /// Its answers by request line, used up from the front; the last one stays.
@@ -130,13 +131,15 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let line = format!("{method} {}", uri.to_string().trim_start_matches("/api/v1"));
-    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap());
+    let text =
+        |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
     let mut script = script.lock().unwrap();
     script.requests.push(Request {
         line: line.clone(),
-        authorization: authorization.unwrap_or_default().to_owned(),
+        authorization: text("authorization"),
         body: serde_json::from_slice(&body).unwrap_or_default(),
         raw: body,
+        reason: text("waxwing-reason"),
     });
     let answers = script.answers.get_mut(&line).unwrap_or_else(|| panic!("no answer to {line}"));
     let last = answers.len() == 1;

@@ -12,10 +12,10 @@ fn rollout(state: &str, healthy: u64) -> (u16, Value) {
     let reason = (state == "halted").then_some("phase 1: 2 of 2 failed");
     let rollout = json!({
         "id": "r1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "lab",
-        "state": state, "reason": reason, "phase": 0, "members": 20,
+        "state": state, "reason": reason, "phase": 0, "members": 2,
         "phases": [{ "percent": 10, "started_at": "2026-11-20T09:30:00Z", "members": 2 },
                    { "percent": 100, "started_at": null, "members": null }],
-        "counts": { "waiting": 20 - healthy, "healthy": healthy },
+        "counts": { "waiting": 2 - healthy, "healthy": healthy },
         "created_at": "2026-11-20T09:29:00Z", "started_at": null, "finished_at": null,
     });
     (200, rollout)
@@ -24,7 +24,7 @@ fn rollout(state: &str, healthy: u64) -> (u16, Value) {
 #[test]
 fn a_watched_rollout_prints_each_change_once_and_ends_well() {
     let world = World::logged_in();
-    for (state, healthy) in [("running", 1), ("running", 1), ("finished", 20)] {
+    for (state, healthy) in [("running", 1), ("running", 1), ("finished", 2)] {
         world.server.on(LINE, rollout(state, healthy));
     }
     let run = world.run(&["rollout", "watch", "r1"]);
@@ -55,7 +55,7 @@ fn watching_survives_a_server_that_is_killed_and_comes_back() {
     stderr.read_line(&mut line).unwrap();
     assert_eq!(line, "waxwing: no answer, asking again\n");
 
-    world.server.on(LINE, rollout("finished", 20));
+    world.server.on(LINE, rollout("finished", 2));
     world.server.resume();
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
