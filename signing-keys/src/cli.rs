@@ -103,7 +103,7 @@ impl Cli {
     /// # Errors
     ///
     /// [`Failure`] says why it did not do what it should.
-    pub fn run(self, environment: Environment<'_>) -> Result<(), Failure> {
+    pub fn run(self, environment: &mut Environment<'_>) -> Result<(), Failure> {
         match self.command {
             Command::Check(args) => args.run(environment),
             Command::Delegate(args) => args.run(environment),

@@ -325,7 +325,11 @@ pub enum Error {
     #[error("{} is needed to judge this root; name it with --previous", .0.display())]
     NoPrevious(PathBuf),
     /// This key has nothing to say here.
-    #[error("this key may not sign role {role}, so {} stays as it is; `waxwing-keys check` lists the keys that may", path.display())]
+    #[error(
+        "this key may not sign role {role}, so {} stays as it is; \
+         `waxwing-keys check` lists the keys that may",
+        path.display()
+    )]
     NotAsked {
         /// The file.
         path: PathBuf,

@@ -153,7 +153,10 @@ pub enum Error {
     #[error("the system has no random bytes to give")]
     Random,
     /// Not a file that `key new` writes.
-    #[error("{} is not an encrypted PKCS#8 key with scrypt, as `waxwing-keys key new` writes it", .0.display())]
+    #[error(
+        "{} is not an encrypted PKCS#8 key with scrypt, as `waxwing-keys key new` writes it",
+        .0.display()
+    )]
     Unreadable(PathBuf),
 }
 

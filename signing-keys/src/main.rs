@@ -27,8 +27,8 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let mut console = Console::new();
     let mut random = random;
-    let environment = Environment { now: now()?, random: &mut random, console: &mut console };
-    Cli::parse().run(environment)?;
+    let mut environment = Environment { now: now()?, random: &mut random, console: &mut console };
+    Cli::parse().run(&mut environment)?;
     Ok(())
 }
 

@@ -3,34 +3,32 @@
 //! Snapshot and timestamp are signed here, nothing else: they only say which files belong together
 //! and which are new. Not here: the network ([`crate::upload`]).
 
+mod latest;
+mod roles;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check_secure_versions};
-use waxwing_tuf::author::{
-    Hashes, MetaFile, Metadata, Repo, SignedFile, Signer, Snapshot, SpecVersion, Targets,
-    Timestamp, expiry, release,
-};
+use waxwing_tuf::author::{Repo, Signer, expiry};
 use waxwing_tuf::client::{Limits, Repository};
-use waxwing_tuf::role::{self, Root};
-use waxwing_tuf::verify::verify;
 use waxwing_tuf::{Fetch, FetchError, MemoryStore, Refusal as Untrusted, Time};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{self, Kind};
 
+use self::latest::snapshot_and_timestamp;
+use self::roles::{RoleFile, images, role_files};
 use crate::disk;
 use crate::folder::{self, Folder, ROOTS_MAX, RootChain};
+
+const TIMESTAMP: &str = "timestamp.json";
 
 /// Life of snapshots and timestamps: how long a publisher may be away (D11).
 pub const SNAPSHOT_LIFE: Duration = Duration::from_hours(30 * 24);
 
 /// Least life a file must have left: servers refuse to import less, as nobody could act in time.
 pub const LIFE_LEFT_MIN: Duration = Duration::from_hours(7 * 24);
-
-/// Life left below which snapshot and timestamp are signed anew without being asked.
-const RENEW_BELOW: Duration = Duration::from_hours(14 * 24);
 
 /// Who signs what publishing writes.
 #[derive(Clone, Copy)]
@@ -64,13 +62,6 @@ pub struct Image {
     pub length: u64,
 }
 
-/// A role file on its way into the snapshot.
-struct RoleFile {
-    role: String,
-    bytes: Vec<u8>,
-    targets: Targets,
-}
-
 impl Publication {
     /// Puts the repository together and verifies it, without writing anything. `publishers` may be
     /// missing when nothing has changed; with `refresh` snapshot and timestamp are new in any case.
@@ -86,6 +77,10 @@ impl Publication {
     ) -> Result<Self, Error> {
         let roots = folder.roots()?;
         let Repo::Image(_) = &roots.repo else { return Err(Error::Director) };
+        let (version, at) = (roots.newest.header.version, roots.newest.header.expires);
+        if at < expiry(now, LIFE_LEFT_MIN) {
+            return Err(Error::RootExpiresSoon { version, at });
+        }
         let roles = role_files(folder, now)?;
         let listed = roles.iter().flat_map(|role| role.targets.targets.values());
         check_secure_versions(listed)?;
@@ -178,8 +173,6 @@ impl Publication {
     }
 }
 
-const TIMESTAMP: &str = "timestamp.json";
-
 /// The repository as it will be once the timestamp has been renamed. A root whose ceremony is not
 /// over lies in the folder, too, but is not part of it.
 struct OnDisk<'a> {
@@ -200,171 +193,6 @@ impl Fetch for OnDisk<'_> {
             Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
             bytes => Ok(bytes),
         }
-    }
-}
-
-impl RoleFile {
-    /// Reads the working copy of a role, or what was published of the same version.
-    fn read(folder: &Folder, role: &str, now: Time) -> Result<Self, Error> {
-        let name = format!("{role}.json");
-        let path = folder.path(&name);
-        let bytes = folder.read(&name)?.ok_or_else(|| Error::NoRole(path.clone()))?;
-        let Metadata::Targets(targets) = folder::parse(&path, &bytes)? else {
-            return Err(Error::NoRole(path));
-        };
-        if targets.expires < expiry(now, LIFE_LEFT_MIN) {
-            return Err(Error::ExpiresSoon { path, role: role.to_owned(), at: targets.expires });
-        }
-        release::check(&targets)?;
-        let newest = folder.newest(role)?.unwrap_or(0);
-        if targets.version < newest {
-            return Err(Error::OlderThanPublished { path, newest });
-        }
-        if targets.version > newest {
-            return Ok(Self { role: role.to_owned(), bytes, targets });
-        }
-        let published = format!("{newest}.{role}.json");
-        let bytes = folder.read(&published)?.unwrap_or_default();
-        // Another signature may have come in late; what is signed must not have changed.
-        if folder::parse(&folder.path(&published), &bytes)? != Metadata::Targets(targets.clone()) {
-            return Err(Error::EditedAfterPublishing(path));
-        }
-        Ok(Self { role: role.to_owned(), bytes, targets })
-    }
-
-    fn named(self) -> (String, Vec<u8>) {
-        (format!("{}.{}.json", self.targets.version, self.role), self.bytes)
-    }
-
-    fn meta(&self) -> MetaFile {
-        meta(&self.bytes, self.targets.version)
-    }
-}
-
-/// Reads `targets` and every role it delegates.
-fn role_files(folder: &Folder, now: Time) -> Result<Vec<RoleFile>, Error> {
-    let top = RoleFile::read(folder, "targets", now)?;
-    let delegations = top.targets.delegations.iter().flat_map(|listed| &listed.roles);
-    let names: Vec<_> = delegations.map(|role| role.name.clone()).collect();
-    let roles = names.iter().map(|name| RoleFile::read(folder, name, now));
-    let roles: Vec<_> = [Ok(top)].into_iter().chain(roles).collect::<Result<_, _>>()?;
-    for role in &roles {
-        if role.bytes.len() > METADATA_BYTES_MAX {
-            return Err(Error::Budget { role: role.role.clone(), bytes: role.bytes.len() });
-        }
-    }
-    Ok(roles)
-}
-
-/// Finds the images and checks that they are what the metadata says.
-fn images(folder: &Folder, roles: &[RoleFile]) -> Result<Vec<Image>, Error> {
-    let targets = roles.iter().flat_map(|role| &role.targets.targets);
-    let image = |(path, target): (&String, &waxwing_tuf::author::Target)| {
-        let sha256 = target.hashes.sha256;
-        let file = folder.image(path, sha256);
-        let bytes = std::fs::read(&file).map_err(|cause| disk::Error::io("read", &file, cause))?;
-        if Digest(Sha256::digest(&bytes).into()) != sha256 {
-            return Err(Error::ImageChanged(file));
-        }
-        Ok(Image { target: path.clone(), path: file, sha256, length: target.length })
-    };
-    targets.map(image).collect()
-}
-
-/// A file with its version.
-struct Versioned {
-    version: u64,
-    bytes: Vec<u8>,
-}
-
-fn snapshot_and_timestamp(
-    folder: &Folder,
-    roots: &RootChain,
-    roles: &[RoleFile],
-    publishers: Option<Publishers<'_>>,
-    refresh: bool,
-    now: Time,
-) -> Result<(Versioned, Versioned), Error> {
-    let listed = roles.iter().map(|role| (format!("{}.json", role.role), role.meta())).collect();
-    let old = Published::read(folder)?;
-    if !refresh && old.is_current(roots, &listed, now) {
-        return old.files().ok_or(Error::NoPublishers);
-    }
-    let publishers = publishers.ok_or(Error::NoPublishers)?;
-    let (repo, expires) = (roots.repo.clone(), expiry(now, SNAPSHOT_LIFE));
-    let spec_version = SpecVersion::default();
-    let version = folder.newest("snapshot")?.unwrap_or(0) + 1;
-    let snapshot = Snapshot { expires, meta: listed, repo, spec_version, version };
-    let snapshot = sign(&Metadata::Snapshot(snapshot), publishers.snapshot)?;
-    let meta = BTreeMap::from([("snapshot.json".to_owned(), meta(&snapshot.bytes, version))]);
-    let (repo, spec_version) = (roots.repo.clone(), SpecVersion::default());
-    let version = old.timestamp_version() + 1;
-    let timestamp = Timestamp { custom: None, expires, meta, repo, spec_version, version };
-    let timestamp = sign(&Metadata::Timestamp(timestamp), publishers.timestamp)?;
-    Ok((snapshot, timestamp))
-}
-
-fn sign(metadata: &Metadata, signer: &dyn Signer) -> Result<Versioned, Error> {
-    let mut file = SignedFile::unsigned(metadata)?;
-    file.sign(signer)?;
-    Ok(Versioned { version: metadata.version(), bytes: file.to_bytes()? })
-}
-
-fn meta(bytes: &[u8], version: u64) -> MetaFile {
-    let sha256 = Digest(Sha256::digest(bytes).into());
-    MetaFile { hashes: Some(Hashes { sha256 }), length: u64::try_from(bytes.len()).ok(), version }
-}
-
-/// Snapshot and timestamp as they were published last.
-struct Published {
-    snapshot: Option<(Vec<u8>, Snapshot)>,
-    timestamp: Option<(Vec<u8>, Timestamp)>,
-}
-
-impl Published {
-    fn read(folder: &Folder) -> Result<Self, Error> {
-        let mut published = Self { snapshot: None, timestamp: None };
-        let snapshot = folder.newest("snapshot")?.map(|newest| format!("{newest}.snapshot.json"));
-        for name in snapshot.into_iter().chain([TIMESTAMP.to_owned()]) {
-            let Some(bytes) = folder.read(&name)? else { continue };
-            match folder::parse(&folder.path(&name), &bytes)? {
-                Metadata::Snapshot(part) => published.snapshot = Some((bytes, part)),
-                Metadata::Timestamp(part) => published.timestamp = Some((bytes, part)),
-                Metadata::Root(_) | Metadata::Targets(_) => {}
-            }
-        }
-        Ok(published)
-    }
-
-    /// Tells whether devices would accept both for a good while, and nothing has changed.
-    fn is_current(
-        &self,
-        roots: &RootChain,
-        listed: &BTreeMap<String, MetaFile>,
-        now: Time,
-    ) -> bool {
-        let (Some((snapshot, part)), Some((timestamp, last))) = (&self.snapshot, &self.timestamp)
-        else {
-            return false;
-        };
-        let root: &Root = &roots.newest;
-        let repo = roots.repo.to_string();
-        let renew = expiry(now, RENEW_BELOW);
-        part.meta == *listed
-            && last.meta.get("snapshot.json") == Some(&meta(snapshot, part.version))
-            && part.expires.min(last.expires) >= renew
-            && verify::<role::Snapshot>(snapshot, &root.snapshot, Some(&repo)).is_ok()
-            && verify::<role::Timestamp>(timestamp, &root.timestamp, Some(&repo)).is_ok()
-    }
-
-    fn timestamp_version(&self) -> u64 {
-        self.timestamp.as_ref().map_or(0, |(_, part)| part.version)
-    }
-
-    fn files(self) -> Option<(Versioned, Versioned)> {
-        let ((snapshot, part), (timestamp, last)) = (self.snapshot?, self.timestamp?);
-        let snapshot = Versioned { version: part.version, bytes: snapshot };
-        Some((snapshot, Versioned { version: last.version, bytes: timestamp }))
     }
 }
 
@@ -397,10 +225,16 @@ pub enum Error {
     #[error(transparent)]
     Disk(#[from] disk::Error),
     /// What was published must never change.
-    #[error("{} was changed after its version was published; make changes with `waxwing-keys`", .0.display())]
+    #[error(
+        "{} was changed after its version was published; make changes with `waxwing-keys`",
+        .0.display()
+    )]
     EditedAfterPublishing(PathBuf),
     /// There would be no time to act.
-    #[error("{} expires at {at}, in less than 7 days; `waxwing-keys renew {role}` and have it signed", path.display())]
+    #[error(
+        "{} expires at {at}, in less than 7 days; `waxwing-keys renew {role}` and have it signed",
+        path.display()
+    )]
     ExpiresSoon {
         /// The file.
         path: PathBuf,
@@ -440,6 +274,17 @@ pub enum Error {
     /// The list breaks a rule.
     #[error(transparent)]
     Releases(#[from] ReleaseRefusal),
+    /// There would be no time to hold another ceremony.
+    #[error(
+        "{version}.root.json expires at {at}, in less than 7 days; make the next one with \
+         `waxwing-keys root rotate` and have it signed by both quorums"
+    )]
+    RootExpiresSoon {
+        /// Version of the root.
+        version: u64,
+        /// When.
+        at: Time,
+    },
     /// Another role has a word on the same path.
     #[error("devices would find another file under {0}: two roles list it")]
     Shadowed(String),

@@ -150,6 +150,9 @@ pub enum Error {
     #[error("the token file does not hold a token")]
     Token,
     /// The server did not answer.
-    #[error("the server could not be reached; check --server and --server-ca, then publish again")]
+    #[error(
+        "the server could not be reached; check --server and --server-ca, \
+         then publish again before you change anything else"
+    )]
     Unreachable(#[source] reqwest::Error),
 }

@@ -27,14 +27,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let document = Document::open(&self.file, self.previous.as_deref())?;
         let names = Folder::around(&self.file).names();
         let verdict = document.check(with.now);
         if self.json {
             with.console.say(to_json(&document, &names, verdict.is_ok())?)?;
         } else {
-            show(&document, &names, &mut with)?;
+            show(&document, &names, with)?;
         }
         verdict?;
         if !self.json {

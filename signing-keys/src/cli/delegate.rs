@@ -34,7 +34,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let repo = folder.roots()?.repo;
         let Repo::Image(product) = repo.clone() else {

@@ -34,8 +34,8 @@ enum AlgorithmName {
 }
 
 impl Args {
-    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
-        self.passphrase.prepare(&mut with)?;
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
+        self.passphrase.prepare(with)?;
         let stem = self.out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let public = self.out.with_extension("pub.json");
         if public.exists() {

@@ -25,8 +25,8 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
-        let key = self.passphrase.open(&self.key, &mut with)?;
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
+        let key = self.passphrase.open(&self.key, with)?;
         let stem = self.key.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let file = PublicKeyFile::of(&key, self.name.as_deref().unwrap_or(&stem));
         let bytes = file.to_bytes().map_err(|cause| Failure::Document(cause.into()))?;

@@ -58,10 +58,10 @@ struct Keys {
 }
 
 impl Args {
-    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let server = self.server()?;
-        let keys = self.keys(&mut with)?;
+        let keys = self.keys(with)?;
         let publishers = keys.as_ref().map(|keys| Publishers {
             snapshot: &keys.snapshot,
             timestamp: keys.timestamp.as_ref().unwrap_or(&keys.snapshot),

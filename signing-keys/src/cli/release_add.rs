@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let definition = Definition::read(&self.definition)?;
         let image = self.file.or_else(|| definition.release.image.clone());
         let image = image.ok_or(Failure::ImageUnnamed)?;

@@ -28,7 +28,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let path = steps::release_remove(&folder, &self.role, &self.paths, self.expires, with.now)?;
         with.console.say(format!("{} waits for signatures", path.display()))?;

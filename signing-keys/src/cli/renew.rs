@@ -23,7 +23,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let path = steps::renew(&Folder::of(&self.dir), &self.role, self.expires, with.now)?;
         with.console.say(format!("{} waits for signatures", path.display()))?;
         Ok(())

@@ -45,7 +45,7 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let root = FirstRoot {
             repo: self.repo,
             expires: expiry(with.now, self.expires),

@@ -28,16 +28,16 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) fn run(self, mut with: Environment<'_>) -> Result<(), Failure> {
+    pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let mut document = Document::open(&self.file, self.previous.as_deref())?;
         let names = Folder::around(&self.file).names();
-        show(&document, &names, &mut with)?;
-        self.passphrase.prepare(&mut with)?;
+        show(&document, &names, with)?;
+        self.passphrase.prepare(with)?;
         let question = format!("Sign {}?", self.file.display());
         if !self.yes && !with.console.confirm(&question)? {
             return Err(Failure::Declined);
         }
-        let key = self.passphrase.open(&self.key, &mut with)?;
+        let key = self.passphrase.open(&self.key, with)?;
         document.sign(&key)?;
         for progress in document.progress()? {
             let (signed, needed) = (progress.signed.len(), progress.quorum.threshold);

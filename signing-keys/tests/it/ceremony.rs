@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::common::{Ceremony, ROOT, STABLE, TARGETS, WORDS, delegate, root_init};
 use serde_json::Value;
-use waxwing_tuf::author::Algorithm;
+use waxwing_tuf::author::{Algorithm, SecretKey};
 
 #[test]
 fn a_new_key_is_encrypted_private_and_never_overwritten() {
@@ -157,8 +157,8 @@ fn a_public_key_file_whose_words_belong_to_another_key_is_refused() {
     refused.refused("the fingerprint does not belong to the key beside it");
 }
 
-const NEXT: &str = "acme-th1/metadata/2.root.json";
-const ROTATE: [&str; 10] = [
+pub(crate) const NEXT: &str = "acme-th1/metadata/2.root.json";
+pub(crate) const ROTATE: [&str; 10] = [
     "root",
     "rotate",
     "--from",
@@ -264,21 +264,29 @@ fn nothing_is_done_before_the_root_is_signed() {
     assert!(!ceremony.path(TARGETS).exists());
 }
 
+const DIRECTOR_ROOT: &str = "director/metadata/1.root.json";
+
+/// Holds the ceremony of the Director's root and returns its online key.
+pub(crate) fn director_root(ceremony: &Ceremony) -> SecretKey {
+    let online = ceremony.key("online", Algorithm::Ed25519, 76);
+    ceremony.key("standby", Algorithm::Ed25519, 77);
+    let mut args = root_init("director", DIRECTOR_ROOT);
+    for role in ["--targets", "--snapshot", "--timestamp"] {
+        let at = args.iter().position(|arg| *arg == role).unwrap();
+        args[at + 1] = "1:online.pub.json,standby.pub.json";
+    }
+    ceremony.run(&args).good();
+    ceremony.sign(DIRECTOR_ROOT, "alice").good();
+    ceremony.sign(DIRECTOR_ROOT, "bob").good();
+    online
+}
+
 #[test]
 fn a_director_root_lists_an_online_and_a_standby_key() {
     let ceremony = Ceremony::new();
-    ceremony.key("standby", Algorithm::Ed25519, 77);
-    let out = "director/metadata/1.root.json";
-    let online = "1:s.pub.json,standby.pub.json";
-    let mut args = root_init("director", out);
-    for role in ["--targets", "--snapshot", "--timestamp"] {
-        let at = args.iter().position(|arg| *arg == role).unwrap();
-        args[at + 1] = online;
-    }
-    ceremony.run(&args).good();
-    ceremony.sign(out, "alice").good();
-    ceremony.sign(out, "bob").good();
-    ceremony.run(&["check", out]).good();
+    director_root(&ceremony);
+    let shown = ceremony.run(&["check", DIRECTOR_ROOT]).good();
+    assert!(shown.contains("+ role timestamp, key standby ("), "{shown}");
     let refused = ceremony.run(&["publish", "--dir", "director"]);
     refused.refused("a Director repository is not published");
     let delegate = ["delegate", "--dir", "director", "--role", "x-y", "--keys", "1:dave.pub.json"];

@@ -1,6 +1,8 @@
 //! The real program in temporary folders.
-#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
 
 mod ceremony;
 mod common;
 mod publish;
+mod strangers;
+mod upload;

@@ -138,6 +138,16 @@ fn files_without_seven_days_of_life_are_not_published() {
 }
 
 #[test]
+fn a_repository_whose_root_expires_within_seven_days_is_not_published() {
+    let ceremony = Ceremony::signed();
+    let next = "acme-th1/metadata/2.root.json";
+    ceremony.run(&["root", "rotate", "--from", ROOT, "--expires", "6d", "-o", next]).good();
+    ceremony.sign(next, "alice").good();
+    ceremony.sign(next, "bob").good();
+    ceremony.publish(&[]).refused("2.root.json expires at");
+}
+
+#[test]
 fn a_missing_or_changed_image_is_not_published() {
     let ceremony = Ceremony::signed();
     let folder = ceremony.path("acme-th1/targets/acme-th1/stable/1.0.0");
