@@ -1,56 +1,62 @@
 //! Oracle: `esptool image-info` must see in an image what we see.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 use waxwing_esp_image::app::{Descriptor, Text};
 use waxwing_esp_image::{App, ImageError};
 
-use crate::samples;
+use crate::{CHIP, samples};
 
 #[test]
 fn esptool_sees_the_same_in_self_made_images() {
-    for (name, bytes) in samples::self_made() {
-        assert!(App::parse(&bytes).is_ok(), "{name}: {:?}", App::parse(&bytes));
-        check(&name, &bytes);
+    let images = samples::self_made();
+    for (name, bytes) in &images {
+        assert!(App::parse(bytes).is_ok(), "{name}: {:?}", App::parse(bytes));
     }
+    check(&images);
 }
 
 #[test]
 fn esptool_sees_the_same_in_foreign_images() {
-    for (name, bytes) in samples::foreign() {
-        check(&name, &bytes);
-    }
+    check(&samples::foreign());
 }
 
 #[test]
 fn esptool_sees_the_same_damage() {
-    let good = samples::complete(waxwing_esp_image::Chip::Esp32c3);
+    let good = samples::complete(CHIP);
     let last = good.len() - 1;
-    // The hash flag is left alone: esptool takes an image with a strange one for an ESP8266's.
-    for (name, at) in
-        [("magic", 0), ("entry", 4), ("descriptor", 40), ("data", 300), ("code", last - 100)]
-    {
-        let mut bad = good.clone();
-        bad[at] ^= 0x10;
-        check(name, &bad);
-    }
-    for (name, at) in [("checksum", last - 32), ("hash", last)] {
+    let mut images = Vec::new();
+    let mut flip = |name: &str, at: usize| {
         let mut bad = good.clone();
         bad[at] ^= 1;
-        check(name, &bad);
-    }
+        images.push((name.to_owned(), bad));
+    };
+    // The hash flag is left alone: esptool takes an image with a strange one for an ESP8266's.
+    flip("magic", 0);
+    flip("entry", 4);
+    flip("descriptor", 40);
+    flip("data", 300);
+    flip("code", last - 100);
+    flip("checksum", last - 32);
+    flip("hash", last);
     for len in [0, 1, 23, 24, 31, 32, 300, 66_000, last - 33, last - 32, last - 31, last] {
-        check(&format!("cut at {len}"), &good[..len]);
+        images.push((format!("cut at {len}"), good[..len].to_vec()));
     }
+    check(&images);
 }
 
 /// Compares verdict and findings.
 #[track_caller]
-fn check(name: &str, bytes: &[u8]) {
-    let theirs = Findings::of_esptool(bytes);
-    match (App::parse(bytes), theirs) {
+fn check(images: &[(String, Vec<u8>)]) {
+    for ((name, bytes), theirs) in images.iter().zip(image_info(images)) {
+        compare(name, App::parse(bytes), theirs.as_deref().map(Findings::parse));
+    }
+}
+
+#[track_caller]
+fn compare(name: &str, ours: Result<App, ImageError>, theirs: Option<Findings>) {
+    match (ours, theirs) {
         (Ok(app), Some(theirs)) => {
             assert_eq!(Findings::of(&app), theirs, "{name}");
         }
@@ -99,13 +105,6 @@ impl Findings {
             hash: app.sha256.map(|_| "valid".to_owned()),
             descriptor: app.descriptor.as_ref().map(describe),
         }
-    }
-
-    /// Runs esptool; `None` when it refuses the file.
-    fn of_esptool(bytes: &[u8]) -> Option<Self> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        image_info(file.path()).map(|text| Self::parse(&text))
     }
 
     fn parse(text: &str) -> Self {
@@ -181,19 +180,48 @@ fn segment(line: &str) -> Option<(u32, u32, u32)> {
     Some((hex()?, hex()?, hex()?))
 }
 
-/// Returns what `esptool image-info` prints; `None` when it fails.
-fn image_info(path: &Path) -> Option<String> {
+/// Runs `esptool image-info` on one file after the other: starting Python takes longer than the
+/// rest.
+const SCRIPT: &str = r#"
+import sys, esptool
+for path in sys.argv[1:]:
+    try:
+        esptool.main(["image-info", path])
+        verdict = "accepted"
+    except SystemExit as exit:
+        verdict = "refused" if exit.code else "accepted"
+    except Exception:
+        verdict = "refused"
+    print("verdict:", verdict, flush=True)
+"#;
+
+/// Returns what esptool prints about each image; `None` when it refuses it.
+fn image_info(images: &[(String, Vec<u8>)]) -> Vec<Option<String>> {
     let python = std::env::var_os("WAXWING_PYTHON").expect(
         "WAXWING_PYTHON must name a Python interpreter with esptool 5.6.0; \
          `cargo xtask test` prepares one and sets it",
     );
-    let output = Command::new(python)
-        .args(["-m", "esptool", "image-info"])
-        .arg(path)
-        .env("PYTHONIOENCODING", "utf-8")
-        .output()
-        .expect("WAXWING_PYTHON cannot be run");
+    let folder = tempfile::tempdir().unwrap();
+    let mut esptool = Command::new(python);
+    esptool.args(["-c", SCRIPT]).env("PYTHONIOENCODING", "utf-8");
+    for (index, (_, bytes)) in images.iter().enumerate() {
+        let path = folder.path().join(index.to_string());
+        std::fs::write(&path, bytes).unwrap();
+        esptool.arg(path);
+    }
+    let output = esptool.output().expect("WAXWING_PYTHON cannot be run");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!stderr.contains("No module named"), "esptool is not installed: {stderr}");
-    output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    assert!(output.status.success(), "esptool cannot be run: {stderr}");
+    let verdicts = split_verdicts(&String::from_utf8(output.stdout).unwrap());
+    assert_eq!(verdicts.len(), images.len());
+    verdicts
+}
+
+fn split_verdicts(output: &str) -> Vec<Option<String>> {
+    let mut parts: Vec<_> = output.split("verdict: ").collect();
+    // Each part but the first begins with the verdict on the text before it.
+    let texts = parts.clone();
+    parts.remove(0);
+    let accepted = |part: &&str| part.starts_with("accepted");
+    texts.into_iter().zip(parts).map(|(text, next)| accepted(&next).then(|| text.into())).collect()
 }
