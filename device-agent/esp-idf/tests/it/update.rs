@@ -181,6 +181,18 @@ fn after_a_fallback_the_running_image_is_protected_before_anything_is_written() 
     assert_eq!(device.boot(), OLD, "and back");
 }
 
+/// As after a power cut that undid the activation: nothing is written, nobody has protected.
+#[test]
+fn activating_again_after_a_fallback_protects_by_itself() {
+    let mut device = Device::new(&image("1.0.0"));
+    device.put_record(Sector::Second, &record(2, VALID));
+    assert_eq!(device.boot(), OLD);
+    device.put_image(NEW_SLOT, &image("1.1.0"));
+    open(&device).1.activate(NEW_SLOT, &SHA256).unwrap();
+    assert_eq!(device.boot(), NEW_SLOT);
+    assert_eq!(device.boot(), OLD, "and back");
+}
+
 /// ESP-IDF would mark the record that decides, and so the broken image.
 #[test]
 fn confirming_after_a_fallback_does_not_confirm_the_other_image() {
@@ -219,6 +231,17 @@ fn an_image_with_nothing_to_go_back_to_cannot_be_rejected() {
     assert_eq!(open(&device).1.reject(), Err(BootError::NoSlot));
     assert!(!device.is_restarted());
     assert_eq!(device.boot(), OLD, "the boot loader tries what there is");
+}
+
+/// ESP-IDF looks for any other bootable record, and would restart into the rejected image.
+#[test]
+fn a_second_record_for_the_running_slot_is_nothing_to_go_back_to() {
+    let mut device = on_trial();
+    device.put_record(Sector::First, &record(4, VALID));
+    assert_eq!(open(&device).1.reject(), Err(BootError::NoSlot));
+    device.put_record(Sector::First, &record(0, VALID));
+    assert_eq!(open(&device).1.reject(), Err(BootError::NoSlot));
+    assert!(!device.is_restarted());
 }
 
 #[test]

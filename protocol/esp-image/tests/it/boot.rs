@@ -108,7 +108,7 @@ fn with_a_factory_image_blank_records_stay_blank() {
     assert_eq!(device.records(), [BLANK, BLANK]);
 }
 
-/// device-agent.md 1.7, first and second row, for every step of the write.
+/// At every step of the write.
 #[test]
 fn a_cut_while_activating_boots_the_old_image() {
     let one = record(1, VALID);
@@ -128,8 +128,8 @@ fn a_cut_while_activating_boots_the_old_image() {
     }
 }
 
-/// device-agent.md 1.7: the two windows in which the boot loader or the confirmation loses the
-/// record, and the old image boots although nothing is wrong with the new one.
+/// The window in which the boot loader itself loses the record: the old image boots although
+/// nothing is wrong with the new one, and no trace of it is left.
 #[test]
 fn a_cut_while_the_boot_loader_starts_a_trial_boots_the_old_image_and_is_repairable() {
     let one = record(1, VALID);
@@ -142,10 +142,37 @@ fn a_cut_while_the_boot_loader_starts_a_trial_boots_the_old_image_and_is_repaira
         let expected = if steps == 0 { OTA_1 } else { OTA_0 };
         assert_eq!(slot, expected, "cut after {steps} steps");
         if slot == OTA_0 {
+            assert_eq!(device.otadata().record_of(OTA_1), None);
             let write = device.otadata().activate(OTA_0, OTA_1).unwrap();
             device.apply(&write).unwrap();
             assert_eq!(device.boot(Enabled), Ok(OTA_1));
         }
+    }
+}
+
+/// Confirmation, rejection and the boot loader's own end of a trial: none of these cuts bricks, all
+/// of them boot the old image, and it can start over.
+#[test]
+fn a_cut_while_a_trial_ends_boots_the_old_image() {
+    let confirm = |device: &mut Device| {
+        let write = device.otadata().confirm(OTA_1).unwrap();
+        device.apply(&write).is_err()
+    };
+    let reject = |device: &mut Device| {
+        let write = device.otadata().reject(OTA_1).unwrap();
+        device.apply(&write).is_err()
+    };
+    let reset = |device: &mut Device| device.boot(Enabled) == Err(BootError::Flash(PowerCut));
+    let ends: [&dyn Fn(&mut Device) -> bool; 3] = [&confirm, &reject, &reset];
+    let on_trial = Device::new(two_slots()).with_otadata(record(1, VALID), record(2, PENDING));
+    for (end, steps) in ends.iter().flat_map(|end| (0..10).map(move |steps| (end, steps))) {
+        let mut device = on_trial.clone().with_power_for(steps);
+        assert!(end(&mut device), "cut after {steps} steps");
+        let mut device = device.with_power();
+        assert_eq!(device.boot(Enabled), Ok(OTA_0), "cut after {steps} steps");
+        let write = device.otadata().activate(OTA_0, OTA_1).unwrap();
+        device.apply(&write).unwrap();
+        assert_eq!(device.boot(Enabled), Ok(OTA_1));
     }
 }
 
@@ -194,6 +221,11 @@ proptest! {
         let mut device = Device::new(layout).with_otadata(first, second);
         prop_assert_eq!(device.boot(rollback), Ok(choice));
     }
+}
+
+proptest! {
+    // Each case boots some fifty times.
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     /// Whatever is in otadata and whichever images are damaged: a device that runs can be updated,
     /// comes back from a failed trial, and survives a power cut at every step on the way.

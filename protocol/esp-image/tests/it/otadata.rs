@@ -19,7 +19,7 @@ fn the_higher_number_among_bootable_records_boots() {
     check_selected(record(1, VALID), torn(record(2, VALID)), Slot::Ota(0));
     check_selected(record(1, VALID), [0; 32], Slot::Ota(0));
     check_selected(record(1, ABORTED), record(2, ABORTED), Slot::Ota(0));
-    // esp32-build.md section 4: sequence number 0 is (0 - 1) mod 2, an unknown state boots.
+    // Measured on the real one: number 0 is (0 - 1) mod 2, an unknown state boots.
     check_selected(record(0, VALID), BLANK, Slot::Ota(1));
     check_selected(record(1, VALID), record(2, 0x77), Slot::Ota(1));
 }
