@@ -172,10 +172,7 @@ impl Fleet {
 
     /// Returns the counts of each started phase, members nothing is known of counted as waiting.
     pub fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
-        if let Some(counts) = self.read().fresh_counts(rollout) {
-            return counts;
-        }
-        self.write().refresh_counts(rollout)
+        self.read().counts(rollout)
     }
 
     /// Returns the devices of a group that may take part in a rollout.

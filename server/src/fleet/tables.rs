@@ -1,7 +1,7 @@
 //! The tables behind the fleet's lock.
 //!
-//! Counts per rollout and phase are kept up to date with every deployment. How many members a phase
-//! has is counted anew only after devices or groups changed, and never by a poll.
+//! Counts per rollout and phase are kept up to date with every device and deployment; all devices
+//! are gone through only when a phase starts.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,8 +24,6 @@ pub struct Tables {
     pub(super) releases: BTreeMap<ProductId, BTreeMap<(Channel, Version), Arc<Release>>>,
     /// Rollouts that were started, newest first.
     started: BTreeMap<ProductId, Vec<RolloutId>>,
-    /// Counts changes of devices and groups: when it moves, phases may have other members.
-    generation: u64,
 }
 
 /// A device and its part in the rollouts.
@@ -41,10 +39,17 @@ pub struct Campaign {
     pub(super) rollout: Arc<Rollout>,
     pub(super) release: Arc<Release>,
     group: Arc<Group>,
-    /// Per phase, the devices that have been heard of.
-    known: Vec<Counts>,
-    /// Per phase, how many members there are, and in which generation they were counted.
-    members: (u64, Vec<u64>),
+    /// Its started phases.
+    phases: Vec<PhaseCount>,
+}
+
+/// The devices of a phase.
+#[derive(Clone, Copy, Debug, Default)]
+struct PhaseCount {
+    /// Those that have been heard of.
+    known: Counts,
+    /// All of them.
+    members: u64,
 }
 
 impl Member {
@@ -64,6 +69,37 @@ impl Campaign {
             return None;
         }
         self.rollout.phase_of(&device.id)
+    }
+
+    /// Returns the phase a device counts in. Whoever has been heard of counts for ever, others as long
+    /// as they belong to the group and are not shut out.
+    fn counts_in(&self, member: &Member) -> Option<usize> {
+        if member.deployment(&self.rollout.id).is_some() {
+            return self.rollout.phase_of(&member.device.id);
+        }
+        self.phase_of(&member.device).filter(|_| may_take_part(&member.device))
+    }
+
+    /// Counts a device in another phase than before.
+    fn move_member(&mut self, before: Option<usize>, after: Option<usize>) {
+        if before == after {
+            return;
+        }
+        if let Some(phase) = before.and_then(|phase| self.phases.get_mut(phase)) {
+            phase.members = phase.members.saturating_sub(1);
+        }
+        if let Some(phase) = after.and_then(|phase| self.phases.get_mut(phase)) {
+            phase.members += 1;
+        }
+    }
+
+    /// Returns the counts of each phase; members that nothing is known of are waiting.
+    fn counts(&self) -> Vec<Counts> {
+        let complete = |PhaseCount { mut known, members }: PhaseCount| {
+            known.add_many(State::Waiting, members.saturating_sub(known.total()));
+            known
+        };
+        self.phases.iter().copied().map(complete).collect()
     }
 }
 
@@ -85,18 +121,18 @@ impl Tables {
 
     /// Adds or replaces a device.
     pub fn put_device(&mut self, device: Device) {
-        match self.members.get_mut(&device.id) {
-            Some(member) => {
-                self.generation += u64::from(moves(&member.device, &device));
-                member.device = Arc::new(device);
-            }
-            None => {
-                self.generation += 1;
-                let id = device.id.clone();
-                let member = Member { device: Arc::new(device), deployments: Vec::new() };
-                self.members.insert(id, member);
+        let (id, product) = (device.id.clone(), device.product.clone());
+        let deployments = self.members.get(&id).map(Member::deployments).unwrap_or_default();
+        let new = Member { device: Arc::new(device), deployments };
+        let old = self.members.get(&id);
+        if old.is_none_or(|old| moves(&old.device, &new.device)) {
+            let campaigns = self.campaigns.values_mut();
+            for campaign in campaigns.filter(|campaign| campaign.rollout.product == product) {
+                let before = old.and_then(|old| campaign.counts_in(old));
+                campaign.move_member(before, campaign.counts_in(&new));
             }
         }
+        self.members.insert(id, new);
     }
 
     /// Adds a group.
@@ -123,24 +159,16 @@ impl Tables {
     /// Adds or replaces a rollout. Its release and group must be there.
     pub fn put_rollout(&mut self, rollout: Rollout) {
         let (id, product) = (rollout.id.clone(), rollout.product.clone());
-        let phases = rollout.started().count();
         let rollout = Arc::new(rollout);
         if let Some(campaign) = self.campaigns.get_mut(&id) {
             campaign.rollout = rollout;
-            campaign.known.resize(phases, Counts::default());
-            campaign.members = Default::default();
+        } else if let Some(campaign) = self.campaign(rollout) {
+            self.campaigns.insert(id.clone(), campaign);
         } else {
-            let key = (rollout.channel.clone(), rollout.version.clone());
-            let release = self.releases.get(&product).and_then(|releases| releases.get(&key));
-            let (Some(release), Some(group)) = (release, self.groups.get(&rollout.group)) else {
-                tracing::error!(rollout.id = %id, "a rollout without release or group is left out");
-                return;
-            };
-            let (release, group) = (Arc::clone(release), Arc::clone(group));
-            let known = vec![Counts::default(); phases];
-            let members = Default::default();
-            self.campaigns.insert(id, Campaign { rollout, release, group, known, members });
+            tracing::error!(rollout.id = %id, "a rollout without release or group is left out");
+            return;
         }
+        self.count_started_phases(&id);
         self.sort_started(&product);
     }
 
@@ -156,8 +184,13 @@ impl Tables {
         member.deployments.retain(|(id, _)| id != rollout);
         member.deployments.push((rollout.clone(), deployment));
         let Some(campaign) = self.campaigns.get_mut(rollout) else { return };
+        if before.is_none() {
+            let able = may_take_part(&member.device);
+            let counted = campaign.phase_of(&member.device).filter(|_| able);
+            campaign.move_member(counted, campaign.counts_in(member));
+        }
         let Some(phase) = campaign.rollout.phase_of(device) else { return };
-        let Some(known) = campaign.known.get_mut(phase) else { return };
+        let Some(PhaseCount { known, .. }) = campaign.phases.get_mut(phase) else { return };
         if let Some(before) = before {
             known.remove(before.state);
         }
@@ -185,35 +218,32 @@ impl Tables {
         members.chain(releases).chain(rollouts).max().unwrap_or(0)
     }
 
-    /// Returns the counts of a rollout if its members need not be counted again.
-    pub(super) fn fresh_counts(&self, rollout: &RolloutId) -> Option<Vec<Counts>> {
-        let Some(campaign) = self.campaigns.get(rollout) else { return Some(Vec::new()) };
-        let (generation, members) = &campaign.members;
-        if *generation != self.generation || members.len() != campaign.known.len() {
-            return None;
-        }
-        let known = campaign.known.iter().zip(members);
-        Some(known.map(|(counts, members)| with_waiting(*counts, *members)).collect())
+    /// Returns the counts of each started phase of a rollout.
+    pub(super) fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
+        self.campaigns.get(rollout).map(Campaign::counts).unwrap_or_default()
     }
 
-    /// Counts the members of a rollout again and returns its counts.
-    pub(super) fn refresh_counts(&mut self, rollout: &RolloutId) -> Vec<Counts> {
-        let Some(campaign) = self.campaigns.get(rollout) else { return Vec::new() };
-        let mut members = vec![0; campaign.known.len()];
+    /// Puts a rollout together with its release and group.
+    fn campaign(&self, rollout: Arc<Rollout>) -> Option<Campaign> {
+        let key = (rollout.channel.clone(), rollout.version.clone());
+        let release = Arc::clone(self.releases.get(&rollout.product)?.get(&key)?);
+        let group = Arc::clone(self.groups.get(&rollout.group)?);
+        Some(Campaign { rollout, release, group, phases: Vec::new() })
+    }
+
+    /// Counts the members of the phases that have started since the last time. Those before keep
+    /// theirs: a cut-off is never moved.
+    fn count_started_phases(&mut self, rollout: &RolloutId) {
+        let Some(campaign) = self.campaigns.get_mut(rollout) else { return };
+        let counted = campaign.phases.len();
+        campaign.phases.resize(campaign.rollout.started().count(), PhaseCount::default());
+        if campaign.phases.len() == counted {
+            return;
+        }
         for member in self.members.values() {
-            let phase = if member.deployment(rollout).is_some() {
-                campaign.rollout.phase_of(&member.device.id)
-            } else {
-                campaign.phase_of(&member.device).filter(|_| may_take_part(&member.device))
-            };
-            if let Some(count) = phase.and_then(|phase| members.get_mut(phase)) {
-                *count += 1;
-            }
+            let after = campaign.counts_in(member).filter(|phase| *phase >= counted);
+            campaign.move_member(None, after);
         }
-        if let Some(campaign) = self.campaigns.get_mut(rollout) {
-            campaign.members = (self.generation, members);
-        }
-        self.fresh_counts(rollout).unwrap_or_default()
     }
 
     fn sort_started(&mut self, product: &ProductId) {
@@ -228,8 +258,5 @@ impl Tables {
     }
 }
 
-/// Completes the counts of a phase: members nothing is known of are waiting.
-fn with_waiting(mut known: Counts, members: u64) -> Counts {
-    known.add_many(State::Waiting, members.saturating_sub(known.total()));
-    known
-}
+#[cfg(test)]
+mod tests;

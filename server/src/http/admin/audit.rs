@@ -16,6 +16,7 @@ use crate::store;
 
 /// A line of the audit log.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditLine)]
 pub(super) struct Line {
     /// Number of the line.
     id: i64,
@@ -37,7 +38,7 @@ pub(super) struct Line {
 }
 
 /// Returns the audit log, oldest first.
-#[utoipa::path(get, path = "/api/v1/audit", tag = "audit", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/audit", operation_id = "list_audit", tag = "audit", params(PageQuery),
     responses((status = 200, body = Page<Line>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,

@@ -42,7 +42,7 @@ pub(super) struct NewDevice {
 }
 
 /// Returns devices, by name.
-#[utoipa::path(get, path = "/api/v1/devices", tag = "devices", params(DevicesQuery),
+#[utoipa::path(get, path = "/api/v1/devices", operation_id = "list_devices", tag = "devices", params(DevicesQuery),
     responses((status = 200, body = Page<Item>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -59,7 +59,7 @@ pub(super) async fn list(
 }
 
 /// Returns a device with its certificates, deployments and latest telemetry.
-#[utoipa::path(get, path = "/api/v1/devices/{device}", tag = "devices",
+#[utoipa::path(get, path = "/api/v1/devices/{device}", operation_id = "show_device", tag = "devices",
     params(("device" = String, Path)),
     responses((status = 200, body = DeviceView), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -72,7 +72,7 @@ pub(super) async fn show(
 }
 
 /// Registers a device. It can enrol once it has a token.
-#[utoipa::path(post, path = "/api/v1/devices", tag = "devices", request_body = NewDevice,
+#[utoipa::path(post, path = "/api/v1/devices", operation_id = "create_device", tag = "devices", request_body = NewDevice,
     responses((status = 201, body = Item), (status = 400, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(

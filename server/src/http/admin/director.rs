@@ -24,6 +24,7 @@ use crate::store::metadata::DIRECTOR;
 
 /// The Director.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Director)]
 pub(super) struct DirectorView {
     /// The online key, which only this server has.
     public_key: PublicKeyView,
@@ -33,6 +34,7 @@ pub(super) struct DirectorView {
 
 /// A public key, in the words of TUF.
 #[derive(Serialize, ToSchema)]
+#[schema(as = PublicKey)]
 pub(super) struct PublicKeyView {
     /// SHA-256 of the key's canonical JSON.
     keyid: String,
@@ -48,6 +50,7 @@ pub(super) struct PublicKeyView {
 
 /// A root.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Root)]
 pub(super) struct RootView {
     /// Its version.
     version: u64,
@@ -56,7 +59,7 @@ pub(super) struct RootView {
 }
 
 /// Returns the Director's key and root.
-#[utoipa::path(get, path = "/api/v1/director", tag = "director",
+#[utoipa::path(get, path = "/api/v1/director", operation_id = "show_director", tag = "director",
     responses((status = 200, body = DirectorView)))]
 pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<DirectorView>, Problem> {
     let roots = roots(&app).await?;
@@ -66,7 +69,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<DirectorVie
 }
 
 /// Imports the Director's root: the first one, or the next. It must name the server's key.
-#[utoipa::path(put, path = "/api/v1/director/root", tag = "director",
+#[utoipa::path(put, path = "/api/v1/director/root", operation_id = "import_director_root", tag = "director",
     request_body(content = Vec<u8>, content_type = "application/json"),
     responses((status = 200, body = DirectorView), (status = 422, body = Problem)))]
 pub(super) async fn import_root(

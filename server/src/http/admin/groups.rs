@@ -45,6 +45,7 @@ pub(super) struct NewGroup {
 
 /// A group.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Group)]
 pub(super) struct GroupView {
     /// Its name.
     #[schema(value_type = String)]
@@ -74,7 +75,7 @@ impl From<&Group> for GroupView {
 }
 
 /// Returns all groups, by name.
-#[utoipa::path(get, path = "/api/v1/groups", tag = "groups", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/groups", operation_id = "list_groups", tag = "groups", params(PageQuery),
     responses((status = 200, body = Page<GroupView>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -87,7 +88,7 @@ pub(super) async fn list(
 }
 
 /// Returns a group.
-#[utoipa::path(get, path = "/api/v1/groups/{group}", tag = "groups",
+#[utoipa::path(get, path = "/api/v1/groups/{group}", operation_id = "show_group", tag = "groups",
     params(("group" = String, Path)),
     responses((status = 200, body = GroupView), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -99,7 +100,7 @@ pub(super) async fn show(
 }
 
 /// Makes a group.
-#[utoipa::path(post, path = "/api/v1/groups", tag = "groups", request_body = NewGroup,
+#[utoipa::path(post, path = "/api/v1/groups", operation_id = "create_group", tag = "groups", request_body = NewGroup,
     responses((status = 201, body = GroupView), (status = 400, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(

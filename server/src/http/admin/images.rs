@@ -31,6 +31,7 @@ use crate::store::images::Image;
 
 /// An image.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Image)]
 pub(super) struct ImageView {
     /// Its hash.
     #[schema(value_type = String)]
@@ -61,7 +62,7 @@ impl From<Image> for ImageView {
 }
 
 /// Stores an image. An image that is there already is checked again and stays as it is.
-#[utoipa::path(put, path = "/api/v1/products/{product}/images/{sha256}", tag = "releases",
+#[utoipa::path(put, path = "/api/v1/products/{product}/images/{sha256}", operation_id = "put_image", tag = "releases",
     params(("product" = String, Path), ("sha256" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = ImageView), (status = 201, body = ImageView),

@@ -36,7 +36,7 @@ pub(super) struct Published {
 
 /// Stores the metadata files of a publication, a bundle of kind `i`, after checking them as a device
 /// would and by the rules of the server.
-#[utoipa::path(post, path = "/api/v1/products/{product}/metadata", tag = "releases",
+#[utoipa::path(post, path = "/api/v1/products/{product}/metadata", operation_id = "publish_metadata", tag = "releases",
     params(("product" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/vnd.waxwing.bundle"),
     responses((status = 200, body = Published), (status = 400, body = Problem),

@@ -71,6 +71,7 @@ const fn match_version() -> VersionRule {
 
 /// A product.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Product)]
 pub(super) struct ProductView {
     /// Its name.
     #[schema(value_type = String)]
@@ -110,7 +111,7 @@ impl From<&Product> for ProductView {
 }
 
 /// Returns all products, by name.
-#[utoipa::path(get, path = "/api/v1/products", tag = "products", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/products", operation_id = "list_products", tag = "products", params(PageQuery),
     responses((status = 200, body = Page<ProductView>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -123,7 +124,7 @@ pub(super) async fn list(
 }
 
 /// Returns a product.
-#[utoipa::path(get, path = "/api/v1/products/{product}", tag = "products",
+#[utoipa::path(get, path = "/api/v1/products/{product}", operation_id = "show_product", tag = "products",
     params(("product" = String, Path)),
     responses((status = 200, body = ProductView), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -134,7 +135,7 @@ pub(super) async fn show(
 }
 
 /// Makes a product, with the first root of its Image repository.
-#[utoipa::path(post, path = "/api/v1/products", tag = "products", request_body = NewProduct,
+#[utoipa::path(post, path = "/api/v1/products", operation_id = "create_product", tag = "products", request_body = NewProduct,
     responses((status = 201, body = ProductView), (status = 400, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(

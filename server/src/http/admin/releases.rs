@@ -18,6 +18,7 @@ use crate::http::Problem;
 
 /// A release.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Release)]
 pub(super) struct ReleaseView {
     /// The channel whose role lists it.
     #[schema(value_type = String)]
@@ -62,7 +63,7 @@ impl From<&Release> for ReleaseView {
 }
 
 /// Returns the releases of a product, by path.
-#[utoipa::path(get, path = "/api/v1/products/{product}/releases", tag = "releases",
+#[utoipa::path(get, path = "/api/v1/products/{product}/releases", operation_id = "list_releases", tag = "releases",
     params(("product" = String, Path), PageQuery),
     responses((status = 200, body = Page<ReleaseView>), (status = 404, body = Problem)))]
 pub(super) async fn list(

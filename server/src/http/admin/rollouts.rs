@@ -92,7 +92,7 @@ const fn soak_s() -> u32 {
 }
 
 /// Returns all rollouts, by name.
-#[utoipa::path(get, path = "/api/v1/rollouts", tag = "rollouts", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/rollouts", operation_id = "list_rollouts", tag = "rollouts", params(PageQuery),
     responses((status = 200, body = Page<RolloutView>), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -105,7 +105,7 @@ pub(super) async fn list(
 }
 
 /// Returns a rollout with its counts.
-#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", tag = "rollouts",
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}", operation_id = "show_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RolloutView), (status = 404, body = Problem)))]
 pub(super) async fn show(
@@ -116,7 +116,7 @@ pub(super) async fn show(
 }
 
 /// Returns the deployments of a rollout, by device. Devices that nothing is known of have none.
-#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/deployments", tag = "rollouts",
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/deployments", operation_id = "list_deployments", tag = "rollouts",
     params(("rollout" = String, Path), PageQuery),
     responses((status = 200, body = Page<DeploymentItem>), (status = 404, body = Problem)))]
 pub(super) async fn deployments(
@@ -132,7 +132,7 @@ pub(super) async fn deployments(
 }
 
 /// Counts a rollout again from the reports that devices signed, and compares.
-#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/recount", tag = "rollouts",
+#[utoipa::path(get, path = "/api/v1/rollouts/{rollout}/recount", operation_id = "recount_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RecountView), (status = 404, body = Problem)))]
 pub(super) async fn recount(
@@ -149,7 +149,7 @@ pub(super) async fn recount(
 }
 
 /// Drafts a rollout. Nothing happens until it is started.
-#[utoipa::path(post, path = "/api/v1/rollouts", tag = "rollouts", request_body = NewRollout,
+#[utoipa::path(post, path = "/api/v1/rollouts", operation_id = "create_rollout", tag = "rollouts", request_body = NewRollout,
     responses((status = 201, body = RolloutView), (status = 400, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn create(

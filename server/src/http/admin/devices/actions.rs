@@ -59,7 +59,7 @@ pub(in crate::http::admin) struct Sent {
 }
 
 /// Replaces the tags of a device. Its groups may change with them.
-#[utoipa::path(put, path = "/api/v1/devices/{device}/tags", tag = "devices",
+#[utoipa::path(put, path = "/api/v1/devices/{device}/tags", operation_id = "tag_device", tag = "devices",
     params(("device" = String, Path)), request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Item), (status = 400, body = Problem),
         (status = 404, body = Problem), (status = 422, body = Problem)))]
@@ -85,7 +85,7 @@ pub(in crate::http::admin) async fn tag(
 }
 
 /// Makes a one-time token with which the device gets its first certificate.
-#[utoipa::path(post, path = "/api/v1/devices/{device}/tokens", tag = "devices",
+#[utoipa::path(post, path = "/api/v1/devices/{device}/tokens", operation_id = "create_device_token", tag = "devices",
     params(("device" = String, Path)),
     responses((status = 201, body = Token), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
@@ -109,7 +109,7 @@ pub(in crate::http::admin) async fn create_token(
 
 /// Shuts a device out for good: its certificates, tokens and connections end at once. Doing it twice
 /// is no error.
-#[utoipa::path(post, path = "/api/v1/devices/{device}/revoke", tag = "devices",
+#[utoipa::path(post, path = "/api/v1/devices/{device}/revoke", operation_id = "revoke_device", tag = "devices",
     params(("device" = String, Path)),
     responses((status = 200, body = Item), (status = 404, body = Problem)))]
 pub(in crate::http::admin) async fn revoke(
@@ -150,7 +150,7 @@ pub(in crate::http::admin) async fn revoke(
 }
 
 /// Sends a command to a device that is connected.
-#[utoipa::path(post, path = "/api/v1/devices/{device}/commands", tag = "devices",
+#[utoipa::path(post, path = "/api/v1/devices/{device}/commands", operation_id = "command_device", tag = "devices",
     params(("device" = String, Path)), request_body = NewCommand,
     responses((status = 202, body = Sent), (status = 400, body = Problem),
         (status = 404, body = Problem), (status = 409, body = Problem)))]

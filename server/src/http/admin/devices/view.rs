@@ -14,6 +14,7 @@ use crate::store::devices::Seen;
 
 /// A device in a list.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Device)]
 pub(in crate::http::admin) struct Item {
     /// Its name.
     #[schema(value_type = String)]
@@ -41,6 +42,7 @@ pub(in crate::http::admin) struct Item {
 
 /// A device.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceDetails)]
 pub(in crate::http::admin) struct DeviceView {
     /// As in the list.
     #[serde(flatten)]
@@ -57,6 +59,7 @@ pub(in crate::http::admin) struct DeviceView {
 
 /// A certificate.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Certificate)]
 pub(in crate::http::admin) struct CertificateView {
     /// Its serial number.
     serial: String,
@@ -68,6 +71,7 @@ pub(in crate::http::admin) struct CertificateView {
 
 /// A device's part in a rollout.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceDeployment)]
 pub(in crate::http::admin) struct DeploymentView {
     /// The rollout.
     #[schema(value_type = String)]
@@ -83,6 +87,7 @@ pub(in crate::http::admin) struct DeploymentView {
 
 /// Telemetry.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Telemetry)]
 pub(in crate::http::admin) struct TelemetryView {
     /// When it came, as RFC 3339.
     received_at: String,

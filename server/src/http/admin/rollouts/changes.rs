@@ -17,7 +17,7 @@ use crate::http::admin::input::Author;
 use crate::store;
 
 /// Starts the first phase of a draft.
-#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/start", tag = "rollouts",
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/start", operation_id = "start_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RolloutView), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
@@ -30,7 +30,7 @@ pub(in crate::http::admin) async fn start(
 }
 
 /// Withdraws the offers of a running rollout until it is resumed.
-#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/pause", tag = "rollouts",
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/pause", operation_id = "pause_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RolloutView), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
@@ -43,7 +43,7 @@ pub(in crate::http::admin) async fn pause(
 }
 
 /// Lets a paused rollout go on.
-#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/resume", tag = "rollouts",
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/resume", operation_id = "resume_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RolloutView), (status = 404, body = Problem),
         (status = 409, body = Problem)))]
@@ -56,7 +56,7 @@ pub(in crate::http::admin) async fn resume(
 }
 
 /// Stops a rollout for good. Devices that run the new release keep it.
-#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/cancel", tag = "rollouts",
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/cancel", operation_id = "cancel_rollout", tag = "rollouts",
     params(("rollout" = String, Path)),
     responses((status = 200, body = RolloutView), (status = 404, body = Problem),
         (status = 409, body = Problem)))]

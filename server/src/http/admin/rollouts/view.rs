@@ -19,6 +19,7 @@ type CountsView = BTreeMap<&'static str, u64>;
 
 /// A rollout.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Rollout)]
 pub(in crate::http::admin) struct RolloutView {
     /// Its name.
     #[schema(value_type = String)]
@@ -62,6 +63,7 @@ pub(in crate::http::admin) struct RolloutView {
 
 /// A phase.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Phase)]
 pub(in crate::http::admin) struct PhaseView {
     /// Share of the group up to here, in percent.
     percent: u8,
@@ -73,6 +75,7 @@ pub(in crate::http::admin) struct PhaseView {
 
 /// What must be seen before the next phase.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Gate)]
 pub(in crate::http::admin) struct GateView {
     /// Share of a phase that must end healthy, in percent.
     healthy_percent: u8,
@@ -82,6 +85,7 @@ pub(in crate::http::admin) struct GateView {
 
 /// A device's part in the rollout.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Deployment)]
 pub(in crate::http::admin) struct DeploymentItem {
     /// The device.
     #[schema(value_type = String)]
@@ -101,6 +105,7 @@ pub(in crate::http::admin) struct DeploymentItem {
 
 /// The counters beside a recount from the evidence.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Recount)]
 pub(in crate::http::admin) struct RecountView {
     /// Whether both are equal and all evidence verifies.
     equal: bool,
