@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 use waxwing_tuf::uptane::Client;
-use waxwing_tuf::{Cause, MemoryStore};
+use waxwing_tuf::{Cause, MemoryStore, Time};
 
 use crate::support::{NOW, sign};
 use crate::world::World;
@@ -53,4 +53,14 @@ fn a_director_timestamp_is_no_command_and_a_command_is_no_timestamp() {
     world.answer();
     world.director.served.files.insert("timestamp.json".into(), command(|_| {}, &[4]));
     assert_eq!(world.deliver(&mut client), Err(Cause::WrongType.of("director/timestamp.json")));
+}
+
+#[test]
+fn a_command_that_expired_before_the_attested_time_is_refused_whatever_the_device_believes() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.now = Time::parse("2026-11-21T00:00:00Z").unwrap();
+    world.poll(&mut client).unwrap();
+    let refusal = client.verify_command(&command(|_| {}, &[4]), NOW, 7);
+    assert_eq!(refusal, Err(Cause::Expired.of("command")));
 }

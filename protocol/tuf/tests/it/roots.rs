@@ -126,6 +126,27 @@ fn rotated_timestamp_or_snapshot_keys_let_versions_start_again() {
 }
 
 #[test]
+fn one_more_timestamp_key_is_a_rotation_too_and_outlasts_a_restart() {
+    let mut author = Author::new();
+    author.timestamp["version"] = (1_u64 << 53).into();
+    author.publish();
+    let mut client = author.client();
+    client.refresh(&mut author.served, NOW).unwrap();
+    // The old key stays valid, so the old timestamp would still verify.
+    author.root.bump();
+    author.root["keys"][key_id(14)] = key_json(14);
+    author.root["roles"]["timestamp"] = role_json(1, &[4, 14]);
+    author.publish_root();
+    author.served.files.remove("timestamp.json");
+    refused(client.refresh(&mut author.served, NOW), "timestamp.json", Cause::Missing);
+    let mut client = author.reopen(client);
+    author.timestamp["version"] = 2.into();
+    author.publish_timestamp();
+    client.refresh(&mut author.served, NOW).unwrap();
+    assert_eq!(client.timestamp().unwrap().header.version, 2);
+}
+
+#[test]
 fn a_root_rotation_that_leaves_those_keys_alone_forgets_nothing() {
     let mut author = Author::new();
     author.release();

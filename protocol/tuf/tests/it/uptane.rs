@@ -210,6 +210,21 @@ fn a_director_that_says_2099_does_no_lasting_harm() {
 }
 
 #[test]
+fn a_rotation_of_the_directors_keys_is_never_idle_and_is_kept_at_once() {
+    let mut world = World::new();
+    let mut client = world.client();
+    installs(world.poll(&mut client));
+    world.director.root.bump();
+    world.director.root["keys"][key_id(14)] = key_json(14);
+    world.director.root["roles"]["timestamp"] = role_json(1, &[14]);
+    world.director.timestamp.keys = vec![14];
+    // The same snapshot as before, and less than a day later.
+    installs(world.poll(&mut client));
+    let client = world.reopen(client.into_stores());
+    assert_eq!(client.attested_time(), Some(world.now));
+}
+
+#[test]
 fn the_timestamp_is_written_once_a_day_or_when_it_brings_news() {
     let mut world = World::new();
     let mut client = world.client();
