@@ -18,7 +18,7 @@ pub use limits::Limits;
 pub use search::RoleListing;
 
 use crate::refusal::{Cause, Refusal};
-use crate::role::{FileMeta, Header, Root, Signers, Snapshot, Timestamp};
+use crate::role::{FileMeta, Header, Role, Root, Signers, Snapshot, Timestamp};
 use crate::store::{Fetch, Store};
 use crate::time::Time;
 use crate::verify::{self, Verified};
@@ -72,10 +72,8 @@ impl<S: Store> Repository<S> {
             roles: BTreeMap::new(),
         };
         repository.open_root(trusted_root)?;
-        repository.timestamp =
-            repository.stored(TIMESTAMP, |bytes, this| this.verify(bytes, &this.root.timestamp))?;
-        repository.snapshot =
-            repository.stored(SNAPSHOT, |bytes, this| this.verify(bytes, &this.root.snapshot))?;
+        repository.timestamp = repository.stored(TIMESTAMP, &repository.root.timestamp)?;
+        repository.snapshot = repository.stored(SNAPSHOT, &repository.root.snapshot)?;
         repository.open_roles()?;
         Ok(repository)
     }
@@ -225,6 +223,10 @@ impl<S: Store> Repository<S> {
         // Spec 5.5.4: the version is the one in the timestamp.
         check_version(&new.header, announced).map_err(refuse)?;
         if let Some(trusted) = &self.snapshot {
+            // Beyond the spec: the timestamp that would have noticed may have been lost.
+            if new.header.version < trusted.header.version {
+                return Err(refuse(Cause::Rollback));
+            }
             check_roles_only_advance(trusted, &new)?;
         }
         // Spec 5.5.6 and 5.5.7: not expired; keep it.
@@ -260,11 +262,7 @@ impl<S: Store> Repository<S> {
 }
 
 impl<S> Repository<S> {
-    fn verify<R: crate::role::Role>(
-        &self,
-        bytes: &[u8],
-        signers: &Signers,
-    ) -> Result<Verified<R>, Cause> {
+    fn verify<R: Role>(&self, bytes: &[u8], signers: &Signers) -> Result<Verified<R>, Cause> {
         verify::verify(bytes, signers, self.name())
     }
 

@@ -6,15 +6,19 @@ use alloc::vec::Vec;
 
 use super::{ROOT, Repository, SNAPSHOT, TIMESTAMP};
 use crate::refusal::{Cause, Refusal};
-use crate::role::{Root, Signers};
+use crate::role::{Role, Root, Signers};
 use crate::store::Store;
 use crate::verify::{self, Verified};
 
 impl<S: Store> Repository<S> {
     /// Takes the newer one of the root in the store and `trusted`, which is `self.root`.
     pub(super) fn open_root(&mut self, trusted: &[u8]) -> Result<(), Refusal> {
-        let stored =
-            self.stored(ROOT, |bytes, this| verify::verify_trusted_root(bytes, this.name()))?;
+        let stored = self.load(ROOT)?;
+        // Until the first rotation both are the same, and verified already.
+        if stored.as_deref() == Some(trusted) {
+            return Ok(());
+        }
+        let stored = stored.and_then(|bytes| verify::verify_trusted_root(&bytes, self.name()).ok());
         match stored {
             Some(stored) if stored.header.version >= self.root.header.version => self.root = stored,
             // The firmware brought a newer root: whatever older keys signed is checked against it.
@@ -52,13 +56,13 @@ impl<S: Store> Repository<S> {
         Ok(())
     }
 
-    /// Decodes a file of the store; one that does not verify is as good as none.
-    pub(super) fn stored<T>(
+    /// A file of the store; one that does not verify is as good as none.
+    pub(super) fn stored<R: Role>(
         &self,
         file: &str,
-        decode: impl FnOnce(&[u8], &Self) -> Result<T, Cause>,
-    ) -> Result<Option<T>, Refusal> {
-        Ok(self.load(file)?.and_then(|bytes| decode(&bytes, self).ok()))
+        signers: &Signers,
+    ) -> Result<Option<Verified<R>>, Refusal> {
+        Ok(self.load(file)?.and_then(|bytes| self.verify(&bytes, signers).ok()))
     }
 
     pub(super) fn load(&self, file: &str) -> Result<Option<Vec<u8>>, Refusal> {

@@ -199,6 +199,23 @@ fn a_role_that_goes_back_in_the_snapshot_is_refused() {
 }
 
 #[test]
+fn an_older_snapshot_is_refused_even_when_the_timestamp_was_lost() {
+    let mut author = Author::new();
+    let old = author.served.files.clone();
+    author.snapshot.bump();
+    author.timestamp.bump();
+    author.publish_snapshot();
+    author.publish_timestamp();
+    let mut client = author.client();
+    client.refresh(&mut author.served, NOW).unwrap();
+    let mut store = client.into_store();
+    store.remove("timestamp.json").unwrap();
+    let mut client = Repository::open(store, &old["1.root.json"], None, Limits::HOST).unwrap();
+    author.served.files = old;
+    refused(client.refresh(&mut author.served, NOW), "snapshot.json", Cause::Rollback);
+}
+
+#[test]
 fn a_snapshot_that_is_not_the_announced_one_is_refused() {
     refused_after(
         |author| {
