@@ -288,6 +288,9 @@ pub enum Error {
     /// Another role has a word on the same path.
     #[error("devices would find another file under {0}: two roles list it")]
     Shadowed(String),
+    /// The path leads somewhere else.
+    #[error("`{0}` is no target path")]
+    TargetPath(String),
     /// A device would not accept it.
     #[error(
         "a device would refuse this repository, so nothing was published; have the file signed by enough keys"

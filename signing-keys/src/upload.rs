@@ -13,6 +13,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, StatusCode, Url};
 use serde::Deserialize;
 use waxwing_wire::{ProductId, bundle};
+use zeroize::Zeroizing;
 
 use crate::disk;
 use crate::publish::Image;
@@ -51,8 +52,11 @@ impl Server {
             .timeout(REQUEST_TIMEOUT)
             .build()
             .map_err(Error::Ca)?;
-        let authorization = format!("Bearer {}", token.reveal().trim());
-        let mut authorization = HeaderValue::try_from(authorization).map_err(|_| Error::Token)?;
+        if token.reveal().trim().is_empty() {
+            return Err(Error::Token);
+        }
+        let authorization = Zeroizing::new(format!("Bearer {}", token.reveal().trim()));
+        let mut authorization = HeaderValue::from_str(&authorization).map_err(|_| Error::Token)?;
         authorization.set_sensitive(true);
         Ok(Self { base, client, authorization })
     }

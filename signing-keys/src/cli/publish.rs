@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use indicatif::{ProgressBar, ProgressStyle};
 use waxwing_tuf::author::{Repo, SecretKey};
 use waxwing_wire::ProductId;
+use zeroize::Zeroizing;
 
 use super::arguments::Passphrase;
 use super::{Environment, Failure};
@@ -95,7 +96,7 @@ impl Args {
         else {
             return Ok(None);
         };
-        let token = disk::read(token)?;
+        let token = Zeroizing::new(disk::read(token)?);
         let token = Secret::new(String::from_utf8_lossy(&token).into_owned());
         Ok(Some(Server::new(address, &disk::read(ca)?, &token)?))
     }

@@ -77,6 +77,10 @@ pub(super) fn role_files(folder: &Folder, now: Time) -> Result<Vec<RoleFile>, Er
 pub(super) fn images(folder: &Folder, roles: &[RoleFile]) -> Result<Vec<Image>, Error> {
     let targets = roles.iter().flat_map(|role| &role.targets.targets);
     let image = |(path, target): (&String, &Target)| {
+        // A list may come from anywhere; what it names must not lead out of our folder.
+        if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(Error::TargetPath(path.clone()));
+        }
         let sha256 = target.hashes.sha256;
         let file = folder.image(path, sha256);
         let bytes = std::fs::read(&file).map_err(|cause| disk::Error::io("read", &file, cause))?;

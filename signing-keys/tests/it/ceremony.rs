@@ -126,7 +126,13 @@ fn a_channel_key_of_one_product_serves_no_other_repository() {
 #[test]
 fn thresholds_and_keys_that_make_no_sense_are_refused() {
     let ceremony = Ceremony::new();
+    let crowd: Vec<_> = (100..109).map(|seed| format!("{seed}.pub.json")).collect();
+    for (seed, name) in (100..109).zip(&crowd) {
+        ceremony.key(name.trim_end_matches(".pub.json"), Algorithm::Ed25519, seed);
+    }
+    let crowd = format!("1:{}", crowd.join(","));
     for (root, reason) in [
+        (crowd.as_str(), "lists more than 8 keys"),
         ("0:alice.pub.json", "between 1 and 1 are possible"),
         ("2:alice.pub.json", "between 1 and 1 are possible"),
         ("1:alice.pub.json,alice.pub.json", "would list one key twice"),
@@ -203,6 +209,8 @@ fn a_rotation_that_makes_no_sense_is_refused() {
     ceremony.run(&present).refused("would list one key twice");
     let few = ["root", "rotate", "--from", ROOT, "--remove", "bob.pub.json,carol.pub.json"];
     ceremony.run(&[&few[..], &["-o", NEXT]].concat()).refused("has 1 keys and needs 2 signatures");
+    let role = ["root", "rotate", "--from", ROOT, "--role", "releases", "-o", NEXT];
+    ceremony.run(&role).refused("not `releases`");
     let mut from = ROTATE;
     from[3] = TARGETS;
     ceremony.run(&from).refused("is no root file");
@@ -248,6 +256,32 @@ fn only_channels_of_the_product_are_delegated() {
         let args = ["delegate", "--dir", "acme-th1", "--role", role, "--keys", "1:ar.pub.json"];
         ceremony.run(&args).refused("must be called acme-th1-<channel>");
     }
+}
+
+#[test]
+fn an_expired_file_is_not_believed() {
+    let ceremony = Ceremony::new();
+    let mut args = root_init("image/acme-th1", ROOT);
+    args.extend(["--expires", "0s"]);
+    ceremony.run(&args).good();
+    ceremony.sign(ROOT, "alice").good();
+    ceremony.sign(ROOT, "bob").good();
+    ceremony.run(&["check", ROOT]).refused("expired at");
+}
+
+#[test]
+fn a_file_is_judged_only_beside_the_files_that_say_who_signs_it() {
+    let ceremony = Ceremony::published();
+    ceremony.run(&ROTATE).good();
+    ceremony.write("mail/2.root.json", ceremony.bytes(NEXT));
+    ceremony.sign("mail/2.root.json", "alice").refused("name it with --previous");
+    let key = ["--key", "alice.key", "--yes", "--passphrase-fd", "0", "--previous", ROOT];
+    let args = [&["sign", "mail/2.root.json"], &key[..]].concat();
+    ceremony.run_with(&args, &format!("{WORDS}\n")).good();
+    ceremony.write("mail/acme-th1-stable.json", ceremony.bytes(STABLE));
+    ceremony.sign("mail/acme-th1-stable.json", "ar").refused("does not delegate role");
+    ceremony.write("mail/targets.json", "not JSON");
+    ceremony.sign("mail/targets.json", "at").refused("no metadata that this program understands");
 }
 
 #[test]

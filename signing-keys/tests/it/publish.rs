@@ -1,8 +1,10 @@
 //! Releases and publishing with the real program, up to a device's own client.
 use crate::common::{Ceremony, ROOT, STABLE, TARGETS, app, delegate};
+use sha2::{Digest as _, Sha256};
 use waxwing_esp_image::Chip;
 use waxwing_tuf::client::{Limits, Repository};
 use waxwing_tuf::{MemoryStore, Time};
+use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Bundle, Kind};
 
 /// A moment at which everything that these tests sign is valid: now, give or take a day.
@@ -236,4 +238,83 @@ fn no_more_releases_are_listed_than_a_device_has_room_for() {
     }
     ceremony.publish(&["-o", "bundle"]).good();
     assert_eq!(paths(&ceremony, "bundle").len(), 24);
+}
+
+#[test]
+fn a_list_too_long_for_a_device_is_refused() {
+    let ceremony = Ceremony::delegated();
+    let revisions: Vec<_> = (0..60).map(|n| format!("\"{n}-{}\"", "r".repeat(60))).collect();
+    for patch in 0..4 {
+        let version = format!("1.0.{patch}");
+        ceremony.define(&version, "stable", 1);
+        let hardware = format!("hardware = [{}]", revisions.join(", "));
+        ceremony.edit("releases/acme-th1/product.toml", "hardware = [\"r1\"]", &hardware);
+        ceremony.image(&format!("{version}.bin"), &version, 0);
+        if patch < 3 {
+            ceremony.add(&version).good();
+        } else {
+            ceremony.add(&version).refused("bytes with signatures, at most 16384 are allowed");
+        }
+    }
+}
+
+#[test]
+fn a_definition_without_an_image_wants_one_named() {
+    let ceremony = Ceremony::delegated();
+    ceremony.edit("releases/acme-th1/1.0.0.toml", "image = \"1.0.0.bin\"\n", "");
+    ceremony.add("1.0.0").refused("name it with --file");
+}
+
+#[test]
+fn a_release_of_another_product_is_refused() {
+    let ceremony = Ceremony::delegated();
+    ceremony.image("1.0.0.bin", "1.0.0", 0);
+    ceremony.edit(STABLE, "image/acme-th1", "image/acme-th2");
+    ceremony.add("1.0.0").refused("the list belongs to repository image/acme-th2");
+}
+
+#[test]
+fn a_delegated_role_without_a_file_is_not_published() {
+    let ceremony = Ceremony::signed();
+    std::fs::remove_file(ceremony.path(STABLE)).unwrap();
+    ceremony.publish(&[]).refused("acme-th1-stable.json is missing");
+}
+
+/// Signs a change that `release add` would not have made.
+fn signed_by_hand(file: &str, from: &str, to: &str) -> Ceremony {
+    let ceremony = Ceremony::signed();
+    ceremony.edit(file, from, to);
+    for key in if file == STABLE { ["ar", "br"] } else { ["at", "bt"] } {
+        ceremony.sign(file, key).good();
+    }
+    ceremony
+}
+
+#[test]
+fn a_release_outside_its_channel_is_not_published() {
+    let ceremony = signed_by_hand(STABLE, "acme-th1/stable/1.0.0/", "acme-th1/beta/1.0.0/");
+    let targets = ceremony.path("acme-th1/targets/acme-th1");
+    std::fs::rename(targets.join("stable"), targets.join("beta")).unwrap();
+    ceremony.publish(&[]).refused("acme-th1/beta/1.0.0/esp32c3.bin, which is not delegated to it");
+}
+
+#[test]
+fn a_path_that_two_roles_list_is_not_published() {
+    let image = app(Chip::Esp32c3, "1.0.0", "acme-th1", 0, 512);
+    let hash = Digest(Sha256::digest(&image).into());
+    let other = format!(
+        r#""targets":{{"acme-th1/stable/1.0.0/esp32c3.bin":{{"hashes":{{"sha256":"{hash}"}},"length":{}}}}}"#,
+        image.len()
+    );
+    let ceremony = signed_by_hand(TARGETS, "\"targets\":{}", &other);
+    ceremony.write(&format!("acme-th1/targets/acme-th1/stable/1.0.0/{hash}.esp32c3.bin"), image);
+    ceremony.publish(&[]).refused("two roles list it");
+}
+
+#[test]
+fn a_path_that_leads_out_of_the_folder_is_not_looked_at() {
+    for path in ["acme-th1/stable/../", "acme-th1//1.0.0/", "/stable/1.0.0/"] {
+        let ceremony = signed_by_hand(STABLE, "acme-th1/stable/1.0.0/", path);
+        ceremony.publish(&[]).refused("is no target path");
+    }
 }

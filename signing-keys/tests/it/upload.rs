@@ -82,6 +82,21 @@ fn addresses_without_tls_are_refused() {
     }
 }
 
+#[test]
+fn a_ca_or_token_that_cannot_be_used_is_named() {
+    let ceremony = Ceremony::published();
+    let ca = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (pem, token, reason) in [
+        ("no certificate".to_owned(), "operator-token", "--server-ca"),
+        (ca.cert.pem(), "\n", "the token file does not hold a token"),
+        (ca.cert.pem(), "two\nlines", "the token file does not hold a token"),
+    ] {
+        ceremony.write("ca.pem", pem);
+        ceremony.write("token", token);
+        publish_to(&ceremony, "https://localhost:1").refused(reason);
+    }
+}
+
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 fn publish(ceremony: &Ceremony, address: SocketAddr) -> Ran {
