@@ -226,15 +226,6 @@ impl Fleet {
         self.write().put_rollout(rollout);
     }
 
-    /// Counts devices per deployment state over all rollouts that are not over, for metrics.
-    pub fn open_counts(&self) -> Counts {
-        let mut total = Counts::default();
-        for rollout in self.open_rollouts() {
-            self.counts(&rollout.id).iter().for_each(|phase| total += phase);
-        }
-        total
-    }
-
     fn read(&self) -> RwLockReadGuard<'_, Tables> {
         // No writer leaves the tables half-changed: each change is one insertion.
         self.shared.tables.read().unwrap_or_else(PoisonError::into_inner)

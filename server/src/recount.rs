@@ -55,7 +55,9 @@ pub async fn recount(
         }
     }
     add_what_only_the_server_knows(&mut devices, deployments::of_rollout(store, rollout).await?);
-    devices.values().for_each(|deployment| recount.counts.add(deployment.state));
+    for deployment in devices.values() {
+        recount.counts.add(deployment.state);
+    }
     Ok(Some(recount))
 }
 
@@ -83,8 +85,7 @@ fn add_what_only_the_server_knows(
 
 #[cfg(test)]
 pub(crate) fn known(phases: &[Counts]) -> Counts {
-    let mut total = Counts::default();
-    phases.iter().for_each(|phase| total += phase);
+    let mut total = Counts::sum(phases);
     let waiting = total.of(State::Waiting);
     (0..waiting).for_each(|_| total.remove(State::Waiting));
     total

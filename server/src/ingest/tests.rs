@@ -1,5 +1,7 @@
 //! The five checks, and what reports do to deployments and rollouts; with a real database.
 
+use std::fmt::Write as _;
+
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::report::State;
@@ -45,7 +47,10 @@ fn seal_with(
     };
     let signed = format!("{}{payload}", header.signed_prefix(kind));
     let signature = key.sign(signed.as_bytes()).unwrap();
-    let hex: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    for byte in signature {
+        write!(hex, "{byte:02x}").unwrap();
+    }
     header.seal(payload, &hex).into_bytes()
 }
 

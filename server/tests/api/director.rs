@@ -6,7 +6,7 @@ use crate::support::{Api, Publisher};
 
 fn ceremony(api: &Api) -> Publisher {
     let mut ceremony = Publisher::new(api);
-    ceremony.repo = "director".to_owned();
+    ceremony.repo = "director".into();
     ceremony
 }
 

@@ -72,8 +72,8 @@ async fn a_publication_lists_releases_and_survives_a_restart() {
     api.upload(&image).await;
     publisher.list("stable", "1.0.0", &image);
     let files = publisher.publication();
-    let published = api.publish(&files).await.ok();
-    assert_eq!(published["listed"], json!(["th1/stable/1.0.0/esp32c3.bin"]));
+    let changes = api.publish(&files).await.ok();
+    assert_eq!(changes["listed"], json!(["th1/stable/1.0.0/esp32c3.bin"]));
     let again = api.publish(&files).await.ok();
     assert_eq!(again["files"], json!([]), "the same publication again changes nothing");
     let api = api.restarted().await;
@@ -95,8 +95,8 @@ async fn a_release_that_is_no_longer_listed_is_offered_no_more() {
     api.act("rollouts/r-1/start").await.ok();
     assert!(api.offered("d-0").is_some());
     publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.1.0/esp32c3.bin");
-    let published = api.publish(&publisher.publication()).await.ok();
-    assert_eq!(published["delisted"], json!(["th1/stable/1.1.0/esp32c3.bin"]));
+    let changes = api.publish(&publisher.publication()).await.ok();
+    assert_eq!(changes["delisted"], json!(["th1/stable/1.1.0/esp32c3.bin"]));
     assert_eq!(api.offered("d-0"), None);
     let api = api.restarted().await;
     assert_eq!(api.offered("d-0"), None);
@@ -256,8 +256,8 @@ async fn a_root_rotation_comes_with_the_publication() {
     let (api, mut publisher) = Api::with_fleet(0).await;
     let mut files = publisher.publication();
     files.insert("2.root.json".to_owned(), publisher.root(2));
-    let published = api.publish(&files).await.ok();
-    assert!(published["files"].as_array().unwrap().contains(&json!("2.root.json")));
+    let changes = api.publish(&files).await.ok();
+    assert!(changes["files"].as_array().unwrap().contains(&json!("2.root.json")));
     let served = api.app.repositories.image(&"th1".parse().unwrap()).unwrap();
     assert!(served.get("2.root.json").is_some());
 }

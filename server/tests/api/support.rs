@@ -234,7 +234,7 @@ impl Publisher {
     pub(crate) fn root_of(&self, version: u64, online: &waxwing_tuf::key::PublicKey) -> Vec<u8> {
         let role = |key_id: String| json!({"keyids": [key_id], "threshold": 1});
         let keys = [self.key.public(), online].map(|key| (key.key_id(), key_json(key)));
-        let expires = self.time(self.now_s + 365 * DAY_S);
+        let expires = Self::time(self.now_s + 365 * DAY_S);
         self.sign(&json!({
             "_type": "root", "consistent_snapshot": true, "expires": expires,
             "keys": BTreeMap::from(keys), "repo": self.repo,
@@ -268,7 +268,7 @@ impl Publisher {
         let mut files = Files::from([("1.root.json".to_owned(), self.root(1))]);
         let mut meta = serde_json::Map::new();
         for (role, targets) in &self.roles {
-            let signed = self.part("targets", version, json!({ "targets": targets }));
+            let signed = self.part("targets", version, &json!({ "targets": targets }));
             self.add(&mut files, &mut meta, role, &signed);
         }
         let delegated: Vec<_> = self
@@ -285,18 +285,18 @@ impl Publisher {
         let keys = json!({ self.key.public().key_id(): key_json(self.key.public()) });
         let delegations = json!({ "keys": keys, "roles": delegated });
         let targets = json!({ "targets": {}, "delegations": delegations });
-        self.add(&mut files, &mut meta, "targets", &self.part("targets", version, targets));
-        let snapshot = self.part("snapshot", version, json!({ "meta": meta }));
+        self.add(&mut files, &mut meta, "targets", &self.part("targets", version, &targets));
+        let snapshot = self.part("snapshot", version, &json!({ "meta": meta }));
         let mut named = serde_json::Map::new();
         self.add(&mut files, &mut named, "snapshot", &snapshot);
-        let timestamp = self.part("timestamp", version, json!({ "meta": named }));
+        let timestamp = self.part("timestamp", version, &json!({ "meta": named }));
         files.insert("timestamp.json".to_owned(), self.sign(&timestamp));
         files
     }
 
-    fn part(&self, kind: &str, version: u64, content: Value) -> Value {
+    fn part(&self, kind: &str, version: u64, content: &Value) -> Value {
         let mut part = json!({
-            "_type": kind, "expires": self.time(self.expires_s), "repo": self.repo,
+            "_type": kind, "expires": Self::time(self.expires_s), "repo": self.repo,
             "spec_version": "1.0.34", "version": version,
         });
         part.as_object_mut().unwrap().extend(content.as_object().unwrap().clone());
@@ -326,7 +326,7 @@ impl Publisher {
         file.to_bytes().unwrap()
     }
 
-    fn time(&self, at_s: u64) -> String {
+    fn time(at_s: u64) -> String {
         Time::from_seconds(at_s).to_string()
     }
 }

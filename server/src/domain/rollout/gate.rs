@@ -34,7 +34,9 @@ impl Counts {
     /// Adds up the counts of several phases.
     pub fn sum(phases: &[Self]) -> Self {
         let mut total = Self::default();
-        phases.iter().for_each(|phase| total += phase);
+        for phase in phases {
+            total += phase;
+        }
         total
     }
 
@@ -134,7 +136,7 @@ impl fmt::Display for Reason {
 impl Gate {
     /// Judges a rollout by the counts of each phase that has started, members nothing is known of
     /// counted as waiting. `last` tells whether no phase is left to start.
-    pub fn judge(&self, phases: &[Counts], last: bool) -> Verdict {
+    pub fn judge(self, phases: &[Counts], last: bool) -> Verdict {
         let halt = phases.iter().enumerate().find_map(|(n, counts)| self.reason_to_halt(n, counts));
         if let Some(reason) = halt {
             return Verdict::Halt(reason);
@@ -148,14 +150,14 @@ impl Gate {
         if enough { Verdict::Advance } else { Verdict::Wait }
     }
 
-    fn reason_to_halt(&self, phase: usize, counts: &Counts) -> Option<Reason> {
+    fn reason_to_halt(self, phase: usize, counts: &Counts) -> Option<Reason> {
         let (members, failed) = (counts.taking_part(), counts.failed());
         let allowed = self.allowed(members);
         (failed > allowed).then_some(Reason { phase, failed, allowed, members })
     }
 
     /// Returns how many of `members` must end healthy.
-    fn needed(&self, members: u64) -> u64 {
+    fn needed(self, members: u64) -> u64 {
         if members < PHASE_MEMBERS_SMALL {
             return members;
         }
@@ -164,7 +166,7 @@ impl Gate {
 
     /// Returns how many of `members` may fail: more than the gate allows, or so many that enough
     /// can never be healthy, is a reason to halt.
-    fn allowed(&self, members: u64) -> u64 {
+    fn allowed(self, members: u64) -> u64 {
         let by_failures = members * u64::from(self.failed_percent) / 100;
         by_failures.min(members - self.needed(members))
     }
@@ -186,7 +188,7 @@ mod tests {
     fn check(all: &[(State, u64)], verdict: &str) {
         let found = match Gate::default().judge(&[counts(all)], false) {
             Verdict::Halt(reason) => reason.to_string(),
-            other => format!("{other:?}"),
+            other @ (Verdict::Advance | Verdict::Finish | Verdict::Wait) => format!("{other:?}"),
         };
         assert_eq!(found, verdict);
     }

@@ -228,7 +228,15 @@ impl Model {
             report::State::Failed | report::State::RolledBack => {
                 self.bad.insert(device.clone());
             }
-            _ => {}
+            report::State::Waiting
+            | report::State::Offered
+            | report::State::Downloading
+            | report::State::Verified
+            | report::State::Activated
+            | report::State::Booted
+            | report::State::Confirmed
+            | report::State::TimedOut
+            | report::State::Skipped => {}
         }
     }
 

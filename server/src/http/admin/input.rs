@@ -109,13 +109,12 @@ impl PageQuery {
 
 /// Checks how many items a page may have.
 pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
-    match asked.unwrap_or(PAGE_ITEMS) {
-        items @ 1..=PAGE_ITEMS_MAX => Ok(items),
-        _ => {
-            let detail = format!("`limit` is 1 to {PAGE_ITEMS_MAX}.");
-            Err(Problem::bad_request("invalid_query", detail).field("limit"))
-        }
+    let items = asked.unwrap_or(PAGE_ITEMS);
+    if (1..=PAGE_ITEMS_MAX).contains(&items) {
+        return Ok(items);
     }
+    let detail = format!("`limit` is 1 to {PAGE_ITEMS_MAX}.");
+    Err(Problem::bad_request("invalid_query", detail).field("limit"))
 }
 
 /// Reads a name in a path. Text that is no name is the name of nothing.

@@ -57,7 +57,7 @@ pub(super) async fn publish(
     let files = &stored;
     let known =
         Known { product: &product, files, images: &images, releases: &releases, now_ms: at };
-    let accepted = publish::check(known, &frames).map_err(refused)?;
+    let accepted = publish::check(known, &frames).map_err(|refusal| refused(&refusal))?;
     let releases = merge(&releases, &accepted.listed, at);
     let published = summary(&accepted, &releases);
     write(&mut change, &product, &accepted, &releases, at).await?;
@@ -153,12 +153,12 @@ async fn write(
     Ok(())
 }
 
-fn refused(refused: Refused) -> Problem {
-    let subject = match &refused {
+fn refused(refused: &Refused) -> Problem {
+    let subject = match refused {
         Refused::Unbelievable(refusal) => refusal.subject.clone(),
         Refused::Rule { subject, .. } => subject.clone(),
     };
-    let code = match &refused {
+    let code = match refused {
         Refused::Unbelievable(_) => "metadata_unbelievable",
         Refused::Rule { rule, .. } => rule.code(),
     };
