@@ -9,3 +9,14 @@ pub mod router;
 pub mod serve;
 
 pub use error::Problem;
+
+/// Runs a change to its end even if the client hangs up meanwhile: otherwise it could be in the
+/// database and not in memory.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::spawn(change).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Problem::internal(&error)),
+    }
+}

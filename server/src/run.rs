@@ -168,9 +168,9 @@ impl Sockets {
         open(listener(Name::Enrol, self.enrol, tls.enrol()), router::enrol(app.clone()));
         let router = router::device(app.clone());
         let device = listener(Name::Device, self.device, tls.device());
-        let (app_, stop) = (app.clone(), shutdown.clone());
+        let (shared, stop) = (app.clone(), shutdown.clone());
         shutdown.tasks.spawn(device.run(shutdown.clone(), move |stream, _| {
-            serve_device(app_.clone(), router.clone(), stop.clone(), stream)
+            serve_device(shared.clone(), router.clone(), stop.clone(), stream)
         }));
         let mqtt = listener(Name::Mqtt, self.mqtt, tls.mqtt());
         let service = Arc::new(Service::new(app.clone()));

@@ -19,8 +19,8 @@ use axum::response::{IntoResponse, Response};
 use rustls_pki_types::CertificateDer;
 
 use self::credentials::Credentials;
-use super::Problem;
 use super::device::admission::Caller;
+use super::{Problem, to_the_end};
 use crate::app::App;
 use crate::metrics::Enrolment;
 use crate::pki::{CsrError, DeviceKey, pkcs7};
@@ -61,20 +61,20 @@ pub async fn simplereenroll(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let outcome = match DeviceKey::from_est(&body.map_err(unreadable)?) {
-        Ok(key) => issue::renewal(&app, &caller.peer, &key).await,
+        Ok(key) => to_the_end(issue::renewal(Arc::clone(&app), caller.peer, key)).await,
         Err(error) => Err(error.into()),
     };
     answer(&app, outcome)
 }
 
 async fn enroll(
-    app: &App,
+    app: &Arc<App>,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<CertificateDer<'static>, Problem> {
     let credentials = Credentials::from_headers(headers).ok_or_else(issue::wrong_token)?;
     let key = DeviceKey::from_est(body)?;
-    issue::first(app, &credentials, &key).await
+    to_the_end(issue::first(Arc::clone(app), credentials, key)).await
 }
 
 fn answer(

@@ -206,7 +206,11 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     pub(crate) fn new(api: &Api) -> Self {
-        let now_s = api.now_s();
+        Self::at(api.now_s())
+    }
+
+    /// Begins at a time in Unix seconds.
+    pub(crate) fn at(now_s: u64) -> Self {
         Self {
             key: Ed25519Signer::from_seed(&[9; 32]).unwrap(),
             roles: BTreeMap::from([("th1-stable".to_owned(), BTreeMap::new())]),

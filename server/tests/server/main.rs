@@ -7,9 +7,15 @@
     reason = "test code"
 )]
 
+#[expect(dead_code, reason = "the tests of the REST API use the rest")]
+#[path = "../api/support.rs"]
+mod api;
 mod enrolment;
+mod fleet;
 mod health;
+mod images;
 mod listeners;
 mod mqtt;
 mod pki;
+mod polls;
 mod support;

@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::domain::Device;
 use crate::domain::device::{CertificateStatus, Status};
 use crate::fleet::Fleet;
-use crate::http::Problem;
 use crate::http::est::{self, issue};
+use crate::http::{Problem, to_the_end};
 use crate::pki::Peer;
 
 /// A device that was let in. Handlers take it from the request's extensions.
@@ -30,13 +30,13 @@ pub struct Caller {
 ///
 /// The first use of a renewed certificate makes it the current one (D13). An expired certificate
 /// gets as far as its renewal (D14).
-pub async fn admit(app: &App, peer: &Arc<Peer>, path: &str) -> Result<Caller, Problem> {
+pub async fn admit(app: &Arc<App>, peer: &Arc<Peer>, path: &str) -> Result<Caller, Problem> {
     let (device, status) = recognise(&app.fleet, peer)?;
     if peer.is_expired(app.clock.now_ms()) && path != est::REENROLL_PATH {
         return Err(expired());
     }
     if status == CertificateStatus::Next {
-        issue::promote(app, peer).await?;
+        to_the_end(issue::promote(Arc::clone(app), Arc::clone(peer))).await?;
     }
     Ok(Caller { peer: Arc::clone(peer), device })
 }

@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::director::Director;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::{Decision, Device, Running};
-use crate::http::Problem;
+use crate::http::{Problem, to_the_end};
 use crate::metrics::Poll;
 use crate::repositories::Files;
 use crate::store::devices;
@@ -46,7 +46,7 @@ pub async fn poll(
     })
 }
 
-async fn answer(app: &App, caller: &Caller, body: Body) -> Result<(Poll, Vec<u8>), Problem> {
+async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Vec<u8>), Problem> {
     let request = Request::decode(&read(body).await?)
         .map_err(|error| Problem::bad_request("poll_malformed", error.to_string()))?;
     let device = caller.device.as_ref();
@@ -83,7 +83,7 @@ impl Decided {
 /// Decides; a device that has a later decision than ours, which a database restored from a backup
 /// does not know, gets one made anew now (D3).
 async fn decide(
-    app: &App,
+    app: &Arc<App>,
     device: &DeviceId,
     request: &Request,
     now_ms: u64,
@@ -103,13 +103,13 @@ async fn decide(
     if known <= first.version || known > now_ms {
         return Ok(first);
     }
-    make_anew(app, device, now_ms).await?;
+    to_the_end(make_anew(Arc::clone(app), device.clone(), now_ms)).await?;
     decided()
 }
 
-async fn make_anew(app: &App, device: &DeviceId, now_ms: u64) -> Result<(), Problem> {
+async fn make_anew(app: Arc<App>, device: DeviceId, now_ms: u64) -> Result<(), Problem> {
     let mut change = app.store.begin().await?;
-    let device = app.fleet.device(device).ok_or_else(gone)?;
+    let device = app.fleet.device(&device).ok_or_else(gone)?;
     let device = Device { changed_at: app.fleet.stamp(now_ms), ..Device::clone(&device) };
     devices::update(change.connection(), &device).await?;
     let turn = change.commit().await?;

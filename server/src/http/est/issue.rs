@@ -7,6 +7,8 @@
 //!
 //! Not here: HTTP, and proof of possession, which a [`DeviceKey`] implies.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
@@ -25,9 +27,9 @@ use crate::store::{Change, audit, devices, enrolment};
 
 /// Issues the first certificate of a device, or again the one its token already bought.
 pub async fn first(
-    app: &App,
-    credentials: &Credentials,
-    key: &DeviceKey,
+    app: Arc<App>,
+    credentials: Credentials,
+    key: DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
     let mut change = app.store.begin().await?;
     let token = enrolment::token(change.connection(), &credentials.token).await?;
@@ -41,22 +43,22 @@ pub async fn first(
     }
     match token.spent_on {
         Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.into()),
-        Some(_) => Err(misused(app, change, &device.id).await?),
+        Some(_) => Err(misused(&app, change, &device.id).await?),
         None => {
-            let issued = sign(app, &device.id, key)?;
-            let device = add(app, &mut change, &device, &issued).await?;
+            let issued = sign(&app, &device.id, &key)?;
+            let device = add(&app, &mut change, &device, &issued).await?;
             let (db, token) = (change.connection(), &credentials.token);
             enrolment::spend(db, token, &issued.serial).await?;
-            commit(app, change, device, issued).await
+            commit(&app, change, device, issued).await
         }
     }
 }
 
 /// Issues the next certificate of a device for a new key, or again the one issued for it.
 pub async fn renewal(
-    app: &App,
-    peer: &Peer,
-    key: &DeviceKey,
+    app: Arc<App>,
+    peer: Arc<Peer>,
+    key: DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
     let mut change = app.store.begin().await?;
     let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
@@ -71,15 +73,15 @@ pub async fn renewal(
             Ok(same?.ok_or_else(revoked)?.der.into())
         }
         None => {
-            let issued = sign(app, &peer.device, key)?;
-            let device = add(app, &mut change, &device, &issued).await?;
-            commit(app, change, device, issued).await
+            let issued = sign(&app, &peer.device, &key)?;
+            let device = add(&app, &mut change, &device, &issued).await?;
+            commit(&app, change, device, issued).await
         }
     }
 }
 
 /// Makes the renewed certificate that a device just used its current one.
-pub async fn promote(app: &App, peer: &Peer) -> Result<(), Problem> {
+pub async fn promote(app: Arc<App>, peer: Arc<Peer>) -> Result<(), Problem> {
     let mut change = app.store.begin().await?;
     let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
     let next = device.certificate(&peer.serial);
