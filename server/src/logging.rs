@@ -1,6 +1,6 @@
 //! Log lines on standard error, as text or as JSON.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -15,6 +15,7 @@ use crate::config::{Log, LogFormat};
 pub fn start(log: &Log) -> Result<(), InvalidFilter> {
     let filter = EnvFilter::try_new(&log.filter).map_err(InvalidFilter)?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = lines.with_ansi(io::stderr().is_terminal());
     match log.format {
         LogFormat::Json => lines.json().flatten_event(true).init(),
         LogFormat::Text => lines.init(),
