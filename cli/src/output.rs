@@ -66,14 +66,16 @@ fn print(text: &str) -> Result<(), Error> {
 fn list_table(items: &[Value], fields: &[&str]) -> Table {
     let mut table = plain_table();
     table.set_header(fields.iter().map(|field| heading(field)));
-    table.add_rows(items.iter().map(|item| fields.iter().map(|field| cell(item.get(field)))));
+    table.add_rows(items.iter().map(|item| {
+        fields.iter().map(|field| cell(&item.get(field).map_or_else(String::new, text)))
+    }));
     table
 }
 
 /// Makes a row per field.
 fn field_table(fields: &Map<String, Value>) -> Table {
     let mut table = plain_table();
-    table.add_rows(fields.iter().map(|(field, value)| [heading(field), cell(Some(value))]));
+    table.add_rows(fields.iter().map(|(field, value)| [heading(field), cell(&lines(value))]));
     table
 }
 
@@ -87,12 +89,24 @@ fn heading(field: &str) -> Cell {
     Cell::new(field.replace('_', " ")).add_attribute(Attribute::Dim)
 }
 
-fn cell(value: Option<&Value>) -> Cell {
-    let text = value.map_or_else(String::new, text);
-    let cell = Cell::new(if text.is_empty() { "-" } else { &text });
-    match color(&text) {
+fn cell(text: &str) -> Cell {
+    let cell = Cell::new(if text.is_empty() { "-" } else { text });
+    match color(text) {
         Some(color) => cell.fg(color),
         None => cell,
+    }
+}
+
+/// Writes a value with room for it: a line per field of a map, and per map of a list.
+fn lines(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.iter().any(Value::is_object) => {
+            items.iter().map(text).collect::<Vec<_>>().join("\n")
+        }
+        Value::Object(fields) => pairs(fields).join("\n"),
+        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {
+            text(value)
+        }
     }
 }
 
@@ -102,12 +116,15 @@ fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.chars().map(printable).collect(),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => {
-            let pairs = fields.iter().map(|(key, value)| format!("{key}={}", text(value)));
-            pairs.collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(fields) => pairs(fields).join(" "),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+/// Leaves out what has no value.
+fn pairs(fields: &Map<String, Value>) -> Vec<String> {
+    let pairs = fields.iter().map(|(key, value)| (key, text(value)));
+    pairs.filter(|(_, text)| !text.is_empty()).map(|(key, text)| format!("{key}={text}")).collect()
 }
 
 /// Names come from devices too; none may move the cursor.
@@ -120,7 +137,7 @@ fn color(word: &str) -> Option<Color> {
     match word {
         "active" | "finished" | "healthy" => Some(Color::Green),
         "booted" | "confirmed" | "downloading" | "running" | "verified" => Some(Color::Cyan),
-        "draft" | "paused" | "pending" | "timed_out" => Some(Color::Yellow),
+        "draft" | "paused" | "registered" | "timed_out" => Some(Color::Yellow),
         "cancelled" | "failed" | "halted" | "revoked" | "rolled_back" => Some(Color::Red),
         _ => None,
     }
@@ -138,7 +155,7 @@ mod tests {
             (json!(null), ""),
             (json!("a b"), "a b"),
             (json!(["a", "b"]), "a, b"),
-            (json!({ "site": "lab" }), "site=lab"),
+            (json!({ "site": "lab", "none": null, "empty": [] }), "site=lab"),
             (json!([{ "percent": 10 }, { "percent": 100 }]), "percent=10, percent=100"),
         ];
         for (value, expected) in cases {
@@ -162,6 +179,9 @@ mod tests {
         let thing = json!({ "id": "d1", "tags": { "site": "lab" } });
         let table = field_table(thing.as_object().unwrap()).trim_fmt();
         assert!(table.contains("id    d1") && table.contains("site=lab"), "{table}");
+        let long =
+            json!({ "phases": [{ "percent": 10 }, { "percent": 50 }], "gate": { "a": 1, "b": 2 } });
+        assert_eq!(field_table(long.as_object().unwrap()).lines().count(), 4);
     }
 
     #[test]
