@@ -37,6 +37,9 @@ pub const SEGMENT_HEADER_BYTES: usize = 8;
 /// First byte of every image (`ESP_IMAGE_HEADER_MAGIC`).
 pub const MAGIC: u8 = 0xe9;
 
+/// First word of the descriptor (`ESP_APP_DESC_MAGIC_WORD`).
+pub(crate) const DESCRIPTOR_MAGIC: u32 = 0xabcd_5432;
+
 /// Where the checksum starts (`ESP_ROM_CHECKSUM_INITIAL`).
 pub(crate) const CHECKSUM_SEED: u8 = 0xef;
 

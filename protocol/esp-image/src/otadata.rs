@@ -32,7 +32,7 @@ pub const ENTRY_BYTES: usize = 32;
 const SEQ_MAX: u32 = u32::MAX - 1;
 
 /// Most OTA slots a partition table can have.
-const OTA_SLOTS_MAX: u8 = 16;
+pub const OTA_SLOTS_MAX: u8 = 16;
 
 /// Both records, on a device with a certain layout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

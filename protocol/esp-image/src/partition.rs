@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use crate::SECTOR_BYTES;
 use crate::app::Text;
 use crate::bytes::{field, set_field, u8_at, u32_at};
-use crate::otadata::Layout;
+use crate::otadata::{Layout, OTA_SLOTS_MAX};
 
 /// Where the table lies unless the boot loader was built otherwise, as a flash offset.
 pub const TABLE_AT: u32 = 0x8000;
@@ -29,7 +29,6 @@ const ENTRY_BYTES: usize = 32;
 const ENTRY_MAGIC: [u8; 2] = [0xaa, 0x50];
 const MD5_MAGIC: [u8; 2] = [0xeb, 0xeb];
 const MD5_AT: usize = 16;
-const OTA_SLOTS_MAX: u8 = 16;
 const ENCRYPTED: u32 = 1;
 const READ_ONLY: u32 = 2;
 

@@ -9,14 +9,11 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::app::{
-    CHECKSUM_BLOCK_BYTES, CHECKSUM_SEED, DESCRIPTOR_BYTES, HEADER_BYTES, IMAGE_BYTES_MAX, MAGIC,
-    SEGMENT_HEADER_BYTES, SEGMENTS_MAX,
+    CHECKSUM_BLOCK_BYTES, CHECKSUM_SEED, DESCRIPTOR_BYTES, DESCRIPTOR_MAGIC, HEADER_BYTES,
+    IMAGE_BYTES_MAX, MAGIC, SEGMENT_HEADER_BYTES, SEGMENTS_MAX,
 };
 use crate::bytes::set_field;
 use crate::chip::Chip;
-
-/// First word of the descriptor (`ESP_APP_DESC_MAGIC_WORD`).
-const DESCRIPTOR_MAGIC: u32 = 0xabcd_5432;
 
 /// Size of a page of mapped flash, as a power of two: 64 KiB, which every chip can do.
 const MMU_PAGE_LOG2: u8 = 16;

@@ -4,6 +4,7 @@
 
 use core::fmt;
 
+use super::DESCRIPTOR_MAGIC;
 use crate::bytes::{field, u8_at, u16_at, u32_at};
 
 /// Length of the descriptor in bytes.
@@ -11,9 +12,6 @@ pub const DESCRIPTOR_BYTES: usize = 256;
 
 /// File offset of the descriptor: behind the image header and the first segment header.
 pub(crate) const DESCRIPTOR_AT: u32 = 32;
-
-/// First word of the descriptor (`ESP_APP_DESC_MAGIC_WORD`).
-pub(crate) const DESCRIPTOR_MAGIC: u32 = 0xabcd_5432;
 
 /// What a build says about itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
