@@ -1,10 +1,12 @@
 //! Signed commands from server to device (D7).
 
 use serde_json::{Value as Json, json};
+use waxwing_tuf::role::Signers;
 use waxwing_tuf::uptane::Client;
+use waxwing_tuf::verify::verify_command;
 use waxwing_tuf::{Cause, MemoryStore, Time};
 
-use crate::support::{NOW, sign};
+use crate::support::{NOW, key_id, public, sign};
 use crate::world::World;
 
 fn command(change: impl FnOnce(&mut Json), keys: &[u8]) -> Vec<u8> {
@@ -63,4 +65,13 @@ fn a_command_that_expired_before_the_attested_time_is_refused_whatever_the_devic
     world.poll(&mut client).unwrap();
     let refusal = client.verify_command(&command(|_| {}, &[4]), NOW, 7);
     assert_eq!(refusal, Err(Cause::Expired.of("command")));
+}
+
+#[test]
+fn a_command_expires_at_the_second_it_says() {
+    let signers = Signers::new(1, vec![(key_id(4), public(4))]);
+    let expires = Time::parse("2026-11-21T00:00:00Z").unwrap();
+    let check = |now| verify_command(&command(|_| {}, &[4]), &signers, "d-1", now, 7).map(drop);
+    assert_eq!(check(Time::from_millis(expires.as_millis() - 1)), Ok(()));
+    assert_eq!(check(expires), Err(Cause::Expired));
 }
