@@ -114,7 +114,12 @@ fn read_back(path: &Path, written: &[u8]) -> Result<Vec<u8>, Error> {
     if bytes == written { Ok(bytes) } else { Err(Error::Changed(path.to_owned())) }
 }
 
-fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+/// Gives a file another name, in place of whatever has it now.
+///
+/// # Errors
+///
+/// [`Error`] names the file.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(|cause| Error::io("write", to, cause))?;
     sync_folder(to)
 }

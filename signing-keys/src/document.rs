@@ -231,13 +231,15 @@ fn known_role(short: &str, whole: &str, folder: &Folder) -> Result<String, Error
     Ok(if delegated { whole.to_owned() } else { short.to_owned() })
 }
 
+/// How far back a missing version before is looked for.
+const VERSIONS_BACK_MAX: usize = 64;
+
 fn version_before(
     folder: &Folder,
     role: &str,
     version: u64,
 ) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    let newest = folder.newest(role)?.unwrap_or(0);
-    for before in (1..version.min(newest.saturating_add(1))).rev() {
+    for before in (1..version).rev().take(VERSIONS_BACK_MAX) {
         let name = format!("{before}.{role}.json");
         if let Some(bytes) = folder.read(&name)? {
             return Ok(Some((folder.path(&name), bytes)));

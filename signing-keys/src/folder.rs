@@ -92,18 +92,6 @@ impl Folder {
         self.read(name)?.map(|bytes| parse(&self.path(name), &bytes)).transpose()
     }
 
-    /// Returns the highest version of a role that was published.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`] when the folder cannot be listed.
-    pub fn newest(&self, role: &str) -> Result<Option<u64>, Error> {
-        let suffix = format!(".{role}.json");
-        let versions = list(&self.metadata)?;
-        let versions = versions.iter().filter_map(|path| path.file_name()?.to_str());
-        Ok(versions.filter_map(|name| name.strip_suffix(&suffix)?.parse().ok()).max())
-    }
-
     /// Verifies the chain of roots, as a device does that knows only the first one.
     ///
     /// # Errors
@@ -213,6 +201,9 @@ pub enum Error {
     /// A file could not be read.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// A file that another one refers to is not there, or is something else.
+    #[error("{} is missing or not what its name says; restore it from a backup", .0.display())]
+    Incomplete(PathBuf),
     /// There is no first root.
     #[error("{} is missing; make it with `waxwing-keys root init`", .0.display())]
     NoRoot(PathBuf),

@@ -14,6 +14,7 @@ pub mod document;
 pub mod folder;
 pub mod key_file;
 pub mod publish;
+pub mod published;
 pub mod release;
 pub mod secret;
 pub mod steps;

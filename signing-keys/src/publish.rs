@@ -21,8 +21,10 @@ use self::latest::snapshot_and_timestamp;
 use self::roles::{RoleFile, images, role_files};
 use crate::disk;
 use crate::folder::{self, Folder, ROOTS_MAX, RootChain};
+use crate::published::TIMESTAMP;
 
-const TIMESTAMP: &str = "timestamp.json";
+/// Name of the timestamp until everything else is where it belongs.
+const STAGED: &str = "next.timestamp.json";
 
 /// Life of snapshots and timestamps: how long a publisher may be away (D11).
 pub const SNAPSHOT_LIFE: Duration = Duration::from_hours(30 * 24);
@@ -96,21 +98,29 @@ impl Publication {
         Ok(publication)
     }
 
-    /// Writes the files. The timestamp comes last, after a device's client has walked through what
-    /// is on the disk: until then clients see the repository as it was.
+    /// Writes everything but the timestamp's name, and has a device's client walk through what is
+    /// on the disk. Clients of the folder see it as it was until [`Publication::commit`].
     ///
     /// # Errors
     ///
     /// [`Error`] when the disk fails; calling it again is safe.
-    pub fn write(&self, folder: &Folder, now: Time) -> Result<(), Error> {
-        for (name, bytes) in self.files.iter().filter(|(name, _)| *name != TIMESTAMP) {
+    pub fn stage(&self, folder: &Folder, now: Time) -> Result<(), Error> {
+        for (name, bytes) in &self.files {
+            let name = if name == TIMESTAMP { STAGED } else { name };
             if folder.read(name)?.as_ref() != Some(bytes) {
                 disk::replace(&folder.path(name), bytes, |_| Ok::<_, disk::Error>(()))?;
             }
         }
-        let timestamp = self.files.get(TIMESTAMP).map(Vec::as_slice).unwrap_or_default();
-        self.verify(&mut OnDisk { folder, publication: self, timestamp }, now)?;
-        disk::replace(&folder.path(TIMESTAMP), timestamp, |_| Ok::<_, Error>(()))
+        self.verify(&mut Staged { folder, publication: self }, now)
+    }
+
+    /// Gives the staged timestamp its name, with which all of it is published.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the disk fails; calling it again is safe after [`Publication::stage`].
+    pub fn commit(&self, folder: &Folder) -> Result<(), Error> {
+        Ok(disk::rename(&folder.path(STAGED), &folder.path(TIMESTAMP))?)
     }
 
     /// Returns everything but images in one piece, for `POST /api/v1/products/{p}/metadata`.
@@ -173,23 +183,20 @@ impl Publication {
     }
 }
 
-/// The repository as it will be once the timestamp has been renamed. A root whose ceremony is not
-/// over lies in the folder, too, but is not part of it.
-struct OnDisk<'a> {
+/// The repository as it will be once the timestamp has its name. A root whose ceremony is not over
+/// lies in the folder, too, but is not part of it.
+struct Staged<'a> {
     folder: &'a Folder,
     publication: &'a Publication,
-    timestamp: &'a [u8],
 }
 
-impl Fetch for OnDisk<'_> {
+impl Fetch for Staged<'_> {
     fn metadata(&mut self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, FetchError> {
-        let is_part = self.publication.frames().iter().any(|(part, _)| part == name);
-        let bytes = match name {
-            TIMESTAMP => Some(self.timestamp.to_vec()),
-            _ if is_part => self.folder.read(name).map_err(|_| FetchError::Failed)?,
-            _ => None,
-        };
-        match bytes {
+        if !self.publication.frames().iter().any(|(part, _)| part == name) {
+            return Ok(None);
+        }
+        let name = if name == TIMESTAMP { STAGED } else { name };
+        match self.folder.read(name).map_err(|_| FetchError::Failed)? {
             Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
             bytes => Ok(bytes),
         }

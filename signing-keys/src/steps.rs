@@ -19,6 +19,7 @@ use crate::ceremony::{Delegation, FirstRoot, ForeignKeys, RootChange, empty_targ
 use crate::definition::Definition;
 use crate::document::verify_as;
 use crate::folder::{Folder, foreign_keys_of};
+use crate::published::Published;
 use crate::{ceremony, disk, folder, release};
 
 /// Writes the first root of a repository, unsigned. `also` names roots of other repositories
@@ -171,7 +172,7 @@ fn working_copy(folder: &Folder, role: &str) -> Result<Option<Targets>, Error> {
 
 /// A working copy may be edited until it is published; then it becomes the next version.
 fn next_version(folder: &Folder, role: &str) -> Result<u64, Error> {
-    Ok(folder.newest(role)?.unwrap_or(0) + 1)
+    Ok(Published::version(folder, role)?.unwrap_or(0) + 1)
 }
 
 fn check_other_channels(folder: &Folder, role: &str, list: &Targets) -> Result<(), Error> {

@@ -68,7 +68,7 @@ impl Args {
             timestamp: keys.timestamp.as_ref().unwrap_or(&keys.snapshot),
         });
         let publication = Publication::prepare(&folder, publishers, self.refresh, with.now)?;
-        publication.write(&folder, with.now)?;
+        publication.stage(&folder, with.now)?;
         let names: Vec<_> = publication.names().collect();
         with.console.say(format!("verified: {}", names.join(", ")))?;
         if let Some(out) = &self.out {
@@ -78,7 +78,8 @@ impl Args {
             upload(server, &publication)?;
             with.console.say("the server has taken images and metadata")?;
         }
-        Ok(())
+        // Not before the server has taken it: what it refuses can still be changed.
+        Ok(publication.commit(&folder)?)
     }
 
     fn keys(&self, with: &mut Environment<'_>) -> Result<Option<Keys>, Failure> {

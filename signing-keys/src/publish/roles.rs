@@ -12,6 +12,7 @@ use super::latest::meta;
 use super::{Error, Image, LIFE_LEFT_MIN};
 use crate::disk;
 use crate::folder::{self, Folder};
+use crate::published::Published;
 
 /// A role file on its way into the snapshot.
 pub(super) struct RoleFile {
@@ -33,7 +34,7 @@ impl RoleFile {
             return Err(Error::ExpiresSoon { path, role: role.to_owned(), at: targets.expires });
         }
         release::check(&targets)?;
-        let newest = folder.newest(role)?.unwrap_or(0);
+        let newest = Published::version(folder, role)?.unwrap_or(0);
         if targets.version < newest {
             return Err(Error::OlderThanPublished { path, newest });
         }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Bundle, Kind};
 
-use crate::common::{Ceremony, Ran};
+use crate::common::{Ceremony, Ran, STABLE};
 
 #[test]
 fn images_are_uploaded_before_the_metadata_that_lists_them() {
@@ -61,6 +61,42 @@ fn a_refusal_is_shown_with_its_reason_and_code() {
 }
 
 #[test]
+fn what_a_server_refused_may_be_changed_and_keeps_its_version() {
+    let ceremony = Ceremony::published();
+    let before = ceremony.bytes("acme-th1/metadata/timestamp.json");
+    ceremony.define("1.1.0", "stable", 1);
+    ceremony.image("1.1.0.bin", "1.1.0", 0);
+    ceremony.add("1.1.0").good();
+    ceremony.sign(STABLE, "ar").good();
+    ceremony.sign(STABLE, "br").good();
+    let server = Server::start(&ceremony, |_| REFUSED.to_owned());
+    publish(&ceremony, server.address).refused("422 Unprocessable");
+    assert_eq!(ceremony.bytes("acme-th1/metadata/timestamp.json"), before);
+    let remove = ["release", "remove", "--dir", "acme-th1", "--role", "acme-th1-stable"];
+    ceremony.run(&[&remove[..], &["acme-th1/stable/1.1.0/esp32c3.bin"]].concat()).good();
+    ceremony.sign(STABLE, "ar").good();
+    ceremony.sign(STABLE, "br").good();
+    let server = Server::start(&ceremony, |_| NO_CONTENT.to_owned());
+    publish(&ceremony, server.address).good();
+    let last = server.requests.iter().find(|request| request.line.starts_with("POST")).unwrap();
+    let bundle = Bundle::parse(&last.body).unwrap();
+    let names: Vec<_> = bundle.names(Kind::Image).collect();
+    assert!(names.contains(&"2.acme-th1-stable.json") && names.contains(&"2.snapshot.json"));
+}
+
+#[test]
+fn an_answer_that_got_lost_is_asked_for_again_with_the_same_bytes() {
+    let ceremony = Ceremony::signed();
+    let server = Server::start(&ceremony, |_| String::new());
+    publish(&ceremony, server.address).refused("the server could not be reached");
+    let staged = ceremony.bytes("acme-th1/metadata/next.timestamp.json");
+    let server = Server::start(&ceremony, |_| NO_CONTENT.to_owned());
+    publish(&ceremony, server.address).good();
+    assert_eq!(ceremony.bytes("acme-th1/metadata/timestamp.json"), staged);
+    assert!(!ceremony.path("acme-th1/metadata/next.timestamp.json").exists());
+}
+
+#[test]
 fn a_server_with_another_ca_gets_neither_token_nor_image() {
     let ceremony = Ceremony::signed();
     let server = Server::start(&ceremony, |_| NO_CONTENT.to_owned());
@@ -97,6 +133,8 @@ fn a_ca_or_token_that_cannot_be_used_is_named() {
     }
 }
 
+const REFUSED: &str = "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 0\r\n\
+                       connection: close\r\n\r\n";
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
 
 fn publish(ceremony: &Ceremony, address: SocketAddr) -> Ran {

@@ -8,7 +8,8 @@ use super::signer::Signer;
 use crate::hex;
 use crate::key::PublicKey;
 
-/// Words in a fingerprint: 66 bits, beyond what anybody can search for a look-alike.
+/// Words in a fingerprint: 66 bits, so a second key with the same words takes about 2^66 tries,
+/// each of them a new key. Few enough words that people do compare them.
 const WORDS: usize = 6;
 
 /// Bits per word: the BIP-39 English list has 2048 words, no two with the same first four letters.
