@@ -10,3 +10,6 @@ pub mod forget;
 pub use advance::advance_rollouts;
 pub use flush::flush_sightings;
 pub use forget::forget_messages;
+
+#[cfg(test)]
+mod tests;

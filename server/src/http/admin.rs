@@ -21,9 +21,8 @@ mod rollouts;
 
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, Request};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Json, Router};
 use utoipa::openapi::OpenApi;
@@ -31,8 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::auth::token_sha256;
-use super::Problem;
-use super::router::{unknown_route, wrong_method};
+use super::router::{to_the_end, unknown_route, wrong_method};
 use crate::app::App;
 
 /// Largest JSON body in bytes: a group that lists some ten thousand devices.
@@ -84,13 +82,4 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rollouts::deployments))
         .routes(routes!(rollouts::recount))
         .routes(routes!(audit::list))
-}
-
-/// Finishes what was begun even if the client hangs up: otherwise a change could be in the database
-/// and not in memory.
-async fn to_the_end(request: Request, next: Next) -> Response {
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => Problem::internal(&error).into_response(),
-    }
 }

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use super::device::{images, poll, tuf};
@@ -29,7 +31,9 @@ pub fn device(app: Arc<App>) -> Router {
         .route("/tuf/director/{device}/metadata/{name}", get(tuf::director_metadata))
         .route(
             est::REENROLL_PATH,
-            post(est::simplereenroll).layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX)),
+            post(est::simplereenroll)
+                .layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX))
+                .layer(from_fn(to_the_end)),
         )
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
@@ -42,6 +46,7 @@ pub fn enrol(app: Arc<App>) -> Router {
         .route("/.well-known/est/cacerts", get(est::cacerts))
         .route("/.well-known/est/simpleenroll", post(est::simpleenroll))
         .layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX))
+        .layer(from_fn(to_the_end))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
@@ -56,6 +61,15 @@ pub fn ops(app: Arc<App>) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
+}
+
+/// Finishes what was begun even if the client hangs up: otherwise a change could be in the database
+/// and not in memory, and a device could hold a certificate that nobody knows.
+pub(super) async fn to_the_end(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => Problem::internal(&error).into_response(),
+    }
 }
 
 /// Answers a path that does not exist.

@@ -137,6 +137,24 @@ pub async fn move_certificates(
     Ok(())
 }
 
+/// Makes a certificate the device's current one, and the one before it an old one. Doing it twice
+/// changes nothing.
+pub async fn promote(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    serial: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE certificates SET status = CASE serial WHEN $2 THEN 'current' ELSE 'old' END \
+         WHERE device = $1 AND status IN ('current', 'next')",
+    )
+    .bind(device.as_str())
+    .bind(serial)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 fn read_issued(row: &Row<'_>) -> Result<Issued, Error> {
     Ok(Issued {
         serial: row.text("serial")?,

@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod devices;
 mod director;
+mod disk;
 mod groups;
 mod openapi;
 mod products;

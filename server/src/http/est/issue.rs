@@ -88,11 +88,7 @@ pub async fn promote(app: Arc<App>, peer: Arc<Peer>) -> Result<(), Problem> {
     let next = next.filter(|it| it.status == CertificateStatus::Next).cloned();
     // Another request of the same device was faster.
     let Some(next) = next else { return Ok(()) };
-    let (current, old) = (CertificateStatus::Current, CertificateStatus::Old);
-    for (from, to) in [(current, old), (CertificateStatus::Next, current)] {
-        let db = change.connection();
-        enrolment::move_certificates(db, &device.id, from, to).await?;
-    }
+    enrolment::promote(change.connection(), &device.id, &next.serial).await?;
     let turn = change.commit().await?;
     let next = Certificate { status: CertificateStatus::Current, ..next };
     app.fleet.put_device(Device { certificates: vec![next], ..Device::clone(&device) });

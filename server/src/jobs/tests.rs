@@ -1,0 +1,56 @@
+//! The jobs on a real database: they may be repeated, and a failure loses nothing.
+
+use super::*;
+use crate::store::devices;
+use crate::testing::{NOW_MS, Shop};
+
+#[tokio::test]
+async fn what_was_seen_is_written_once_a_device_however_often_it_polled() {
+    let shop = Shop::open(3).await;
+    shop.poll_all();
+    shop.poll_all();
+    assert_eq!(flush_sightings(&shop.store, &shop.fleet).await.unwrap(), 3);
+    assert_eq!(flush_sightings(&shop.store, &shop.fleet).await.unwrap(), 0);
+    let seen = devices::seen(&shop.store, &Shop::device(1)).await.unwrap().unwrap();
+    assert_eq!((seen.at, seen.version.to_string()), (NOW_MS, "1.0.0".to_owned()));
+}
+
+#[tokio::test]
+async fn an_idle_poll_writes_nothing_by_itself() {
+    let shop = Shop::open(2).await;
+    shop.poll_all();
+    assert_eq!(devices::seen(&shop.store, &Shop::device(1)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_kept_for_the_next_time() {
+    let shop = Shop::open(3).await;
+    shop.start_rollout(&[100]).await;
+    shop.poll_all();
+    shop.store.close().await;
+    assert!(flush_sightings(&shop.store, &shop.fleet).await.is_err());
+    let kept = shop.fleet.sightings().take();
+    assert_eq!(kept.len(), 3);
+    assert!(kept.iter().all(|(_, sighting)| sighting.deployment.is_some()));
+}
+
+#[tokio::test]
+async fn a_rollout_without_news_stays_where_it_is() {
+    let shop = Shop::open(3).await;
+    let rollout = shop.start_rollout(&[50, 100]).await;
+    assert_eq!(advance_rollouts(&shop.store, &shop.fleet, NOW_MS + 1).await.unwrap(), 0);
+    assert_eq!(*shop.fleet.rollout(&Shop::rollout()).unwrap(), rollout);
+}
+
+#[tokio::test]
+async fn message_ids_are_forgotten_only_when_a_copy_would_be_stale() {
+    let shop = Shop::open(1).await;
+    let mut change = shop.store.begin().await.unwrap();
+    let (id, payload) = ("m-1".parse().unwrap(), waxwing_wire::Digest([1; 32]));
+    let db = change.connection();
+    crate::store::reports::add_message(db, &Shop::device(0), &id, &payload, NOW_MS).await.unwrap();
+    drop(change.commit().await.unwrap());
+    let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
+    assert_eq!(forget_messages(&shop.store, NOW_MS + fresh_ms).await.unwrap(), 0);
+    assert_eq!(forget_messages(&shop.store, NOW_MS + 3 * fresh_ms).await.unwrap(), 1);
+}
