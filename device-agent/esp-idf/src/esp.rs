@@ -1,4 +1,8 @@
 //! esp-ota behind the traits of [`crate::ota`]: a translation without decisions.
+//!
+//! Building this needs ESP-IDF, which esp-idf-sys fetches. It was type-checked for
+//! `riscv32imc-esp-espidf` against the source of esp-ota 0.2.2 with stand-ins for what that binds
+//! to. It was never linked, and never ran on a device.
 
 use esp_ota::{CompletedOtaUpdate, ErrorKind, OtaUpdate};
 
