@@ -65,6 +65,20 @@ fn behind_a_terminating_delegation_nobody_is_asked() {
 }
 
 #[test]
+fn a_terminating_delegation_further_down_ends_the_search_at_the_top_too() {
+    let mut author = Author::new();
+    author.delegate("targets", "a", &["*"], 8);
+    author.delegate("targets", "b", &["*"], 9);
+    author.delegate("a", "a1", &["*"], 11);
+    author.roles.get_mut("a").unwrap()["delegations"]["roles"][0]["terminating"] = true.into();
+    list(&mut author, "b", "x");
+    author.publish();
+    let (found, requests) = search(&mut author, "x");
+    refused(found, "x", Cause::NotListed);
+    assert_eq!(requests, ["1.a.json", "1.a1.json"]);
+}
+
+#[test]
 fn a_role_cannot_list_what_was_not_delegated_to_it() {
     let mut author = Author::new();
     author.delegate("targets", "stable", &["acme/stable/*/*"], 8);
