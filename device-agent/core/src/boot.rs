@@ -7,7 +7,7 @@
 //! | journal | running | record of the other slot | verdict |
 //! |---|---|---|---|
 //! | no update, or fetching | any | any | steady; a trial of its own if the running record is PENDING |
-//! | activating, trial | new | any | trial; go back when it was started too often |
+//! | activating, trial | new | any | trial; reject when it was started too often |
 //! | activating | old | NEW | never started: restart |
 //! | activating | old | PENDING | the boot loader did not start it: failed |
 //! | activating | old | any other | a power cut undid it, or it never happened: activate again |
@@ -44,11 +44,11 @@ pub enum Verdict {
     Confirmed(Slots),
     /// The new image never ran, and will not.
     Failed(ErrorCode),
-    /// The new image runs but must not: activate the old one.
+    /// The new image was confirmed but must not stay: back to the old one.
     GoBack(Slots, ErrorCode),
     /// Neither of the two images of the update runs.
     Recovery,
-    /// The new image gave itself up and runs nevertheless: reject it again.
+    /// The new image is on trial, or was rejected, and must not run: reject it.
     Reject(Slots, ErrorCode),
     /// The new image is ready and was never started.
     Restart,
@@ -135,7 +135,7 @@ fn activating(slots: Slots, view: &BootView) -> Verdict {
 
 fn trial(slots: Slots, boots: u32, view: &BootView) -> Verdict {
     match running(slots, view) {
-        Running::New if boots >= TRIAL_BOOTS_MAX => Verdict::GoBack(slots, ErrorCode::BOOT_RESET),
+        Running::New if boots >= TRIAL_BOOTS_MAX => Verdict::Reject(slots, ErrorCode::BOOT_RESET),
         Running::New => Verdict::Trial { slots, boots: boots.saturating_add(1) },
         Running::Old => match record_of_new(slots, view) {
             SlotState::New | SlotState::PendingVerify => Verdict::Failed(ErrorCode::BOOT_REJECTED),

@@ -3,6 +3,9 @@
 //! It decides nothing. What it adds are the messages themselves: polls are put together here,
 //! answers are handed to [`Trust`], reports are sealed and sent.
 
+mod reports;
+mod start;
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -11,7 +14,6 @@ use core::task::Poll;
 use core::time::Duration;
 
 use waxwing_wire::bundle::{self, Bundle};
-use waxwing_wire::envelope::Header;
 use waxwing_wire::poll::{REPORTS_MAX, Request};
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{Command, DeviceId, ErrorCode, Hardware, MessageId, Nonce, ProductId};
@@ -21,8 +23,10 @@ use crate::journal::UnsentReport;
 use crate::local::{ImageRules, Local, Passing, Scan};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::policy::Policy;
-use crate::ports::{AppHooks, BootControl, BootError, FlashError, Journal, SlotFlash};
+use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
+use reports::{HandedOver, seal};
+pub use start::StartError;
 
 /// How long a restart waits for reports to get out.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -102,13 +106,6 @@ pub struct Driver<P: Platform> {
     handed_over: HandedOver,
 }
 
-/// The reports that are on their way, and on which connection.
-#[derive(Debug, Default)]
-struct HandedOver {
-    connection: Option<u64>,
-    reports: Vec<MessageId>,
-}
-
 /// One turn of the loop.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Turn {
@@ -116,33 +113,6 @@ pub struct Turn {
     pub action: Action,
     /// Why it did not work out.
     pub failed: Option<ErrorCode>,
-}
-
-/// The agent could not be started.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum StartError {
-    /// The boot records cannot be read.
-    Boot(BootError),
-    /// The journal's storage does not work.
-    Journal(FlashError),
-}
-
-impl core::fmt::Display for StartError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Boot(_) => "boot records cannot be read",
-            Self::Journal(_) => "journal cannot be read",
-        })
-    }
-}
-
-impl core::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Boot(error) => Some(error),
-            Self::Journal(error) => Some(error),
-        }
-    }
 }
 
 impl<P: Platform> Driver<P> {
@@ -372,43 +342,19 @@ impl<P: Platform> Driver<P> {
         }
     }
 
-    /// Seals the reports the server does not know, to go with a poll; none before the time is
-    /// known, for a server refuses what looks stale.
+    /// Seals the reports to go with a poll: those that are not on their way by message. None before
+    /// the time is known, for a server refuses what looks stale.
     fn sealed_reports(&mut self) -> Vec<String> {
         let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return Vec::new() };
-        let unsent = self.agent.unsent().iter().take(REPORTS_MAX);
-        let sealed =
-            unsent.filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer));
-        sealed.map(|(_, envelope)| envelope).collect()
+        let connection = self.messages.connection();
+        let is_connected = connection.is_some() && self.handed_over.connection == connection;
+        let unsent = self.agent.unsent().iter();
+        let left = unsent.filter(|unsent| !(is_connected && self.handed_over.has(unsent)));
+        left.take(REPORTS_MAX)
+            .filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer))
+            .map(|(_, envelope)| envelope)
+            .collect()
     }
-}
-
-impl HandedOver {
-    fn has(&self, unsent: &UnsentReport) -> bool {
-        let id = unsent.message_id();
-        self.reports.iter().any(|sent| sent.as_str() == id)
-    }
-
-    fn forget_all_but(&mut self, unsent: &[UnsentReport]) {
-        let kept = |id: &MessageId| unsent.iter().any(|kept| kept.message_id() == id.as_str());
-        self.reports.retain(kept);
-    }
-}
-
-/// Puts a report into a signed envelope; `None` when the key is out of reach.
-fn seal(
-    identity: &Identity,
-    timestamp: u64,
-    unsent: &UnsentReport,
-    signer: &mut impl Signer,
-) -> Option<(MessageId, String)> {
-    let message_id = MessageId::parse(&unsent.message_id()).ok()?;
-    let header = Header { device_id: identity.id.clone(), timestamp, message_id };
-    let payload = unsent.report.encode();
-    let prefix = header.signed_prefix(Kind::Report);
-    let signature = signer.sign(&[prefix.as_bytes(), payload.as_bytes()]).ok()?;
-    let envelope = header.seal(&payload, &signature);
-    Some((header.message_id, envelope))
 }
 
 const fn broken_off(reason: NoAnswer) -> ErrorCode {

@@ -131,37 +131,58 @@ impl Soaking {
     }
 }
 
-/// The old image is being activated again.
+/// The way back to the old image, after the new one was confirmed.
 #[derive(Debug)]
 pub(super) struct Reverting {
     slots: Slots,
     code: ErrorCode,
+    way: Way,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// The old image's boot record is gone: give it another.
+    ActivateOld,
+    /// The old image's boot record is still there: it counts when the new one's does not.
+    RejectNew,
 }
 
 impl Reverting {
     pub(super) fn begin(memory: &mut Memory, slots: Slots, code: ErrorCode) -> State {
         memory.set_phase(Phase::Reverting { slots, code });
-        State::Reverting(Self { slots, code })
+        State::Reverting(Self { slots, code, way: Way::RejectNew })
     }
 
-    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
-        match event {
-            Event::Done => State::Rebooting,
+    pub(super) fn on(mut self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match (event, self.way) {
+            (Event::Done, _) => State::Rebooting,
+            (Event::Failed(_), Way::RejectNew) => {
+                self.way = Way::ActivateOld;
+                State::Reverting(self)
+            }
             // There is no way back: stay, and say why.
-            Event::Failed(_) => memory.fail(now, self.code),
-            Event::Answered(_)
-            | Event::Hashed(_)
-            | Event::Health(_)
-            | Event::Opened(_)
-            | Event::Permitted(_)
-            | Event::PollRequested
-            | Event::SelfTested(_)
-            | Event::Tick
-            | Event::Transferred(_) => State::Reverting(self),
+            (Event::Failed(_), Way::ActivateOld) => memory.fail(now, self.code),
+            (
+                Event::Answered(_)
+                | Event::Hashed(_)
+                | Event::Health(_)
+                | Event::Opened(_)
+                | Event::Permitted(_)
+                | Event::PollRequested
+                | Event::SelfTested(_)
+                | Event::Tick
+                | Event::Transferred(_),
+                _,
+            ) => State::Reverting(self),
         }
     }
 
     pub(super) const fn action(&self) -> Action {
-        Action::Activate { slot: self.slots.old, sha256: self.slots.old_sha256 }
+        match self.way {
+            Way::ActivateOld => {
+                Action::Activate { slot: self.slots.old, sha256: self.slots.old_sha256 }
+            }
+            Way::RejectNew => Action::Reject,
+        }
     }
 }

@@ -298,7 +298,20 @@ fn no_contact_has_its_own_deadline_and_code() {
 fn a_watched_image_that_gets_unwell_gives_way_to_the_old_one() {
     let mut device = Device::soaking();
     device.on(Event::Health(Health::Bad(9)), Action::Save);
-    device.on(Event::Done, Action::Activate { slot: SLOTS.old, sha256: OLD });
+    device.on(Event::Done, Action::Reject);
+    device.on(Event::Done, Action::Reboot);
+    let mut device = device.reboot(SLOTS.old, SlotState::Valid);
+    device.on(Event::Tick, Action::Save);
+    device.check_outcome(Reached::RolledBack, ErrorCode::SELF_TEST);
+}
+
+#[test]
+fn an_old_image_without_a_boot_record_gets_another_and_is_confirmed() {
+    let mut device = Device::soaking();
+    device.on(Event::Health(Health::Bad(9)), Action::Save);
+    device.on(Event::Done, Action::Reject);
+    let code = ErrorCode::FLASH_WRITE;
+    device.on(Event::Failed(code), Action::Activate { slot: SLOTS.old, sha256: OLD });
     device.on(Event::Done, Action::Reboot);
     let mut device = device.reboot(SLOTS.old, SlotState::PendingVerify);
     device.on(Event::Tick, Action::Confirm);

@@ -35,8 +35,8 @@ fn a_new_image_that_runs_is_on_trial_whatever_the_records_say() {
 }
 
 #[test]
-fn a_trial_that_is_started_a_third_time_goes_back() {
-    let back = Verdict::GoBack(SLOTS, ErrorCode::BOOT_RESET);
+fn a_trial_that_is_started_a_third_time_is_rejected() {
+    let back = Verdict::Reject(SLOTS, ErrorCode::BOOT_RESET);
     for state in EVERY_STATE {
         check(Some(Phase::Trial { slots: SLOTS, boots: 2 }), NEW, state, EVERY_STATE, back);
     }
