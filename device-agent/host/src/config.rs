@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use semver::Version;
@@ -227,6 +228,23 @@ impl Config {
         ImageRules { chip: self.chip, version, project, secure_version: 0 }
     }
 }
+
+impl FromStr for BootLoader {
+    type Err = NoBootLoader;
+
+    fn from_str(text: &str) -> Result<Self, NoBootLoader> {
+        match text {
+            "espflash" => Ok(Self::Espflash),
+            "idf-rollback" => Ok(Self::IdfRollback),
+            _ => Err(NoBootLoader),
+        }
+    }
+}
+
+/// The text names no boot loader.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a boot loader is espflash or idf-rollback")]
+pub struct NoBootLoader;
 
 impl From<BootLoader> for Rollback {
     fn from(boot_loader: BootLoader) -> Self {

@@ -2,8 +2,9 @@
 //!
 //! The agent is the one that ships. What is simulated is around it: the board and its application.
 
+mod seen;
+
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -19,7 +20,7 @@ use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Firmware};
 use waxwing_esp_image::model::{BootError, BootLoader};
 use waxwing_tuf::{Refusal, Time, uptane};
-use waxwing_wire::{DeviceId, Digest, MessageId};
+use waxwing_wire::{DeviceId, Digest};
 
 use crate::board::{
     Application, Board, BootPort, JournalPort, Layout, LayoutError, Running, SlotPort,
@@ -29,7 +30,7 @@ use crate::credentials::{
 };
 use crate::est::{self, EstError};
 use crate::flash::{Flash, FlashFault, FlashFile};
-use crate::happening::{Happening, What, reset_name, slot_name};
+use crate::happening::{Happening, What};
 use crate::https::{Https, SharedTls};
 use crate::kit::Kit;
 use crate::mqtt::{Link, Mailbox, mailbox};
@@ -37,6 +38,7 @@ use crate::random::SystemEntropy;
 use crate::store::Metadata;
 use crate::time::Uptime;
 use crate::tls::{BUILT_AT_S, TlsError};
+use seen::{Seen, booted};
 
 /// The platform of a simulated device.
 #[derive(Debug)]
@@ -229,7 +231,7 @@ impl Device {
                 biased;
                 reason = power.pulled() => return Ok(ControlFlow::Continue(reason)),
                 turn = driver.turn() => {
-                    let happened = self.seen.after(&driver, turn.action, turn.failed);
+                    let happened = self.seen.after(&driver, turn);
                     let told = happened.into_iter().try_for_each(|what| self.tell(observer, what));
                     if told.is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -352,61 +354,4 @@ async fn keep_up(link: Link, kit: &Kit) -> std::convert::Infallible {
 
 fn clock_now(clock: Uptime) -> std::time::Duration {
     waxwing_agent::network::Clock::now(&clock)
-}
-
-fn booted(running: &Running, firmware: &Firmware) -> What {
-    What::Booted {
-        slot: slot_name(running.slot),
-        release: firmware.release.clone(),
-        sha256: firmware.sha256,
-        reset: reset_name(running.reset),
-    }
-}
-
-/// Reports remembered as seen: more than an agent keeps.
-const SEEN_MAX: usize = 4 * waxwing_agent::journal::REPORTS_MAX;
-
-/// Which reports were seen: the journal brings them back after a restart.
-#[derive(Debug, Default)]
-struct Seen(VecDeque<MessageId>);
-
-impl Seen {
-    /// Returns what a turn brought about.
-    fn after(
-        &mut self,
-        driver: &Driver<Simulated>,
-        action: Action,
-        failed: Option<waxwing_wire::ErrorCode>,
-    ) -> Vec<What> {
-        let mut happened = Vec::new();
-        match (action, failed) {
-            (Action::Poll, None) => happened.push(What::Polled),
-            (Action::Poll, Some(code)) => {
-                happened.push(What::PollFailed { code, reason: code.name() });
-            }
-            _ => {}
-        }
-        for unsent in driver.agent().unsent() {
-            let Ok(id) = unsent.message_id().parse() else { continue };
-            if !self.0.contains(&id) {
-                self.0.push_back(id);
-                if self.0.len() > SEEN_MAX {
-                    self.0.pop_front();
-                }
-                happened.push(reported(&unsent.report));
-            }
-        }
-        happened
-    }
-}
-
-fn reported(report: &waxwing_wire::Report) -> What {
-    What::Reported {
-        rollout: report.rollout.clone(),
-        release: report.release.clone(),
-        state: report.state,
-        code: report.code,
-        reason: report.code.name(),
-        attempt: report.attempt,
-    }
 }

@@ -92,6 +92,14 @@ impl Flash {
         self.cut = cut;
     }
 
+    /// Tells whether the power went and has not come back.
+    pub const fn was_cut(&self) -> bool {
+        match self.cut {
+            Some(cut) => self.operations > cut.operation,
+            None => false,
+        }
+    }
+
     /// Returns how many erases and writes there were.
     pub const fn operations(&self) -> u64 {
         self.operations

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use waxwing_agent_host::config::BootLoader;
 use waxwing_agent_host::fleet::{Counters, Fleet, Scoreboard, describe, print_line};
 use waxwing_agent_host::{Config, Device, Kit};
 use waxwing_wire::DeviceId;
@@ -89,10 +90,19 @@ struct RunArgs {
 }
 
 #[derive(Args, Debug)]
-struct DeviceArgs {
+struct ConfigArgs {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Boot loader of the devices: idf-rollback or espflash; else as in the configuration.
+    #[arg(long, value_name = "NAME")]
+    bootloader: Option<BootLoader>,
+}
+
+#[derive(Args, Debug)]
+struct DeviceArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Name of the device; else the one in the configuration.
     #[arg(long)]
     id: Option<DeviceId>,
@@ -100,9 +110,8 @@ struct DeviceArgs {
 
 #[derive(Args, Debug)]
 struct FleetArgs {
-    /// Configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// How many devices of the tokens file; else all.
     #[arg(long, value_name = "N")]
     devices: Option<usize>,
@@ -166,7 +175,7 @@ async fn run(args: RunArgs) -> Result<()> {
 }
 
 fn fleet(args: &FleetArgs) -> Result<()> {
-    let kit = Arc::new(Kit::load(Config::read(&args.config)?)?);
+    let kit = args.config.load()?;
     let Some(tokens) = &kit.config.tokens else { bail!("the configuration names no tokens file") };
     let mut devices = Kit::tokens(tokens)?;
     let wanted = args.devices.unwrap_or(devices.len());
@@ -254,9 +263,17 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+impl ConfigArgs {
+    fn load(&self) -> Result<Arc<Kit>> {
+        let mut config = Config::read(&self.config)?;
+        config.boot_loader = self.bootloader.unwrap_or(config.boot_loader);
+        Ok(Arc::new(Kit::load(config)?))
+    }
+}
+
 impl DeviceArgs {
     fn load(&self) -> Result<(Arc<Kit>, DeviceId)> {
-        let kit = Arc::new(Kit::load(Config::read(&self.config)?)?);
+        let kit = self.config.load()?;
         let id = self.id.clone().or_else(|| kit.config.id.clone());
         let id = id.context("give the device a name: --id, or `id` in the configuration")?;
         Ok((kit, id))

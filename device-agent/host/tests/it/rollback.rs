@@ -1,0 +1,68 @@
+//! Images that do not work, on boot loaders that take them back and on ones that do not.
+
+use waxwing_esp_image::model::Rollback;
+use waxwing_wire::ErrorCode;
+use waxwing_wire::report::State;
+
+use crate::world::{World, image};
+
+const BOTH: [Rollback; 2] = [Rollback::Enabled, Rollback::Disabled];
+
+#[test]
+fn an_image_that_fails_its_self_test_is_taken_back() {
+    check(b"waxwing-sim:self-test=fail", ErrorCode::SELF_TEST);
+}
+
+#[test]
+fn an_image_that_crashes_before_it_is_confirmed_is_taken_back() {
+    check(b"waxwing-sim:crash", ErrorCode::BOOT_RESET);
+}
+
+#[test]
+fn a_working_image_is_kept_whatever_the_boot_loader() {
+    for rollback in BOTH {
+        let (old, new) = (image("1.0.0", b"old"), image("1.1.0", b"new"));
+        let mut world = World::new(&old, &new, rollback);
+        assert!(world.live() == new);
+        let backend = world.backend.borrow();
+        let states: Vec<State> = backend.reports.iter().map(|(state, _)| *state).collect();
+        let expected = [
+            State::Downloading,
+            State::Verified,
+            State::Activated,
+            State::Booted,
+            State::Confirmed,
+            State::Healthy,
+        ];
+        assert_eq!(states, expected, "{rollback:?}");
+    }
+}
+
+#[test]
+fn an_offer_that_is_withdrawn_is_not_installed() {
+    let (old, new) = (image("1.0.0", b"old"), image("1.1.0", b"new"));
+    let mut world = World::new(&old, &new, Rollback::Enabled);
+    world.backend.borrow_mut().withdrawn = true;
+    assert!(world.live() == old);
+    assert_eq!(world.backend.borrow().reports, []);
+}
+
+#[test]
+fn an_image_with_another_version_than_its_release_is_refused() {
+    let (old, new) = (image("1.0.0", b"old"), image("1.2.0", b"new"));
+    let mut world = World::new(&old, &new, Rollback::Enabled);
+    assert!(world.live() == old);
+    let outcome = world.backend.borrow().reports.last().copied();
+    assert_eq!(outcome, Some((State::Failed, ErrorCode::IMAGE_VERSION)));
+}
+
+#[track_caller]
+fn check(mark: &[u8], code: ErrorCode) {
+    for rollback in BOTH {
+        let (old, new) = (image("1.0.0", b"old"), image("1.1.0", mark));
+        let mut world = World::new(&old, &new, rollback);
+        assert!(world.live() == old, "{rollback:?}");
+        let outcome = world.backend.borrow().reports.last().copied();
+        assert_eq!(outcome, Some((State::RolledBack, code)), "{rollback:?}");
+    }
+}
