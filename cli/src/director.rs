@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::api::Api;
 use crate::error::Error;
 use crate::input;
-use crate::output::Output;
+use crate::output::{self, Output};
 
 /// Subcommands of `waxwing director`.
 #[derive(Subcommand)]
@@ -18,7 +18,10 @@ pub(crate) enum Command {
         /// The signed root metadata; a later root follows the one before it.
         root: PathBuf,
     },
-    /// Show the Director's online key, which a ceremony needs, and its root.
+    /// Print the public half of its online key as a file that a ceremony takes.
+    #[command(after_help = "Example:\n  waxwing director key > director.pub.json")]
+    Key,
+    /// Show its online key and its root.
     Show,
 }
 
@@ -28,6 +31,10 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
         Command::Import { root } => {
             let answer = api.put_bytes("director/root", input::file(&root)?).await?;
             out.done("imported the Director's root", &answer)
+        }
+        Command::Key => {
+            let mut director = api.get("director", &[]).await?;
+            output::json(&director["public_key"].take())
         }
         Command::Show => out.one(&api.get("director", &[]).await?),
     }

@@ -88,6 +88,15 @@ fn the_directors_root_travels_unchanged() {
 }
 
 #[test]
+fn the_directors_key_is_printed_as_a_file_for_the_ceremony() {
+    let world = World::logged_in();
+    let key = json!({ "fingerprint": "six words", "key": {}, "name": "director" });
+    world.server.on("GET /director", (200, json!({ "public_key": key, "root": null })));
+    let run = world.run(&["director", "key"]);
+    assert_eq!(run.stdout, format!("{key}\n"), "{run:?}");
+}
+
+#[test]
 fn a_group_is_a_list_or_a_question_of_tags() {
     sends(
         &["group", "create", "lab", "--product", "th1", "--device", "d1", "--device", "d2"],

@@ -15,7 +15,10 @@ async fn a_root_with_the_servers_key_makes_devices_believe_it() {
     let api = Api::open().await;
     let before = api.get("director").await.ok();
     assert_eq!(before["root"], serde_json::Value::Null);
-    assert_eq!(before["public_key"]["keyid"], api.app.director.public().key_id());
+    assert_eq!(
+        before["public_key"]["key"]["keyval"]["public"],
+        api.app.director.public().public_text()
+    );
     assert!(api.app.repositories.director().is_none());
     let root = ceremony(&api).root_of(1, api.app.director.public());
     let after = api.put_bytes("director/root", root.clone()).await.ok();

@@ -7,7 +7,7 @@ use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use waxwing_tuf::author::fingerprint;
+use waxwing_tuf::author::PublicKeyFile;
 use waxwing_tuf::key::PublicKey;
 use waxwing_tuf::role::{Root, Signers};
 use waxwing_tuf::verify::{verify_next_root, verify_trusted_root};
@@ -26,26 +26,11 @@ use crate::store::metadata::DIRECTOR;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Director)]
 pub(super) struct DirectorView {
-    /// The online key, which only this server has.
-    public_key: PublicKeyView,
+    /// The public half of the online key, as a public key file: what `waxwing-keys root init` takes.
+    #[schema(value_type = Object)]
+    public_key: PublicKeyFile,
     /// The root that devices get; `null` until one is imported, and no device is answered before.
     root: Option<RootView>,
-}
-
-/// A public key, in the words of TUF.
-#[derive(Serialize, ToSchema)]
-#[schema(as = PublicKey)]
-pub(super) struct PublicKeyView {
-    /// SHA-256 of the key's canonical JSON.
-    keyid: String,
-    /// Kind of key.
-    keytype: &'static str,
-    /// Kind of signature.
-    scheme: &'static str,
-    /// The key, as in a root.
-    public: String,
-    /// Words to compare by voice.
-    fingerprint: String,
 }
 
 /// A root.
@@ -159,13 +144,7 @@ fn view(key: &PublicKey, root: Option<&Verified<Root>>) -> DirectorView {
         version: root.header.version,
         expires: time(root.header.expires.as_millis()),
     });
-    let public_key = PublicKeyView {
-        keyid: key.key_id(),
-        keytype: key.key_type(),
-        scheme: key.scheme(),
-        public: key.public_text(),
-        fingerprint: fingerprint(key),
-    };
+    let public_key = PublicKeyFile::new(key, "director");
     DirectorView { public_key, root }
 }
 
