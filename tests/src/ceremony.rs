@@ -158,8 +158,14 @@ impl Ceremony {
         self.sign(&self.repository().join("metadata/targets.json"), "targets")
     }
 
-    fn init_root(&self, repo: &str, root: &str, [targets, snapshot, timestamp]: [&str; 3]) -> Result<()> {
-        let folder = if repo == "director" { self.folder.join("director") } else { self.repository() };
+    fn init_root(
+        &self,
+        repo: &str,
+        root: &str,
+        [targets, snapshot, timestamp]: [&str; 3],
+    ) -> Result<()> {
+        let folder =
+            if repo == "director" { self.folder.join("director") } else { self.repository() };
         let mut init = self.keys()?;
         init.args(["root", "init", "--repo", repo, "--root", root, "--targets", targets]);
         init.args(["--snapshot", snapshot, "--timestamp", timestamp]);
@@ -183,7 +189,8 @@ impl Ceremony {
     }
 
     fn define(&self, foreign_images: bool) -> Result<()> {
-        let (version, project) = if foreign_images { ("ignore", "ignore") } else { ("match", PRODUCT) };
+        let (version, project) =
+            if foreign_images { ("ignore", "ignore") } else { ("match", PRODUCT) };
         let definition = self.product_definition();
         fs::create_dir_all(definition.parent().context("the definition lies in a folder")?)?;
         let text = format!(

@@ -78,6 +78,5 @@ pub fn real() -> Result<Option<PathBuf>> {
 
 fn is_app(path: &Path) -> bool {
     let Ok(bytes) = std::fs::read(path) else { return false };
-    App::parse(&bytes)
-        .is_ok_and(|app| app.header.chip == Chip::Esp32c3 && bytes.len() > 100_000)
+    App::parse(&bytes).is_ok_and(|app| app.header.chip == Chip::Esp32c3 && bytes.len() > 100_000)
 }

@@ -1,10 +1,10 @@
 //! Real processes: started, watched, killed by id.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -14,14 +14,23 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long anything local may take before a test gives up; generous, because machines are busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A child process. Its standard error goes to a log file, its standard output is read line by
-/// line. Dropping it kills it.
+/// A line a process said.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Line {
+    /// On standard error: for people.
+    Error(String),
+    /// On standard output: for programs.
+    Output(String),
+}
+
+/// A child process whose lines are read as they come; standard error also goes to a log file.
+/// Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
-    lines: Receiver<String>,
+    lines: Receiver<Line>,
 }
 
 impl Process {
@@ -33,25 +42,23 @@ impl Process {
     pub fn spawn(name: &str, mut command: Command, logs: &Path) -> Result<Self> {
         std::fs::create_dir_all(logs)?;
         let log = logs.join(format!("{name}.log"));
-        let stderr = File::options().create(true).append(true).open(&log)?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+        let file = File::options().create(true).append(true).open(&log)?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
         let stdout = child.stdout.take().context("standard output is piped")?;
+        let stderr = child.stderr.take().context("standard error is piped")?;
         let (sender, lines) = mpsc::channel();
-        thread::spawn(move || {
-            // Ends when the process closes its output or nobody listens any more.
-            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            lines.map(|line| sender.send(line)).take_while(Result::is_ok).count()
-        });
+        follow(stdout, sender.clone(), Line::Output, None);
+        follow(stderr, sender, Line::Error, Some(file));
         Ok(Self { name: name.to_owned(), child, log, lines })
     }
 
-    /// Waits for the next line of standard output; `None` when the process closed it.
+    /// Waits for the next line; `None` when the process closed its outputs.
     ///
     /// # Errors
     ///
     /// Fails after [`PATIENCE`].
-    pub fn line(&self) -> Result<Option<String>> {
+    pub fn line(&self) -> Result<Option<Line>> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Some(line)),
             Err(mpsc::RecvTimeoutError::Disconnected) => Ok(None),
@@ -59,6 +66,11 @@ impl Process {
                 bail!("{} said nothing for {PATIENCE:?}; see {}", self.name, self.log.display())
             }
         }
+    }
+
+    /// Returns the lines that have come so far, without waiting.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = Line> + '_ {
+        self.lines.try_iter()
     }
 
     /// Returns the process id.
@@ -91,6 +103,24 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         Ok(self.child.wait()?)
     }
+}
+
+/// Reads lines until the process closes the pipe. The log gets them even if nobody listens.
+fn follow(
+    pipe: impl Read + Send + 'static,
+    sender: Sender<Line>,
+    kind: fn(String) -> Line,
+    mut log: Option<File>,
+) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if let Some(log) = &mut log {
+                // A full disk must not stop the process that logs.
+                let _ = writeln!(log, "{line}");
+            }
+            let _ = sender.send(kind(line));
+        }
+    });
 }
 
 impl Drop for Process {
@@ -128,8 +158,6 @@ pub fn refusal(command: &mut Command, stdin: &[u8]) -> Result<String> {
 }
 
 fn output(command: &mut Command, stdin: &[u8]) -> Result<std::process::Output> {
-    use std::io::Write as _;
-
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut pipe = child.stdin.take().context("standard input is piped")?;

@@ -44,7 +44,8 @@ impl Program {
     fn path(self) -> Result<PathBuf> {
         let here = std::env::current_exe()?;
         let folder = here.parent().context("a program lies in a folder")?;
-        let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+        let folder =
+            if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
         let path = folder.join(self.name());
         ensure!(
             path.is_file(),

@@ -5,6 +5,7 @@
 
 mod ci;
 mod debian;
+mod demo;
 mod firmware_check;
 mod python;
 mod steps;
@@ -29,6 +30,8 @@ struct Xtask {
 enum Task {
     /// Check everything besides the tests: format, lints, dependencies, documentation, layout.
     Ci,
+    /// Take a signed release to a simulated fleet, and show what is refused.
+    Demo(demo::Args),
     /// Build what runs on a device for one.
     FirmwareCheck,
     /// Run every test; as root on Debian, install what they need first.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Ci => ci::run_all(),
+        Task::Demo(args) => demo::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
         Task::Test(args) => test::run_all(&args),
         Task::Tidy => tidy::run(),

@@ -1,0 +1,155 @@
+//! Simulated ESP32s in one real process, followed by what they say.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+
+use crate::ceremony::{CHANNEL, PRODUCT};
+use crate::process::{Line, Process};
+use crate::program::Program;
+use crate::server::{Listener, Server};
+
+/// What a fleet is born with.
+#[derive(Clone, Debug)]
+pub struct Birth<'a> {
+    /// Each device's name and one-time token.
+    pub tokens: &'a [(String, String)],
+    /// The image in their first slot, and the release it is.
+    pub factory: (&'a Path, &'a str),
+    /// Root of the Director.
+    pub director_root: &'a Path,
+    /// Root of the product's Image repository.
+    pub image_root: &'a Path,
+    /// Whether descriptors of images built elsewhere are ignored.
+    pub foreign_images: bool,
+}
+
+/// A running fleet.
+#[derive(Debug)]
+pub struct Fleet {
+    folder: PathBuf,
+    process: Process,
+    running: BTreeMap<String, String>,
+}
+
+/// Something that happened to a device.
+#[derive(Clone, Debug)]
+pub struct Event(Value);
+
+impl Event {
+    /// Returns a field as text.
+    pub fn text(&self, field: &str) -> &str {
+        self.0[field].as_str().unwrap_or_default()
+    }
+
+    /// Tells whether a device reported this state of a deployment.
+    pub fn is_report(&self, rollout: &str, state: &str) -> bool {
+        self.text("event") == "reported"
+            && self.text("rollout") == rollout
+            && self.text("state") == state
+    }
+}
+
+impl Fleet {
+    /// Starts the fleet; its devices enrol and begin to poll.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the program does not start.
+    pub fn start(folder: &Path, server: &Server, birth: &Birth<'_>) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let tokens = birth.tokens.iter().map(|(device, token)| format!("{device},{token}\n"));
+        fs::write(folder.join("tokens.csv"), tokens.collect::<String>())?;
+        fs::write(folder.join("fleet.toml"), configuration(server, birth))?;
+        let mut command = Program::AgentHost.command()?;
+        command.args(["fleet", "--events", "--spread", "500ms", "--config"]);
+        command.arg(folder.join("fleet.toml"));
+        let process = Process::spawn("fleet", command, &folder.join("logs"))?;
+        Ok(Self { folder: folder.to_owned(), process, running: BTreeMap::new() })
+    }
+
+    /// Waits for an event that `wanted` knows, and returns it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device or the program stops, or nothing happens for too long.
+    pub fn wait_for(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Result<Event> {
+        while let Some(line) = self.process.line()? {
+            let Some(event) = self.take_in(line)? else { continue };
+            if wanted(&event) {
+                return Ok(event);
+            }
+        }
+        bail!("the fleet ended; see {}", self.process.log().display())
+    }
+
+    /// Waits for `count` such events.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::wait_for`].
+    pub fn wait_for_many(
+        &mut self,
+        count: usize,
+        mut wanted: impl FnMut(&Event) -> bool,
+    ) -> Result<()> {
+        (0..count).try_for_each(|_| self.wait_for(&mut wanted).map(drop))
+    }
+
+    /// Takes in what has happened so far, and returns the release that each device runs.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device stopped.
+    pub fn running(&mut self) -> Result<&BTreeMap<String, String>> {
+        let lines: Vec<_> = self.process.lines_so_far().collect();
+        for line in lines {
+            self.take_in(line)?;
+        }
+        Ok(&self.running)
+    }
+
+    /// The device's certificate and key, PEM.
+    pub fn identity(&self, device: &str) -> PathBuf {
+        self.folder.join("work").join(device).join("identity.pem")
+    }
+
+    fn take_in(&mut self, line: Line) -> Result<Option<Event>> {
+        let Line::Output(line) = line else { return Ok(None) };
+        let event = Event(serde_json::from_str(&line)?);
+        match event.text("event") {
+            "booted" => {
+                let release = event.text("release").to_owned();
+                self.running.insert(event.text("device").to_owned(), release);
+            }
+            "stopped" => bail!("{} stopped: {}", event.text("device"), event.text("error")),
+            _ => {}
+        }
+        Ok(Some(event))
+    }
+}
+
+fn configuration(server: &Server, birth: &Birth<'_>) -> String {
+    let (image, version) = birth.factory;
+    let rule = if birth.foreign_images { "ignore" } else { "match" };
+    format!(
+        "product = \"{PRODUCT}\"\nhardware = \"r1\"\nchip = \"esp32c3\"\nchannels = [\"{CHANNEL}\"]\n\
+         slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n\
+         [server]\ndevice = \"{}\"\nenrol = \"{}\"\nmqtt = \"{}\"\nca = \"{}\"\n\
+         [factory]\nimage = \"{}\"\nversion = \"{version}\"\nsecurity_version = 1\n\
+         [trust]\ndirector_root = \"{}\"\nimage_root = \"{}\"\n\
+         [image]\nversion = \"{rule}\"\n\
+         [policy]\npoll_min = \"200ms\"\npoll_max = \"1s\"\nback_off_min = \"200ms\"\n\
+         back_off_max = \"1s\"\n",
+        server.address(Listener::Device),
+        server.address(Listener::Enrol),
+        server.address(Listener::Mqtt),
+        server.ca().display(),
+        image.display(),
+        birth.director_root.display(),
+        birth.image_root.display(),
+    )
+}

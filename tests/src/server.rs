@@ -1,0 +1,167 @@
+//! The real server in a folder of its own, on ports of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::process::{Line, Process};
+use crate::program::Program;
+
+/// What the first start says before the token.
+const TOKEN_PREFIX: &str = "wxa_";
+
+/// A server, running or killed.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    process: Option<Process>,
+    addresses: Value,
+}
+
+/// One of its listeners.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listener {
+    /// REST.
+    Admin,
+    /// Polls and images.
+    Device,
+    /// EST.
+    Enrol,
+    /// MQTT.
+    Mqtt,
+    /// Health and metrics.
+    Ops,
+}
+
+impl Listener {
+    const ALL: [Self; 5] = [Self::Admin, Self::Device, Self::Enrol, Self::Mqtt, Self::Ops];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Device => "device",
+            Self::Enrol => "enrol",
+            Self::Mqtt => "mqtt",
+            Self::Ops => "ops",
+        }
+    }
+}
+
+impl Server {
+    /// Makes a server: its first start, which shows the admin token once.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn create(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let mut server = Self { folder: folder.to_owned(), process: None, addresses: Value::Null };
+        server.configure(|_| "127.0.0.1:0".to_owned())?;
+        let token = server.start()?.context("the first start shows a token")?;
+        fs::write(server.token(), token)?;
+        // From now on it listens where it does now: a restart must not lose the fleet.
+        let addresses = server.addresses.clone();
+        server
+            .configure(|listener| addresses[listener.name()].as_str().unwrap_or_default().into())?;
+        Ok(server)
+    }
+
+    /// Starts the server again.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn restart(&mut self) -> Result<()> {
+        self.start().map(drop)
+    }
+
+    /// Ends the server as a power cut would.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is not running.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the server runs")?.kill()
+    }
+
+    /// Ends the server in order.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is not running or ends badly.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.process.take().context("the server runs")?.stop()?;
+        if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
+    }
+
+    /// Address of a listener, as host and port.
+    pub fn address(&self, listener: Listener) -> &str {
+        self.addresses[listener.name()].as_str().unwrap_or_default()
+    }
+
+    /// URL of a listener.
+    pub fn url(&self, listener: Listener) -> String {
+        let scheme = if listener == Listener::Ops { "http" } else { "https" };
+        format!("{scheme}://{}", self.address(listener))
+    }
+
+    /// The certificate of the server CA.
+    pub fn ca(&self) -> PathBuf {
+        self.data().join("server-ca.pem")
+    }
+
+    /// The file with the admin token.
+    pub fn token(&self) -> PathBuf {
+        self.folder.join("admin-token")
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn configure(&self, address: impl Fn(Listener) -> String) -> Result<()> {
+        let listen = Listener::ALL.map(|one| format!("{} = \"{}\"\n", one.name(), address(one)));
+        let text = format!(
+            "data_dir = \"{}\"\n[poll]\nretry_after_s = 1\n[listen]\n{}",
+            self.data().display(),
+            listen.concat()
+        );
+        Ok(fs::write(self.folder.join("server.toml"), text)?)
+    }
+
+    /// Starts the process and returns the token, if it shows one.
+    fn start(&mut self) -> Result<Option<String>> {
+        let mut command = Program::Server.command()?;
+        command.arg("--config").arg(self.folder.join("server.toml"));
+        let process = Process::spawn("server", command, &self.folder.join("logs"))?;
+        let token = wait_until_ready(&process)?;
+        let addresses = fs::read(self.data().join("run/listeners.json"))?;
+        self.addresses = serde_json::from_slice(&addresses)?;
+        self.process = Some(process);
+        Ok(token)
+    }
+}
+
+/// Reads what the server says until it listens.
+fn wait_until_ready(process: &Process) -> Result<Option<String>> {
+    let mut token = None;
+    while let Some(line) = process.line()? {
+        match line {
+            Line::Error(line) if line.contains("listening") => {
+                let late = process.lines_so_far().find_map(|line| token_in(&line));
+                return Ok(token.or(late));
+            }
+            Line::Error(_) | Line::Output(_) => token = token.or(token_in(&line)),
+        }
+    }
+    bail!("the server ended before it listened; see {}", process.log().display())
+}
+
+fn token_in(line: &Line) -> Option<String> {
+    let Line::Output(text) = line else { return None };
+    let start = text.find(TOKEN_PREFIX)?;
+    text[start..].split_whitespace().next().map(str::to_owned)
+}

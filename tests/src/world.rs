@@ -1,0 +1,175 @@
+//! Everything together: a ceremony held, a server rooted, an operator logged in, a fleet enrolled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::ceremony::{CHANNEL, Ceremony, Destination, PRODUCT, Release};
+use crate::fleet::{Birth, Fleet};
+use crate::image::{self, Behaviour, Recipe};
+use crate::operator::Operator;
+use crate::server::{Listener, Server};
+
+/// The group of every device.
+pub const EVERYBODY: &str = "everybody";
+/// The group of the first two devices.
+pub const PILOTS: &str = "pilots";
+/// How many pilots there are.
+pub const PILOT_COUNT: usize = 2;
+/// The release that devices are born with.
+pub const FACTORY_VERSION: &str = "1.0.0";
+
+/// A whole Waxwing, without devices.
+#[derive(Debug)]
+pub struct World {
+    /// The keyholders.
+    pub ceremony: Ceremony,
+    /// The operator.
+    pub operator: Operator,
+    /// The server.
+    pub server: Server,
+    director_root: PathBuf,
+    folder: PathBuf,
+    foreign_images: bool,
+}
+
+impl World {
+    /// Holds the ceremony, starts the server, roots its Director, registers the product.
+    ///
+    /// # Errors
+    ///
+    /// Fails when any program refuses a step.
+    pub fn create(folder: &Path, foreign_images: bool) -> Result<Self> {
+        let ceremony = Ceremony::hold(&folder.join("ceremony"), foreign_images)?;
+        let server = Server::create(&folder.join("server"))?;
+        let operator = Operator::log_in(&folder.join("operator"), &server)?;
+        let online_key = operator.ask(&["director", "key"])?;
+        let director_root = ceremony.root_director(&online_key)?;
+        operator.ask(&["director", "import", text(&director_root)?])?;
+        let definition = ceremony.product_definition();
+        let root = ceremony.image_root();
+        operator.ask(&["product", "create", text(&definition)?, "--root", text(&root)?])?;
+        let folder = folder.to_owned();
+        Ok(Self { ceremony, operator, server, director_root, folder, foreign_images })
+    }
+
+    /// Makes an image of our own and returns where it lies.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it cannot be written.
+    pub fn make_image(&self, version: &'static str, behaviour: Behaviour) -> Result<PathBuf> {
+        let path = self.folder.join(format!("images/{version}.bin"));
+        fs::create_dir_all(self.folder.join("images"))?;
+        fs::write(&path, image::make(Recipe { version, behaviour, code_bytes: 300_000 })?)?;
+        Ok(path)
+    }
+
+    /// Signs and publishes a release.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool or the server refuses.
+    pub fn publish(&self, version: &str, security_version: u32, image: &Path) -> Result<()> {
+        let release = Release { version, security_version, image };
+        self.upload(|to| self.ceremony.release(&release, to))
+    }
+
+    /// Calls `step` with where to upload.
+    ///
+    /// # Errors
+    ///
+    /// Those of `step`.
+    pub fn upload<T>(&self, step: impl FnOnce(&Destination<'_>) -> Result<T>) -> Result<T> {
+        let url = self.server.url(Listener::Admin);
+        step(&Destination { url: &url, ca: &self.server.ca(), token: &self.server.token() })
+    }
+
+    /// Registers devices with a token each, makes the groups, and starts the fleet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a step is refused or a device does not enrol.
+    pub fn enrol(&self, devices: usize, factory: &Path) -> Result<Fleet> {
+        let names: Vec<_> = (1..=devices).map(|number| format!("th1-{number:04}")).collect();
+        let tokens = names.iter().map(|name| Ok((name.clone(), self.register(name)?)));
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        self.make_group(EVERYBODY, &names)?;
+        self.make_group(PILOTS, &names[..PILOT_COUNT.min(devices)])?;
+        let birth = Birth {
+            tokens: &tokens,
+            factory: (factory, FACTORY_VERSION),
+            director_root: &self.director_root,
+            image_root: &self.ceremony.image_root(),
+            foreign_images: self.foreign_images,
+        };
+        let mut fleet = Fleet::start(&self.folder.join("fleet"), &self.server, &birth)?;
+        fleet.wait_for_many(devices, |event| event.text("event") == "enrolled")?;
+        Ok(fleet)
+    }
+
+    /// Drafts and starts a rollout.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn start_rollout(&self, id: &str, version: &str, group: &str, phases: &str) -> Result<()> {
+        let create = [
+            "rollout",
+            "create",
+            "--id",
+            id,
+            "--product",
+            PRODUCT,
+            "--channel",
+            CHANNEL,
+            "--release",
+            version,
+            "--group",
+            group,
+            "--phases",
+            phases,
+            "--soak",
+            "1s",
+        ];
+        self.operator.ask(&create)?;
+        self.operator.ask(&["rollout", "start", id]).map(drop)
+    }
+
+    /// Returns a rollout's state, `running` or another word.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not answer.
+    pub fn rollout_state(&self, id: &str) -> Result<String> {
+        let rollout = self.operator.ask(&["rollout", "status", id])?;
+        Ok(rollout["state"].as_str().context("a rollout has a state")?.to_owned())
+    }
+
+    /// Returns a rollout's counters beside a recount from the signed reports.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not answer.
+    pub fn recount(&self, id: &str) -> Result<Value> {
+        self.operator.ask(&["rollout", "recount", id])
+    }
+
+    fn register(&self, device: &str) -> Result<String> {
+        self.operator.ask(&["device", "add", device, "--product", PRODUCT])?;
+        let answer = self.operator.ask(&["device", "token", device])?;
+        Ok(answer["token"].as_str().context("the answer holds a token")?.to_owned())
+    }
+
+    fn make_group(&self, group: &str, devices: &[String]) -> Result<()> {
+        let mut create = vec!["group", "create", group, "--product", PRODUCT];
+        create.extend(devices.iter().flat_map(|device| ["--device", device]));
+        self.operator.ask(&create).map(drop)
+    }
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("paths of this test are UTF-8")
+}
