@@ -6,8 +6,9 @@ use crate::domain::{Deployment, Sighting};
 use crate::fleet::Fleet;
 use crate::store::{self, Store, deployments, devices};
 
-/// Most devices per statement: about 10 MB of JSON. The rest follows in the next statement.
-const DEVICES_PER_STATEMENT_MAX: usize = 50_000;
+/// Most devices per statement: a fifth of a second of the only writer, so that reports and operators
+/// need not wait long. The rest follows in the next statement.
+const DEVICES_PER_STATEMENT_MAX: usize = 10_000;
 
 /// Writes what was seen since the last time; returns how many devices that were.
 ///
