@@ -33,8 +33,9 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             out.done("imported the Director's root", &answer)
         }
         Command::Key => {
-            let mut director = api.get("director", &[]).await?;
-            output::json(&director["public_key"].take())
+            let director = api.get("director", &[]).await?;
+            let key = director.get("public_key");
+            output::json(key.ok_or_else(|| Error::Answer("it has no `public_key`".to_owned()))?)
         }
         Command::Show => out.one(&api.get("director", &[]).await?),
     }

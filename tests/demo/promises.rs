@@ -65,9 +65,12 @@ impl Stage {
     }
 }
 
+/// Sees to it that a promise is kept, and says what was seen.
+type Keep = fn(&mut Stage) -> Result<String>;
+
 /// Tells the story, and goes on after a broken promise.
 pub(crate) fn keep_all(stage: &mut Stage) -> Vec<Row> {
-    let promises: [(&'static str, fn(&mut Stage) -> Result<String>); 10] = [
+    let promises: [(&'static str, Keep); 10] = [
         ("a signed release reaches every device in three phases", signed_release_reaches_everybody),
         ("the way back within one security version works", way_back_works),
         ("a tampered image is refused", refusals::tampered_image_is_refused),
@@ -116,7 +119,6 @@ fn counters_equal_a_recount(stage: &mut Stage) -> Result<String> {
 }
 
 /// A heading between the bars.
-#[expect(clippy::print_stdout, reason = "this program talks to people")]
 pub(crate) fn say(text: &str) {
     println!("\n── {text}");
 }

@@ -104,7 +104,7 @@ impl Ceremony {
             release.version, release.security_version
         );
         fs::write(&definition, text)?;
-        let mut add = self.keys()?;
+        let mut add = Program::Keys.command()?;
         add.args(["release", "add"]).arg(&definition).arg("--dir").arg(self.repository());
         run(add.arg("--file").arg(release.image), b"")?;
         let role = self.repository().join(format!("metadata/{PRODUCT}-{CHANNEL}.json"));
@@ -127,7 +127,7 @@ impl Ceremony {
     /// Fails when the tool was not built.
     pub fn publish_command(&self, to: &Destination<'_>) -> Result<Command> {
         let key = self.secret("publisher");
-        let mut publish = self.keys()?;
+        let mut publish = Program::Keys.command()?;
         publish.arg("publish").arg("--dir").arg(self.repository());
         publish.arg("--snapshot-key").arg(&key).arg("--timestamp-key").arg(&key);
         publish.args(["--passphrase-fd", "0", "--server", to.url]);
@@ -151,7 +151,7 @@ impl Ceremony {
         let repo = format!("image/{PRODUCT}");
         self.init_root(&repo, &self.holders("root"), [&targets, &publisher, &publisher])?;
         self.sign(&self.image_root(), "root")?;
-        let mut delegate = self.keys()?;
+        let mut delegate = Program::Keys.command()?;
         delegate.arg("delegate").arg("--dir").arg(self.repository());
         delegate.args(["--role", &format!("{PRODUCT}-{CHANNEL}")]);
         run(delegate.args(["--keys", &self.holders("release")]), b"")?;
@@ -166,7 +166,7 @@ impl Ceremony {
     ) -> Result<()> {
         let folder =
             if repo == "director" { self.folder.join("director") } else { self.repository() };
-        let mut init = self.keys()?;
+        let mut init = Program::Keys.command()?;
         init.args(["root", "init", "--repo", repo, "--root", root, "--targets", targets]);
         init.args(["--snapshot", snapshot, "--timestamp", timestamp]);
         run(init.arg("-o").arg(folder.join("metadata/1.root.json")), b"").map(drop)
@@ -175,7 +175,7 @@ impl Ceremony {
     /// Two of the three holders sign, each with their own key for this role.
     fn sign(&self, file: &Path, role: &str) -> Result<()> {
         for holder in &HOLDERS[..2] {
-            let mut sign = self.keys()?;
+            let mut sign = Program::Keys.command()?;
             sign.arg("sign").arg(file).arg("--key").arg(self.secret(&format!("{holder}-{role}")));
             run(sign.args(["--yes", "--passphrase-fd", "0"]), &passphrases())?;
         }
@@ -183,7 +183,7 @@ impl Ceremony {
     }
 
     fn make_key(&self, name: &str) -> Result<()> {
-        let mut new = self.keys()?;
+        let mut new = Program::Keys.command()?;
         new.args(["key", "new", "--passphrase-fd", "0", "-o"]).arg(self.secret(name));
         run(&mut new, &passphrases()).with_context(|| format!("key {name}")).map(drop)
     }
@@ -198,10 +198,6 @@ impl Ceremony {
              slot_bytes = 2031616\nimage_version = \"{version}\"\nimage_project = \"{project}\"\n"
         );
         Ok(fs::write(definition, text)?)
-    }
-
-    fn keys(&self) -> Result<Command> {
-        Program::Keys.command()
     }
 
     fn repository(&self) -> PathBuf {

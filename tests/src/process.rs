@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything local may take before a test gives up; generous, because machines are busy.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A line a process said.
 #[derive(Clone, Debug, Eq, PartialEq)]

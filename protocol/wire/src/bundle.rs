@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn a_file_too_large_for_the_bundle_is_left_out_whole() {
         let mut writer = Writer::new();
-        assert_eq!(writer.push(Kind::Image, "x", &[0; BUNDLE_BYTES_MAX]), Err(TooLarge));
+        assert_eq!(writer.push(Kind::Image, "x", &vec![0; BUNDLE_BYTES_MAX]), Err(TooLarge));
         assert_eq!(Bundle::parse(&writer.finish(0)).unwrap().frames, []);
     }
 

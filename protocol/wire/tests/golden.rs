@@ -1,6 +1,7 @@
 //! `docs/protocol.md` shows what the code says: every vector on that page is made here.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use semver::Version;
 use waxwing_wire::bundle::{Kind, Writer};
@@ -38,7 +39,8 @@ fn the_bundle_is_as_documented() {
     let mut writer = Writer::new();
     writer.push(Kind::Director, "timestamp.json", b"{}").unwrap();
     writer.push(Kind::Acknowledged, "m-1", b"").unwrap();
-    let hex: String = writer.finish(60).iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut hex = String::new();
+    writer.finish(60).iter().try_for_each(|byte| write!(hex, "{byte:02x}")).unwrap();
     let page = PAGE.lines().map(|line| line.replace(' ', ""));
     assert!(page.into_iter().any(|line| line == hex), "docs/protocol.md does not show: {hex}");
 }

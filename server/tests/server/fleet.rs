@@ -40,7 +40,7 @@ impl Fleet {
         operators::add(change.connection(), "test", &sha256, now_s * 1000).await.unwrap();
         drop(change.commit().await.unwrap());
         let mut ceremony = Publisher::at(now_s);
-        ceremony.repo = "director".to_owned();
+        "director".clone_into(&mut ceremony.repo);
         let publisher = Publisher::at(now_s);
         let mut fleet = Self { server, publisher, ceremony, image: image() };
         fleet.publish().await;

@@ -55,8 +55,8 @@ pub(crate) fn during_write_behind(stage: &mut Stage) -> Result<String> {
 }
 
 fn still_runs(stage: &Stage) -> Result<()> {
-    let state = stage.world.rollout_state(ROLLOUT)?;
-    ensure!(state == "running", "the rollout is {state}");
+    let now = stage.world.rollout_state(ROLLOUT)?;
+    ensure!(now == "running", "the rollout is {now}");
     Ok(())
 }
 
