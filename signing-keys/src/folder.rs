@@ -131,6 +131,24 @@ impl Folder {
         keys.filter_map(|key| Some((key.public().ok()?.key_id(), key.name().to_owned()))).collect()
     }
 
+    /// Keeps copies of public key files beside the repository, so that their names are shown.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when one cannot be copied.
+    pub fn remember(&self, keys: &[PathBuf]) -> Result<(), Error> {
+        if self.ceremony().is_none() {
+            return Ok(());
+        }
+        for (key, name) in keys.iter().filter_map(|key| Some((key, key.file_name()?))) {
+            let copy = self.repository().join("keys").join(name);
+            if !copy.exists() {
+                disk::copy(key, &copy)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the keys of the other repositories in the same ceremony folder (D1).
     ///
     /// # Errors

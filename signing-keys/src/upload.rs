@@ -61,6 +61,16 @@ impl Server {
         Ok(Self { base, client, authorization })
     }
 
+    /// Asks whether the server is there, takes the token and knows the product: before anything
+    /// large is sent.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] says which of these it is not.
+    pub fn find(&self, product: &ProductId) -> Result<(), Error> {
+        self.send(self.client.get(self.url(&format!("api/v1/products/{product}"))?))
+    }
+
     /// Uploads one image; `wrap` may watch the bytes go by.
     ///
     /// # Errors

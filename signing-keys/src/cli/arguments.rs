@@ -48,6 +48,11 @@ pub(super) struct HoldersArgument {
 }
 
 impl HoldersArgument {
+    /// Returns the key files.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
     /// Reads the key files.
     pub(super) fn read(&self) -> Result<Holders, Failure> {
         Ok(Holders { threshold: self.threshold, keys: public_keys(&self.files)? })

@@ -48,6 +48,6 @@ impl Args {
         for path in steps::delegate(&folder, &delegation, self.role_expires, with.now)? {
             with.console.say(format!("{} waits for signatures", path.display()))?;
         }
-        Ok(())
+        Ok(folder.remember(self.keys.files())?)
     }
 }

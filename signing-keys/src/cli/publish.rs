@@ -106,6 +106,7 @@ impl Args {
 /// Images first: a server refuses metadata that lists images it does not have.
 fn upload(server: &Server, publication: &Publication) -> Result<(), Failure> {
     let product = product(publication)?;
+    server.find(&product)?;
     let bytes = publication.images().iter().map(|image| image.length).sum();
     let style = "{msg:30} [{bar:40}] {bytes}/{total_bytes}";
     let style =

@@ -8,6 +8,7 @@ use waxwing_tuf::author::{Repo, expiry};
 use super::arguments::{HoldersArgument, life};
 use super::{Environment, Failure};
 use crate::ceremony::FirstRoot;
+use crate::folder::Folder;
 use crate::steps;
 
 /// Write the first root of a repository, unsigned
@@ -56,6 +57,9 @@ impl Args {
         };
         let needed = root.root.threshold;
         steps::root_init(&self.out, root, &self.also)?;
+        for holders in [&self.root, &self.targets, &self.snapshot, &self.timestamp] {
+            Folder::around(&self.out).remember(holders.files())?;
+        }
         let out = self.out.display();
         with.console.say(format!("{out} needs {needed} signatures: waxwing-keys sign {out}"))?;
         Ok(())

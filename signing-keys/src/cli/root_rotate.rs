@@ -8,6 +8,7 @@ use waxwing_tuf::author::expiry;
 use super::arguments::{life, public_keys};
 use super::{Environment, Failure};
 use crate::ceremony::RootChange;
+use crate::folder::Folder;
 use crate::steps;
 
 /// Write the root that follows, with other keys or a later expiry, unsigned
@@ -54,6 +55,7 @@ impl Args {
             expires: expiry(with.now, self.expires),
         };
         steps::root_rotate(&self.from, &self.out, &change, &self.also)?;
+        Folder::around(&self.out).remember(&self.add)?;
         let out = self.out.display();
         with.console.say(format!(
             "{out} needs the signatures of the old and the new quorum: waxwing-keys sign {out}"

@@ -105,7 +105,6 @@ impl Ceremony {
         let key = key_file::create(&path, algorithm, &secret, cost, &mut random).unwrap();
         let public = PublicKeyFile::of(&key, name).to_bytes().unwrap();
         self.write(&format!("{name}.pub.json"), &public);
-        self.write(&format!("keys/{name}.pub.json"), &public);
         key
     }
 

@@ -22,6 +22,8 @@ fn images_are_uploaded_before_the_metadata_that_lists_them() {
     publish(&ceremony, server.address).good();
     let image = ceremony.bytes("1.0.0.bin");
     let request = server.requests.recv().unwrap();
+    assert_eq!(request.line, "GET /api/v1/products/acme-th1 HTTP/1.1");
+    let request = server.requests.recv().unwrap();
     let hash = Digest(Sha256::digest(&image).into());
     assert_eq!(request.line, format!("PUT /api/v1/products/acme-th1/images/{hash} HTTP/1.1"));
     assert_eq!(request.authorization, "Bearer operator-token");
@@ -45,7 +47,7 @@ fn images_are_uploaded_before_the_metadata_that_lists_them() {
 fn a_refusal_is_shown_with_its_reason_and_code() {
     let ceremony = Ceremony::signed();
     let server = Server::start(&ceremony, |request| {
-        if request.line.starts_with("PUT") {
+        if !request.line.starts_with("POST") {
             return NO_CONTENT.to_owned();
         }
         let problem = r#"{"type":"about:blank","title":"Conflict","status":409,
@@ -69,7 +71,10 @@ fn what_a_server_refused_may_be_changed_and_keeps_its_version() {
     ceremony.add("1.1.0").good();
     ceremony.sign(STABLE, "ar").good();
     ceremony.sign(STABLE, "br").good();
-    let server = Server::start(&ceremony, |_| REFUSED.to_owned());
+    let server = Server::start(&ceremony, |request| {
+        let answer = if request.line.starts_with("POST") { REFUSED } else { NO_CONTENT };
+        answer.to_owned()
+    });
     publish(&ceremony, server.address).refused("422 Unprocessable");
     assert_eq!(ceremony.bytes("acme-th1/metadata/timestamp.json"), before);
     let remove = ["release", "remove", "--dir", "acme-th1", "--role", "acme-th1-stable"];
@@ -87,7 +92,10 @@ fn what_a_server_refused_may_be_changed_and_keeps_its_version() {
 #[test]
 fn an_answer_that_got_lost_is_asked_for_again_with_the_same_bytes() {
     let ceremony = Ceremony::signed();
-    let server = Server::start(&ceremony, |_| String::new());
+    let server = Server::start(&ceremony, |request| {
+        let answer = if request.line.starts_with("POST") { "" } else { NO_CONTENT };
+        answer.to_owned()
+    });
     publish(&ceremony, server.address).refused("the server could not be reached");
     let staged = ceremony.bytes("acme-th1/metadata/next.timestamp.json");
     let server = Server::start(&ceremony, |_| NO_CONTENT.to_owned());
@@ -131,6 +139,15 @@ fn a_ca_or_token_that_cannot_be_used_is_named() {
         ceremony.write("token", token);
         publish_to(&ceremony, "https://localhost:1").refused(reason);
     }
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named_before_anything_is_sent() {
+    let ceremony = Ceremony::published();
+    let ca = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    ceremony.write("ca.pem", ca.cert.pem());
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    publish(&ceremony, nobody).refused("Connection refused");
 }
 
 const REFUSED: &str = "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 0\r\n\
