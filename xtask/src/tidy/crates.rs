@@ -17,7 +17,7 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 11] = [
+const EDGES: [(&str, Uses); 12] = [
     ("waxwing", Uses::Only(&["waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
@@ -25,6 +25,7 @@ const EDGES: [(&str, Uses); 11] = [
         "waxwing-agent-host",
         Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"]),
     ),
+    ("waxwing-bench", Uses::Everything),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),
     ("waxwing-keys", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
