@@ -169,12 +169,15 @@ fn an_attested_time_before_the_last_one_is_refused() {
 }
 
 #[test]
-fn an_expired_director_timestamp_is_refused() {
-    let change = |world: &mut World| {
-        world.director.timestamp["expires"] = NOW.to_string().into();
-        world.director.publish();
-    };
-    refused(change, "director/timestamp.json", Cause::Expired);
+fn an_expired_director_timestamp_is_refused_and_tells_no_time() {
+    let mut world = World::new();
+    let mut client = world.client();
+    world.poll(&mut client).unwrap();
+    let before = client.attested_time();
+    world.director.timestamp["expires"] = NOW.to_string().into();
+    // Even where it would only say that nothing is new.
+    assert_eq!(world.poll(&mut client), Err(Cause::Expired.of("director/timestamp.json")));
+    assert_eq!(client.attested_time(), before);
 }
 
 #[test]
