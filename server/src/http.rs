@@ -1,6 +1,7 @@
 //! HTTP: what is asked, who may ask, and how it is answered. The work is done elsewhere.
 
 pub mod admin;
+pub mod body;
 pub mod device;
 pub mod error;
 pub mod est;

@@ -115,6 +115,7 @@ impl Listener {
             drop(pending);
             metrics.handshake(name, Handshake::of(&handshake));
             if let Ok(Ok(stream)) = handshake {
+                let _open = metrics.connection(name);
                 // The end of its time ends a connection like its peer would: by closing it.
                 let _ = timeout(limits.connection, serve(stream, source)).await;
             }

@@ -4,20 +4,25 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::AtomicU64;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::error::Elapsed;
 
+use crate::domain::rollout::Counts;
+
 /// Media type of [`Metrics::to_text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+type Count = Gauge<u64, AtomicU64>;
+
 /// Which listener.
-#[derive(Clone, Copy, Debug, Eq, EncodeLabelValue, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Name {
     /// REST API.
     Admin,
@@ -29,19 +34,25 @@ pub enum Name {
     Mqtt,
 }
 
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Name {
+    const fn as_str(self) -> &'static str {
+        match self {
             Self::Admin => "admin",
             Self::Device => "device",
             Self::Enrol => "enrol",
             Self::Mqtt => "mqtt",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
 /// How a handshake ended.
-#[derive(Clone, Copy, Debug, Eq, EncodeLabelValue, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Handshake {
     /// With a connection.
     Done,
@@ -62,21 +73,30 @@ impl Handshake {
             Err(_) => Self::TimedOut,
         }
     }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::TooMany => "too_many",
+        }
+    }
 }
 
 /// How a poll was answered.
-#[derive(Clone, Copy, Debug, Eq, EncodeLabelValue, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Poll {
+    /// With a decision the device did not have.
+    Decided,
     /// Nothing new: a timestamp.
     Idle,
-    /// With a decision the device did not have.
-    Decision,
     /// With an error.
     Refused,
 }
 
 /// How a certificate request was answered.
-#[derive(Clone, Copy, Debug, Eq, EncodeLabelValue, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Enrolment {
     /// With a certificate.
     Issued,
@@ -86,18 +106,23 @@ pub enum Enrolment {
 
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
 struct HandshakeLabels {
-    listener: Name,
-    outcome: Handshake,
+    listener: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
-struct PollLabels {
-    outcome: Poll,
+struct ListenerLabels {
+    listener: &'static str,
 }
 
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
-struct EnrolmentLabels {
-    outcome: Enrolment,
+struct OutcomeLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
+struct StateLabels {
+    state: &'static str,
 }
 
 /// All metrics of the server.
@@ -105,12 +130,15 @@ struct EnrolmentLabels {
 pub struct Metrics {
     registry: Registry,
     handshakes: Family<HandshakeLabels, Counter>,
-    polls_idle: Counter,
+    connections: Family<ListenerLabels, Gauge>,
+    // The counters of a poll are looked up once, not per poll.
     polls_decided: Counter,
+    polls_idle: Counter,
     polls_refused: Counter,
-    enrolments: Family<EnrolmentLabels, Counter>,
-    downloaded: Counter,
-    connections: Gauge,
+    certificates_issued: Counter,
+    certificates_refused: Counter,
+    image_bytes: Counter,
+    deployments: Family<StateLabels, Count>,
 }
 
 impl Default for Metrics {
@@ -125,39 +153,49 @@ impl Metrics {
         let mut registry = Registry::with_prefix("waxwing");
         let handshakes = Family::default();
         registry.register("tls_handshakes", "TLS handshakes", handshakes.clone());
-        let polls = Family::<PollLabels, Counter>::default();
-        registry.register("polls", "Polls answered", polls.clone());
-        let enrolments = Family::default();
-        registry.register("enrolments", "Certificate requests answered", enrolments.clone());
-        let downloaded = Counter::default();
-        registry.register("image_bytes", "Bytes of images sent to devices", downloaded.clone());
-        let connections = Gauge::default();
+        let connections = Family::default();
         registry.register("connections", "Open TLS connections", connections.clone());
-        // The counters of a poll are looked up once, not per poll.
-        let poll = |outcome| polls.get_or_create(&PollLabels { outcome }).clone();
-        let (polls_idle, polls_decided) = (poll(Poll::Idle), poll(Poll::Decision));
-        let polls_refused = poll(Poll::Refused);
+        let polls = Family::default();
+        registry.register("polls", "Polls answered", polls.clone());
+        let requests = Family::default();
+        registry.register("certificate_requests", "EST requests answered", requests.clone());
+        let image_bytes = Counter::default();
+        registry.register("image_bytes", "Bytes of images asked for", image_bytes.clone());
+        let deployments = Family::default();
+        let help = "Devices in rollouts that are not over, by state";
+        registry.register("deployments", help, deployments.clone());
         Self {
             registry,
             handshakes,
-            polls_idle,
-            polls_decided,
-            polls_refused,
-            enrolments,
-            downloaded,
             connections,
+            polls_decided: of(&polls, "decided"),
+            polls_idle: of(&polls, "idle"),
+            polls_refused: of(&polls, "refused"),
+            certificates_issued: of(&requests, "issued"),
+            certificates_refused: of(&requests, "refused"),
+            image_bytes,
+            deployments,
         }
     }
 
     /// Counts a handshake.
     pub fn handshake(&self, listener: Name, outcome: Handshake) {
-        self.handshakes.get_or_create(&HandshakeLabels { listener, outcome }).inc();
+        let labels = HandshakeLabels { listener: listener.as_str(), outcome: outcome.as_str() };
+        self.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// Counts a connection for as long as the answer is held.
+    pub fn connection(&self, listener: Name) -> OpenConnection {
+        let labels = ListenerLabels { listener: listener.as_str() };
+        let gauge = self.connections.get_or_create(&labels).clone();
+        gauge.inc();
+        OpenConnection(gauge)
     }
 
     /// Counts a poll.
     pub fn poll(&self, outcome: Poll) {
         match outcome {
-            Poll::Decision => &self.polls_decided,
+            Poll::Decided => &self.polls_decided,
             Poll::Idle => &self.polls_idle,
             Poll::Refused => &self.polls_refused,
         }
@@ -166,17 +204,24 @@ impl Metrics {
 
     /// Counts a certificate request.
     pub fn enrolment(&self, outcome: Enrolment) {
-        self.enrolments.get_or_create(&EnrolmentLabels { outcome }).inc();
+        match outcome {
+            Enrolment::Issued => &self.certificates_issued,
+            Enrolment::Refused => &self.certificates_refused,
+        }
+        .inc();
     }
 
-    /// Counts bytes of an image sent.
-    pub fn downloaded(&self, bytes: u64) {
-        self.downloaded.inc_by(bytes);
+    /// Counts bytes of an image that were asked for.
+    pub fn image_bytes(&self, bytes: u64) {
+        self.image_bytes.inc_by(bytes);
     }
 
-    /// Returns the gauge of open connections.
-    pub fn connections(&self) -> &Gauge {
-        &self.connections
+    /// Sets how many devices are in each state.
+    pub fn deployments(&self, counts: &Counts) {
+        for (state, count) in counts.iter() {
+            let labels = StateLabels { state: state.as_str() };
+            self.deployments.get_or_create(&labels).set(count);
+        }
     }
 
     /// Returns the registry, for those who add their own metrics before the server starts.
@@ -192,22 +237,53 @@ impl Metrics {
     }
 }
 
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn of(family: &Family<OutcomeLabels, Counter>, outcome: &'static str) -> Counter {
+    family.get_or_create(&OutcomeLabels { outcome }).clone()
+}
+
 #[cfg(test)]
 mod tests {
+    use waxwing_wire::report::State;
+
     use super::*;
+
+    #[track_caller]
+    fn check(metrics: &Metrics, line: &str) {
+        let text = metrics.to_text().unwrap();
+        assert!(text.lines().any(|other| other == line), "{line} in {text}");
+    }
 
     #[test]
     fn outcomes_are_labels_and_devices_are_not() {
         let metrics = Metrics::new();
         metrics.handshake(Name::Device, Handshake::TimedOut);
         metrics.poll(Poll::Idle);
-        let text = metrics.to_text().unwrap();
-        assert!(
-            text.contains(
-                r#"waxwing_tls_handshakes_total{listener="Device",outcome="TimedOut"} 1"#
-            ),
-            "{text}"
-        );
-        assert!(text.contains(r#"waxwing_polls_total{outcome="Idle"} 1"#), "{text}");
+        metrics.enrolment(Enrolment::Refused);
+        let mut counts = Counts::default();
+        counts.add_many(State::Healthy, 3);
+        metrics.deployments(&counts);
+        check(&metrics, r#"waxwing_tls_handshakes_total{listener="device",outcome="timed_out"} 1"#);
+        check(&metrics, r#"waxwing_polls_total{outcome="idle"} 1"#);
+        check(&metrics, r#"waxwing_certificate_requests_total{outcome="refused"} 1"#);
+        check(&metrics, r#"waxwing_deployments{state="healthy"} 3"#);
+    }
+
+    #[test]
+    fn a_connection_is_counted_while_it_is_open() {
+        let metrics = Metrics::new();
+        let open = metrics.connection(Name::Mqtt);
+        check(&metrics, r#"waxwing_connections{listener="mqtt"} 1"#);
+        drop(open);
+        check(&metrics, r#"waxwing_connections{listener="mqtt"} 0"#);
     }
 }

@@ -36,6 +36,9 @@ use crate::random::Random;
 use crate::setup;
 use crate::tls::{self, Material, Published, Tls};
 
+/// How long a connection of somebody without a certificate may last: enough to enrol.
+const STRANGER_CONNECTION: Duration = Duration::from_mins(1);
+
 /// Where the server listens.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Addresses {
@@ -57,6 +60,8 @@ pub struct Running {
     pub app: Arc<App>,
     /// Where it listens.
     pub addresses: Addresses,
+    /// What its listeners show; may be replaced.
+    pub tls: Arc<Tls>,
     shutdown: Shutdown,
 }
 
@@ -69,16 +74,14 @@ pub async fn start(
 ) -> Result<Running, StartError> {
     let sockets = Sockets::bind(&config).await?;
     let app = Arc::new(App::open(config, options, clock, random).await?);
-    if let Some(letter) = first_start::prepare(&app).await? {
-        print(&letter).map_err(StartError::Print)?;
-    }
-    let tls = Tls::new(&material(&app)?)?;
+    first_start::prepare(&app, print).await?;
+    let tls = Arc::new(Tls::new(&material(&app)?)?);
     let addresses = sockets.addresses()?;
     let shutdown = Shutdown::default();
     sockets.serve(&app, &tls, &shutdown);
-    background::spawn(&app, &shutdown);
+    background::spawn(&app, &tls, &shutdown);
     announce(&app.config, &addresses)?;
-    Ok(Running { app, addresses, shutdown })
+    Ok(Running { app, addresses, tls, shutdown })
 }
 
 impl Running {
@@ -113,7 +116,8 @@ pub fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
 }
 
-fn material(app: &App) -> Result<Material, StartError> {
+/// Makes what the listeners show: a new certificate of the server.
+pub fn material(app: &App) -> Result<Material, authority::Error> {
     let names = &app.config.server_names;
     let server = app.pki.server_certificate(names, app.random.as_ref(), app.clock.now_ms())?;
     Ok(Material {
@@ -200,9 +204,10 @@ fn listener(app: &App, name: Name, socket: TcpListener, tls: Published) -> Liste
         handshakes_per_source: limits.handshakes_per_source,
         handshake: Duration::from_secs(limits.handshake_s),
         connection: match name {
+            Name::Admin | Name::Device => Duration::from_secs(limits.connection_s),
+            Name::Enrol => STRANGER_CONNECTION,
             // HTTP clients ask and go; MQTT devices stay, until their certificate ends.
             Name::Mqtt => Duration::MAX,
-            Name::Admin | Name::Device | Name::Enrol => Duration::from_secs(limits.connection_s),
         },
     };
     Listener { name, socket, tls, limits, metrics: app.metrics.clone() }
@@ -296,9 +301,6 @@ pub enum StartError {
     /// A first start cannot be completed.
     #[error(transparent)]
     FirstStart(#[from] first_start::Error),
-    /// What is shown once cannot be shown.
-    #[error("cannot print what a first start shows")]
-    Print(#[source] io::Error),
     /// A file cannot be written.
     #[error(transparent)]
     Setup(#[from] setup::Error),

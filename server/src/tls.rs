@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -28,6 +29,9 @@ use crate::pki::{Peer, ServerCertificate};
 
 /// Largest TLS record we send to devices: their receive buffer, `mbedTLS` with 2 KiB input buffers.
 const DEVICE_RECORD_BYTES_MAX: usize = 2048;
+
+/// After how much of its life the server's certificate is replaced while the server runs.
+const CERTIFICATE_SPENT: Duration = Duration::from_hours(275 * 24);
 
 /// A configuration that can be replaced while the listener runs.
 pub type Published = watch::Receiver<Arc<ServerConfig>>;
@@ -51,6 +55,8 @@ pub struct Tls {
     device: watch::Sender<Arc<ServerConfig>>,
     enrol: watch::Sender<Arc<ServerConfig>>,
     mqtt: watch::Sender<Arc<ServerConfig>>,
+    /// When the present configurations were made, in Unix milliseconds.
+    published_ms: AtomicU64,
 }
 
 impl Tls {
@@ -62,7 +68,14 @@ impl Tls {
             device: watch::Sender::new(configs.device),
             enrol: watch::Sender::new(configs.enrol),
             mqtt: watch::Sender::new(configs.mqtt),
+            published_ms: AtomicU64::new(material.clock.now_ms()),
         })
+    }
+
+    /// Tells whether it is time for a new server certificate.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        let age_ms = now_ms.saturating_sub(self.published_ms.load(Ordering::Relaxed));
+        Duration::from_millis(age_ms) > CERTIFICATE_SPENT
     }
 
     /// Replaces all configurations, tickets included; connections that are open stay.
@@ -72,6 +85,7 @@ impl Tls {
         self.device.send_replace(configs.device);
         self.enrol.send_replace(configs.enrol);
         self.mqtt.send_replace(configs.mqtt);
+        self.published_ms.store(material.clock.now_ms(), Ordering::Relaxed);
         Ok(())
     }
 

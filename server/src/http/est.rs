@@ -11,8 +11,7 @@ pub mod limiter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -20,7 +19,7 @@ use rustls_pki_types::CertificateDer;
 
 use self::credentials::Credentials;
 use super::device::admission::Caller;
-use super::{Problem, to_the_end};
+use super::{Problem, body, to_the_end};
 use crate::app::App;
 use crate::metrics::Enrolment;
 use crate::pki::{CsrError, DeviceKey, pkcs7};
@@ -42,12 +41,12 @@ pub async fn simpleenroll(
     State(app): State<Arc<App>>,
     Extension(source): Extension<SocketAddr>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
     if !app.enrolment_limiter.allows(source.ip(), app.clock.monotonic()) {
         return Err(too_many_tries());
     }
-    let outcome = enroll(&app, &headers, &body.map_err(unreadable)?).await;
+    let outcome = enroll(&app, &headers, body).await;
     if outcome.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
         app.enrolment_limiter.failed(source.ip(), app.clock.monotonic());
     }
@@ -58,23 +57,29 @@ pub async fn simpleenroll(
 pub async fn simplereenroll(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, Problem> {
-    let outcome = match DeviceKey::from_est(&body.map_err(unreadable)?) {
-        Ok(key) => to_the_end(issue::renewal(Arc::clone(&app), caller.peer, key)).await,
-        Err(error) => Err(error.into()),
-    };
+    let outcome = reenroll(&app, caller, body).await;
     answer(&app, outcome)
 }
 
 async fn enroll(
     app: &Arc<App>,
     headers: &HeaderMap,
-    body: &[u8],
+    body: Body,
 ) -> Result<CertificateDer<'static>, Problem> {
     let credentials = Credentials::from_headers(headers).ok_or_else(issue::wrong_token)?;
-    let key = DeviceKey::from_est(body)?;
+    let key = DeviceKey::from_est(&body::read(body, BODY_BYTES_MAX).await?)?;
     to_the_end(issue::first(Arc::clone(app), credentials, key)).await
+}
+
+async fn reenroll(
+    app: &Arc<App>,
+    caller: Caller,
+    body: Body,
+) -> Result<CertificateDer<'static>, Problem> {
+    let key = DeviceKey::from_est(&body::read(body, BODY_BYTES_MAX).await?)?;
+    to_the_end(issue::renewal(Arc::clone(app), caller.peer, key)).await
 }
 
 fn answer(
@@ -99,12 +104,6 @@ fn certificates(certificate: &CertificateDer<'_>) -> Response {
         (header::HeaderName::from_static("content-transfer-encoding"), "base64"),
     ];
     (headers, pkcs7::certs_only(&[certificate])).into_response()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreadable(rejection: BytesRejection) -> Problem {
-    let detail = format!("The body was not read: it may have {BODY_BYTES_MAX} bytes.");
-    Problem::new(rejection.status(), "body_unreadable", detail)
 }
 
 fn too_many_tries() -> Problem {

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::Problem;
 use crate::app::App;
+use crate::domain::rollout::Counts;
 use crate::metrics;
 
 /// The answer of `/readyz`.
@@ -47,6 +48,11 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
 
 /// Answers all metrics in the text format of Prometheus.
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let mut open = Counts::default();
+    for rollout in app.fleet.open_rollouts() {
+        open += &Counts::sum(&app.fleet.counts(&rollout.id));
+    }
+    app.metrics.deployments(&open);
     let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }

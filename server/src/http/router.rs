@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
@@ -29,12 +29,7 @@ pub fn device(app: Arc<App>) -> Router {
         .route("/tuf/image/{product}/metadata/{name}", get(tuf::image_metadata))
         .route("/tuf/image/{product}/targets/{*path}", get(tuf::image_target))
         .route("/tuf/director/{device}/metadata/{name}", get(tuf::director_metadata))
-        .route(
-            est::REENROLL_PATH,
-            post(est::simplereenroll)
-                .layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX))
-                .layer(from_fn(to_the_end)),
-        )
+        .route(est::REENROLL_PATH, post(est::simplereenroll))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
@@ -45,8 +40,6 @@ pub fn enrol(app: Arc<App>) -> Router {
     Router::new()
         .route("/.well-known/est/cacerts", get(est::cacerts))
         .route("/.well-known/est/simpleenroll", post(est::simpleenroll))
-        .layer(DefaultBodyLimit::max(est::BODY_BYTES_MAX))
-        .layer(from_fn(to_the_end))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
@@ -63,13 +56,10 @@ pub fn ops(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Finishes what was begun even if the client hangs up: otherwise a change could be in the database
-/// and not in memory, and a device could hold a certificate that nobody knows.
+/// Finishes what was begun even if the client hangs up.
 pub(super) async fn to_the_end(request: Request, next: Next) -> Response {
-    match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
-        Err(error) => Problem::internal(&error).into_response(),
-    }
+    let answered = super::to_the_end(async { Ok(next.run(request).await) }).await;
+    answered.unwrap_or_else(Problem::into_response)
 }
 
 /// Answers a path that does not exist.

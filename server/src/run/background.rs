@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::jobs;
 use crate::listener::Shutdown;
+use crate::tls::Tls;
 
 /// How often what polls left behind is written, in one statement.
 const FLUSH_PERIOD: Duration = Duration::from_secs(1);
@@ -25,8 +26,11 @@ const FORGET_PERIOD: Duration = Duration::from_mins(1);
 /// taken for time that did not pass.
 const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
 
+/// How often the age of the server's certificate is looked at.
+const CERTIFICATE_PERIOD: Duration = Duration::from_hours(1);
+
 /// Starts all jobs.
-pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
+pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
     repeat("advance rollouts", ADVANCE_PERIOD, app, shutdown, async |app| {
         jobs::advance_rollouts(&app.store, &app.fleet, app.clock.now_ms()).await.map(drop)
     });
@@ -37,6 +41,19 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
         jobs::forget_messages(&app.store, app.clock.now_ms()).await.map(drop)
     });
     repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, keep_clock_mark);
+    let tls = Arc::clone(tls);
+    repeat("renew the certificate", CERTIFICATE_PERIOD, app, shutdown, move |app| {
+        std::future::ready(renew_certificate(&app, &tls))
+    });
+}
+
+/// Replaces the server's certificate in time, for servers that run for years.
+fn renew_certificate(app: &App, tls: &Tls) -> Result<(), String> {
+    if !tls.is_due(app.clock.now_ms()) {
+        return Ok(());
+    }
+    let material = super::material(app).map_err(|error| error.to_string())?;
+    tls.publish(&material).map_err(|error| error.to_string())
 }
 
 /// Writes what must not be lost with the process.

@@ -1,7 +1,7 @@
 //! What an operator is told, once: the way in, and what the ceremony needs.
 //!
-//! The token is in the database before it is shown, and only its hash: whoever loses it makes
-//! another. Not here: keys; they are never shown.
+//! The token is shown before its hash is stored: a start cut short in between shows another one the
+//! next time, and nobody is locked out. Not here: keys; they are never shown.
 
 use std::io;
 use std::path::Path;
@@ -26,11 +26,11 @@ const TOKEN_PREFIX: &str = "wxa_";
 /// The file with the Director's public key, as `waxwing-keys` reads it.
 const DIRECTOR_FILE: &str = "director.pub.json";
 
-/// Makes the first admin token, if there is none, and returns what the operator must be shown.
-pub(super) async fn prepare(app: &App) -> Result<Option<String>, Error> {
+/// Makes the first admin token, if there is none, and shows the operator what there is to know.
+pub(super) async fn prepare(app: &App, show: impl Fn(&str) -> io::Result<()>) -> Result<(), Error> {
     write_director_key(app)?;
     if !operators::all(&app.store).await?.is_empty() {
-        return Ok(None);
+        return Ok(());
     }
     let token = format!("{TOKEN_PREFIX}{}", Digest(random::bytes(app.random.as_ref())));
     let mut change = app.store.begin().await?;
@@ -38,8 +38,9 @@ pub(super) async fn prepare(app: &App) -> Result<Option<String>, Error> {
     let now_ms = app.clock.now_ms();
     operators::add(change.connection(), FIRST_OPERATOR, &sha256, now_ms).await?;
     audit::add(change.connection(), &entry(now_ms)).await?;
+    show(&letter(app, &token)).map_err(Error::Show)?;
     drop(change.commit().await?);
-    Ok(Some(letter(app, &token)))
+    Ok(())
 }
 
 fn entry(now_ms: u64) -> Entry {
@@ -79,6 +80,9 @@ pub enum Error {
     /// The Director's public key cannot be written.
     #[error("cannot write the Director's public key")]
     Json(#[from] io::Error),
+    /// The token cannot be shown, and so it does not count.
+    #[error("cannot print what a first start shows")]
+    Show(#[source] io::Error),
     /// A file cannot be written.
     #[error(transparent)]
     Setup(#[from] setup::Error),

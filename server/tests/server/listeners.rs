@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::http::Method;
 use rcgen::KeyPair;
-use tokio::io::AsyncReadExt as _;
+use rustls::HandshakeKind;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use waxwing_server::pki::{Authority, DeviceKey, Validity};
@@ -97,6 +98,31 @@ async fn a_request_head_has_a_deadline() {
     let mut silent = crate::support::tls(&connector, server.enrol()).await.unwrap();
     let read = timeout(SOON, silent.read(&mut [0; 1])).await.unwrap();
     assert!(read.is_err() || read.is_ok_and(|len| len == 0));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_without_a_restart_and_ends_old_tickets() {
+    let server = Folder::new().start().await;
+    let (app, tls) = (&server.running.app, &server.running.tls);
+    assert!(!tls.is_due(server.running.app.clock.now_ms()));
+    let connector = server.connector(None);
+    let shown = async || {
+        let mut stream = crate::support::tls(&connector, server.enrol()).await.unwrap();
+        // One answer, so that the tickets that come with it are read.
+        let request = b"GET /.well-known/est/cacerts HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        stream.read_exact(&mut [0; 12]).await.unwrap();
+        let session = stream.get_ref().1;
+        let certificate = session.peer_certificates().unwrap()[0].clone();
+        (session.handshake_kind().unwrap(), certificate)
+    };
+    let (_, first) = shown().await;
+    assert_eq!(shown().await, (HandshakeKind::Resumed, first.clone()));
+    tls.publish(&waxwing_server::run::material(app).unwrap()).unwrap();
+    let (kind, second) = shown().await;
+    assert_ne!(kind, HandshakeKind::Resumed);
+    assert_ne!(second, first);
+    assert!(tls.is_due(app.clock.now_ms() + 300 * 24 * 3600 * 1000));
 }
 
 #[tokio::test]

@@ -18,4 +18,5 @@ mod listeners;
 mod mqtt;
 mod pki;
 mod polls;
+mod program;
 mod support;

@@ -144,7 +144,7 @@ async fn polls_that_make_no_sense_are_refused_by_name() {
     check_refused(&device.ask(&question).await, 403, "wrong_product");
     let large = vec![b' '; 100_000];
     let answer = device.client.send(Method::POST, "/v1/poll", &[], large).await;
-    check_refused(&answer, 413, "poll_too_large");
+    check_refused(&answer, 413, "body_too_large");
     let mut client = fleet.server.connect(fleet.server.device(), Some(&device.identity)).await;
     check_refused(&client.as_mut().unwrap().get("/v1/poll").await, 405, "wrong_method");
 }

@@ -54,7 +54,7 @@ pub async fn serve(
         Part::Whole => (0, len),
     };
     let body = body(blob, from, to)?;
-    app.metrics.downloaded(to - from);
+    app.metrics.image_bytes(to - from);
     let mut response = body.into_response();
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));

@@ -5,14 +5,11 @@
 //! no row is written. Not here: the decision (`domain`), its signature ([`crate::director`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::timeout;
 use waxwing_tuf::author;
 use waxwing_wire::bundle::{self, Kind, TooLarge, Writer};
 use waxwing_wire::envelope::Envelope;
@@ -24,13 +21,10 @@ use crate::app::App;
 use crate::director::Director;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::{Decision, Device, Running};
-use crate::http::{Problem, to_the_end};
+use crate::http::{Problem, body, to_the_end};
 use crate::metrics::Poll;
 use crate::repositories::Files;
 use crate::store::devices;
-
-/// How long the body of a poll may take.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Answers a poll.
 pub async fn poll(
@@ -47,7 +41,7 @@ pub async fn poll(
 }
 
 async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Vec<u8>), Problem> {
-    let request = Request::decode(&read(body).await?)
+    let request = Request::decode(&body::read(body, POLL_BYTES_MAX).await?)
         .map_err(|error| Problem::bad_request("poll_malformed", error.to_string()))?;
     let device = caller.device.as_ref();
     if request.product != device.product {
@@ -64,7 +58,7 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
     if decided.decision.offer.is_some() {
         image_files(app, device, &request, &mut bundle)?;
     }
-    let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decision };
+    let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decided };
     Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
 }
 
@@ -187,22 +181,6 @@ fn image_files(
 /// Returns the version of a file that the device has; 0 if it has none.
 fn have(request: &Request, role: &str) -> u64 {
     request.have.get(role).copied().unwrap_or(0)
-}
-
-async fn read(body: Body) -> Result<Bytes, Problem> {
-    match timeout(BODY_TIMEOUT, Limited::new(body, POLL_BYTES_MAX).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "poll_too_large",
-            format!("A poll has at most {POLL_BYTES_MAX} bytes. Send fewer reports."),
-        )),
-        Ok(Err(_)) | Err(_) => Err(Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "poll_incomplete",
-            "The poll did not arrive whole. Send it again.",
-        )),
-    }
 }
 
 fn wrong_product(device: &Device, request: &Request) -> Problem {

@@ -1,0 +1,130 @@
+//! The program itself: its command line, its signals, what it says when it cannot start.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_waxwing-server");
+
+const ANY_PORTS: &str = "
+[listen]
+device = '127.0.0.1:0'
+enrol = '127.0.0.1:0'
+admin = '127.0.0.1:0'
+mqtt = '127.0.0.1:0'
+ops = '127.0.0.1:0'
+";
+
+/// A folder with a configuration file.
+fn folder(more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let text = format!("data_dir = '{}'\n{more}\n{ANY_PORTS}", data.display());
+    fs::write(folder.path().join("server.toml"), text).unwrap();
+    folder
+}
+
+fn command(folder: &Path) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.arg("--config").arg(folder.join("server.toml")).env_remove("RUST_BACKTRACE");
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+#[track_caller]
+fn check_fails(folder: &TempDir, expected: &[&str]) {
+    let output = run(&mut command(folder.path()));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{message}");
+    for part in expected {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+}
+
+/// Starts the program and waits until it listens.
+fn start(folder: &TempDir) -> Child {
+    let mut child =
+        command(folder.path()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let listens = lines.any(|line| line.unwrap().contains("listening"));
+    assert!(listens);
+    // Keeps reading, so that the program can go on writing.
+    std::thread::spawn(move || lines.count());
+    child
+}
+
+fn stop(mut child: Child) -> String {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    let mut shown = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    assert!(child.wait().unwrap().success());
+    shown
+}
+
+#[test]
+fn the_first_start_shows_what_is_needed_and_later_ones_do_not() {
+    let folder = folder("");
+    let shown = stop(start(&folder));
+    for part in
+        ["admin token: wxa_", "server-ca.pem", "director.pub.json", "director fingerprint: "]
+    {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert_eq!(stop(start(&folder)), "");
+    let token = shown.split("wxa_").nth(1).unwrap().lines().next().unwrap();
+    for entry in walk(folder.path()) {
+        let content = fs::read(&entry).unwrap();
+        let found = content.windows(token.len()).any(|part| part == token.as_bytes());
+        assert!(!found, "the token is in {}", entry.display());
+    }
+}
+
+#[test]
+fn the_effective_configuration_is_printed() {
+    let folder = folder("server_names = ['ota.example']");
+    let mut command = command(folder.path());
+    command.arg("--print-config").env("WAXWING_SERVER__POLL__RETRY_AFTER_S", "77");
+    let text = String::from_utf8(run(&mut command).stdout).unwrap();
+    assert!(text.contains("ota.example") && text.contains("retry_after_s = 77"), "{text}");
+    assert!(!folder.path().join("data").exists(), "and nothing else is done");
+}
+
+#[test]
+fn help_has_examples() {
+    let output = run(Command::new(PROGRAM).arg("--help"));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("Examples:") && text.contains("--print-config"), "{text}");
+}
+
+#[test]
+fn mistakes_are_named_with_file_and_key() {
+    check_fails(&folder("server_name = ['x']"), &["server.toml", "line 2", "server_name"]);
+    check_fails(&folder("server_names = []"), &["server_names"]);
+    let missing = tempfile::tempdir().unwrap();
+    check_fails(&missing, &["server.toml", "cannot be read"]);
+    check_fails(&folder("[log]\nfilter = 'a=b=c'"), &["log.filter"]);
+}
+
+#[test]
+fn a_secret_that_others_can_read_or_nobody_stops_the_server() {
+    let folder = folder("");
+    stop(start(&folder));
+    let key = folder.path().join("data/secrets/device-ca.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    check_fails(&folder, &["device-ca.key", "chmod 600"]);
+    fs::remove_file(&key).unwrap();
+    check_fails(&folder, &["device-ca.key"]);
+}
+
+fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
