@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use waxwing_tuf::json::Value;
 use waxwing_tuf::uptane::{Answer, Client, Install};
-use waxwing_tuf::{Cause, Fetch, FetchError, Refusal, Store, Time};
+use waxwing_tuf::{Cause, Fault, Fetch, FetchError, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
 
@@ -72,8 +72,12 @@ impl<S: Store> Trust<S> {
     }
 
     /// A refusal of what the Director itself authentically named is an answer; any other is none.
+    /// What was lost on the way, or here, comes whole with another poll and fails no deployment.
     fn refused(&self, refusal: &Refusal) -> Result<Decision, ErrorCode> {
         let code = code_of(refusal.cause);
+        if refusal.cause.fault() != Fault::Signer {
+            return Err(code);
+        }
         let named = self.client.named().ok_or(code)?;
         Ok(Decision::Refused { deployment: Deployment::of(named), code })
     }
@@ -92,7 +96,7 @@ impl<S: Store> Trust<S> {
     ) -> Result<(u64, Command), ErrorCode> {
         let command = self.client.verify_command(bytes, Time::from_seconds(unix_s), last);
         let command = command.map_err(|_| ErrorCode::TRUST_COMMAND)?;
-        let name = command.content().field("command").and_then(Value::as_plain);
+        let name = command.content().field("name").and_then(Value::as_plain);
         let known = name.and_then(Command::parse).ok_or(ErrorCode::TRUST_COMMAND)?;
         Ok((command.seq, known))
     }

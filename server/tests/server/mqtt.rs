@@ -77,7 +77,7 @@ async fn a_command_is_signed_for_its_device_and_numbered() {
         let file: Value = serde_json::from_slice(&line.command().await).unwrap();
         let signed = &file["signed"];
         assert_eq!(
-            (&signed["device"], &signed["command"]["command"]),
+            (&signed["device"], &signed["command"]["name"]),
             (&"d-1".into(), &"poll".into())
         );
         let signature = unhex(file["signatures"][0]["sig"].as_str().unwrap());

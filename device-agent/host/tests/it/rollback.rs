@@ -48,6 +48,16 @@ fn an_offer_that_is_withdrawn_is_not_installed() {
 }
 
 #[test]
+fn metadata_that_did_not_arrive_fails_no_deployment() {
+    let (old, new) = (image("1.0.0", b"old"), image("1.1.0", b"new"));
+    let mut world = World::new(&old, &new, Rollback::Enabled);
+    world.backend.borrow_mut().incomplete = 2;
+    assert!(world.live() == new);
+    let backend = world.backend.borrow();
+    assert!(backend.reports.iter().all(|(state, _)| *state != State::Failed));
+}
+
+#[test]
 fn an_image_with_another_version_than_its_release_is_refused() {
     let (old, new) = (image("1.0.0", b"old"), image("1.2.0", b"new"));
     let mut world = World::new(&old, &new, Rollback::Enabled);

@@ -67,6 +67,8 @@ pub(crate) struct Backend {
     new: Vec<u8>,
     clock: Rc<Cell<Duration>>,
     pub(crate) withdrawn: bool,
+    /// Answers still to come without the Image repository's files.
+    pub(crate) incomplete: usize,
     pub(crate) reports: Vec<(State, ErrorCode)>,
     download: usize,
 }
@@ -80,6 +82,7 @@ impl Backend {
             new: new.to_vec(),
             clock: Rc::clone(clock),
             withdrawn: false,
+            incomplete: 0,
             reports: Vec::new(),
             download: 0,
         };
@@ -177,7 +180,9 @@ impl Backend {
         for (name, bytes) in self.decision(request.nonce) {
             bundle.push(Frame::Director, &name, &bytes).unwrap();
         }
-        for (name, bytes) in self.image_files.files() {
+        let lost = self.incomplete > 0;
+        self.incomplete = self.incomplete.saturating_sub(1);
+        for (name, bytes) in self.image_files.files().filter(|_| !lost) {
             bundle.push(Frame::Image, name, bytes).unwrap();
         }
         bundle.finish(60)
