@@ -146,8 +146,13 @@ pub struct Limits {
     /// How long a new image may be without contact to the server.
     #[serde(default, deserialize_with = "duration")]
     pub no_contact_max: Option<Duration>,
+    /// How long the self-test of a new image may take.
+    #[serde(default, deserialize_with = "duration")]
+    pub self_test_max: Option<Duration>,
     /// How often one image may be tried.
     pub attempts_max: Option<u32>,
+    /// How often in a row a download may break off without progress.
+    pub stalls_max: Option<u32>,
 }
 
 /// The configuration cannot be used.
@@ -204,16 +209,16 @@ impl Config {
 
     /// Returns the limits of the devices.
     pub fn policy(&self) -> Policy {
-        let Limits { poll_min, poll_max, back_off_min, back_off_max, no_contact_max, attempts_max } =
-            self.policy;
-        let device = Policy::DEVICE;
+        let (limits, device) = (&self.policy, Policy::DEVICE);
         Policy {
-            poll_min: poll_min.unwrap_or(device.poll_min),
-            poll_max: poll_max.unwrap_or(device.poll_max),
-            back_off_min: back_off_min.unwrap_or(device.back_off_min),
-            back_off_max: back_off_max.unwrap_or(device.back_off_max),
-            no_contact_max: no_contact_max.unwrap_or(device.no_contact_max),
-            attempts_max: attempts_max.unwrap_or(device.attempts_max),
+            poll_min: limits.poll_min.unwrap_or(device.poll_min),
+            poll_max: limits.poll_max.unwrap_or(device.poll_max),
+            back_off_min: limits.back_off_min.unwrap_or(device.back_off_min),
+            back_off_max: limits.back_off_max.unwrap_or(device.back_off_max),
+            no_contact_max: limits.no_contact_max.unwrap_or(device.no_contact_max),
+            self_test_max: limits.self_test_max.unwrap_or(device.self_test_max),
+            attempts_max: limits.attempts_max.unwrap_or(device.attempts_max),
+            stalls_max: limits.stalls_max.unwrap_or(device.stalls_max),
             ..device
         }
     }

@@ -1,8 +1,11 @@
-//! The agent on a simulated board, without a network: answers are signed on the spot.
+//! The agent on a simulated board without a network, where answers are signed on the spot; and its
+//! ways to the network on real sockets.
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod est;
 mod https;
+mod listener;
 mod power_cut;
 mod rollback;
 mod world;

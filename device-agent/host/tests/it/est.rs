@@ -1,0 +1,123 @@
+//! Enrolment and renewal against a CA on a real socket.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+    PublicKeyData as _,
+};
+use waxwing_agent_host::credentials::KeyFolder;
+use waxwing_agent_host::est::{EstError, enrol, renew};
+use waxwing_wire::DeviceId;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::listener::serve;
+
+#[tokio::test]
+async fn a_token_brings_a_certificate_for_a_key_made_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let (mut https, server) = serve(1, certify).await;
+    let made = keys.pending_key().unwrap();
+    let credentials = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+    let (_, certificate) = X509Certificate::from_der(credentials.certificate()).unwrap();
+    assert_eq!(certificate.public_key().raw, made.subject_public_key_info());
+    assert_eq!(certificate.subject().to_string(), "CN=d-1");
+    let request = server.await.unwrap();
+    assert!(request.starts_with("POST /.well-known/est/simpleenroll "), "{request}");
+    let basic = STANDARD.encode("d-1:s3cret");
+    assert!(request.contains(&format!("authorization: Basic {basic}\r\n")), "{request}");
+    let kept = keys.credentials().unwrap().unwrap();
+    assert_eq!(kept.certificate(), credentials.certificate());
+}
+
+#[tokio::test]
+async fn an_answer_that_gets_lost_is_asked_for_again_with_the_same_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut bodies = Vec::new();
+    let (mut https, _server) = serve(2, move |request| {
+        bodies.push(request.split_once("\r\n\r\n").unwrap().1.to_owned());
+        if bodies.len() == 1 {
+            return String::new();
+        }
+        let keys = bodies.iter().map(|body| parse(body).public_key.der_bytes().to_vec());
+        let keys: Vec<Vec<u8>> = keys.collect();
+        assert_eq!(keys[0], keys[1]);
+        certify(request)
+    })
+    .await;
+    let lost = enrol(&mut https, &keys, &device(), "s3cret").await;
+    assert!(matches!(lost, Err(EstError::NoAnswer(_))), "{lost:?}");
+    enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renewal_is_for_a_new_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let (mut https, server) = serve(2, certify).await;
+    let first = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+    let second = renew(&mut https, &keys, &device()).await.unwrap();
+    assert_ne!(first.private_key().secret_der(), second.private_key().secret_der());
+    let request = server.await.unwrap();
+    assert!(request.starts_with("POST /.well-known/est/simplereenroll "), "{request}");
+    let kept = keys.credentials().unwrap().unwrap();
+    assert_eq!(kept.certificate(), second.certificate());
+}
+
+#[tokio::test]
+async fn a_refusal_says_why_and_keeps_what_there_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let (mut https, _server) =
+        serve(1, |_| "HTTP/1.1 403 x\r\ncontent-length: 10\r\n\r\nused token".into()).await;
+    let error = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap_err();
+    assert_eq!(error.to_string(), "server refused with 403: used token");
+    assert!(keys.credentials().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_none_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let (mut https, _server) = serve(1, |_| answer("AAAA")).await;
+    let error = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap_err();
+    assert!(matches!(error, EstError::Answer), "{error}");
+}
+
+fn device() -> DeviceId {
+    "d-1".parse().unwrap()
+}
+
+/// Signs whatever is asked for, as an EST server answers.
+fn certify(request: &str) -> String {
+    let (_, body) = request.split_once("\r\n\r\n").unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let certificate = parse(body).signed_by(&Issuer::new(params, key)).unwrap();
+    answer(&STANDARD.encode(pkcs7(certificate.der())))
+}
+
+fn parse(body: &str) -> CertificateSigningRequestParams {
+    let der = STANDARD.decode(body).unwrap();
+    CertificateSigningRequestParams::from_der(&der.as_slice().into()).unwrap()
+}
+
+fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// A `SignedData` with a certificate and nothing else.
+fn pkcs7(certificate: &[u8]) -> Vec<u8> {
+    let signed_data_id = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
+    let signed_data =
+        wrap(0x30, &[&[2, 1, 1, 0x31, 0, 0x30, 0], &wrap(0xa0, certificate)[..]].concat());
+    wrap(0x30, &[&signed_data_id, &wrap(0xa0, &signed_data)[..]].concat())
+}
+
+fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+    let [.., high, low] = content.len().to_be_bytes();
+    [&[tag, 0x82, high, low], content].concat()
+}
