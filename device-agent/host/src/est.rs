@@ -71,6 +71,17 @@ pub async fn renew(
     request(server, keys, device, RENEW_PATH, None).await
 }
 
+impl EstError {
+    /// Tells whether the same request may be answered better later.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) => true,
+            Self::Refused { status, .. } => *status == 429 || *status >= 500,
+            Self::Answer | Self::Credentials(_) => false,
+        }
+    }
+}
+
 async fn request(
     server: &mut Https,
     keys: &KeyFolder,

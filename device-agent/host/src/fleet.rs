@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+use waxwing_agent::network::Entropy as _;
+use waxwing_agent::policy::Jitter;
 use waxwing_wire::DeviceId;
 
 pub use counters::Counters;
@@ -19,6 +21,7 @@ pub use counters::Counters;
 use crate::device::{Device, DeviceError};
 use crate::happening::{Happening, What};
 use crate::kit::Kit;
+use crate::random::SystemEntropy;
 
 /// A fleet, before it starts.
 #[derive(Clone, Debug)]
@@ -124,14 +127,31 @@ impl Member {
     }
 
     async fn run(&self) -> Result<(), DeviceError> {
-        let device = Device::in_memory(&self.kit, self.id.clone(), Some(&self.token)).await;
-        let mut device = device?;
+        let mut device = self.enrol().await?;
         self.tell(What::Enrolled);
         let mut observer = |happening: Happening| {
             self.observe(&happening);
             ControlFlow::Continue(())
         };
         device.run(&mut observer).await
+    }
+
+    /// Enrols, again and again while the server cannot answer.
+    async fn enrol(&self) -> Result<Device, DeviceError> {
+        let policy = self.kit.config.policy();
+        let mut seed = [0; 8];
+        SystemEntropy.fill(&mut seed);
+        let mut jitter = Jitter::new(u64::from_le_bytes(seed));
+        let mut failures = 0_u32;
+        loop {
+            match Device::in_memory(&self.kit, self.id.clone(), Some(&self.token)).await {
+                Err(DeviceError::Enrolment(error)) if error.is_passing() => {
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(policy.back_off(failures, jitter.draw())).await;
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     fn tell(&self, what: What) {
