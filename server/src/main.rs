@@ -54,10 +54,11 @@ async fn main() -> anyhow::Result<()> {
         return Ok(health::check(&config).await?);
     }
     logging::start(&config.log)?;
+    let signals = run::Signals::take_over()?;
     let options = run::Options { confirm_clock: arguments.confirm_clock };
     let server =
         run::start(config, options, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await?;
-    run::until_signal().await?;
+    signals.wait().await;
     server.stop().await;
     Ok(())
 }
