@@ -1,6 +1,6 @@
 //! ESP32 app images, partition tables and otadata, as the ESP-IDF boot loader reads them.
 //!
-//! `no_std` without `alloc` (only [`write`] allocates), no I/O, no unsafe. Nothing in this crate
+//! `no_std` without `alloc` (only [`mod@write`] allocates), no I/O, no unsafe. Nothing in this crate
 //! decides whether an image may be *trusted*: its checksum and its appended SHA-256 find damage,
 //! not forgery. Trust comes from `waxwing-tuf`. Secure Boot v2 signature sectors are recognised
 //! and skipped, not verified.
