@@ -55,8 +55,8 @@ pub fn replace<E: From<Error>>(
     result
 }
 
-/// Writes a file that must not exist yet and that only the owner may read; reads it back and has
-/// it checked.
+/// Writes a file that must not exist yet and that only the owner may read. It is written under
+/// another name, read back and checked before it gets its own, so that there is no half a key.
 ///
 /// # Errors
 ///
@@ -66,14 +66,24 @@ pub fn create_secret<E: From<Error>>(
     bytes: &[u8],
     check: impl FnOnce(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
-    // O_EXCL: never through a link, never over another key.
+    let temporary = temporary(path);
+    // What a crash left is half a key, or one whose name was never given. It may be absent.
+    let _ = fs::remove_file(&temporary);
+    // O_EXCL: never through a link.
     let mut options = OpenOptions::new();
-    write_synced(path, bytes, options.create_new(true).mode(MODE_SECRET))?;
-    let result = read_back(path, bytes).map_err(E::from).and_then(|bytes| check(&bytes));
-    if result.is_err() {
-        let _ = fs::remove_file(path);
-    }
-    result.and_then(|()| sync_folder(path).map_err(E::from))
+    let result = write_synced(&temporary, bytes, options.create_new(true).mode(MODE_SECRET))
+        .map_err(E::from)
+        .and_then(|()| check(&read_back(&temporary, bytes)?))
+        .and_then(|()| name_once(&temporary, path).map_err(E::from));
+    // Either it has its name now, or it is not to be left behind.
+    let _ = fs::remove_file(&temporary);
+    result
+}
+
+/// Gives a file a second name that nothing has yet: never over another key.
+fn name_once(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::hard_link(from, to).map_err(|cause| Error::io("write", to, cause))?;
+    sync_folder(to)
 }
 
 /// Copies a file of any size to a place where it is found whole or not at all.
@@ -216,6 +226,28 @@ mod tests {
         assert_eq!(read(&path).unwrap(), b"old");
         replace(&path, b"new", |_| Ok::<_, Error>(())).unwrap();
         assert_eq!(read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_crash_while_a_key_is_made_leaves_no_half_a_key_and_the_next_try_works() {
+        if let Some(path) = std::env::var_os(CRASH) {
+            let died = create_secret(Path::new(&path), b"half", |_| -> Result<(), Error> {
+                std::process::abort()
+            });
+            unreachable!("{died:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("alice.key");
+        let name =
+            "disk::tests::a_crash_while_a_key_is_made_leaves_no_half_a_key_and_the_next_try_works";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let child = child.args(["--exact", name]).env(CRASH, &path).output().unwrap();
+        assert!(!child.status.success());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "the crash came too early");
+        assert!(!path.exists());
+        create_secret(&path, b"whole", |_| Ok::<_, Error>(())).unwrap();
+        assert_eq!(read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -7,11 +7,14 @@
 mod promises;
 mod table;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use waxwing_e2e::server::Listener;
 use waxwing_e2e::world::World;
 
@@ -35,7 +38,10 @@ struct Arguments {
 
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    let folder = tempfile::Builder::new().prefix("waxwing-demo-").tempdir()?;
+    // Tokens and keys lie in it.
+    let owner_only = Permissions::from_mode(0o700);
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("waxwing-demo-").permissions(owner_only).tempdir()?;
     if arguments.keep {
         return tell(&arguments, &folder.keep());
     }
@@ -50,13 +56,25 @@ fn tell(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
     println!("\n{}", table::render(&rows));
     if arguments.keep {
         show_addresses(&stage.world)?;
-        // The children end with this program, at Ctrl-C.
-        loop {
-            std::thread::park();
-        }
+        until_interrupted()?;
+        return Ok(ExitCode::SUCCESS);
     }
     let kept = rows.iter().all(|row| row.outcome.is_ok());
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for Ctrl-C or SIGTERM; the processes end with the stage.
+fn until_interrupted() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
 }
 
 fn show_addresses(world: &World) -> Result<()> {
