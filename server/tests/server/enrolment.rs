@@ -5,9 +5,16 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use rcgen::KeyPair;
+use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
+use waxwing_server::domain::device::Status;
+use waxwing_server::http::device::admission;
+use waxwing_server::http::est::credentials::Credentials;
+use waxwing_server::http::est::{REENROLL_PATH, issue};
+use waxwing_server::pki::{DeviceKey, Peer};
+use waxwing_wire::Digest;
 
-use crate::support::{Answer, Client, Folder, Identity, Server, csr, tls};
+use crate::support::{Answer, Client, Folder, Identity, Server, csr, id, tls};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -164,6 +171,36 @@ async fn a_revoked_device_gets_nothing_not_even_on_an_open_connection() {
     {
         check_refused(&answer, StatusCode::FORBIDDEN, "device_revoked");
     }
+}
+
+#[tokio::test]
+async fn a_device_revoked_while_its_renewal_waits_stays_revoked() {
+    let server = Folder::new().start().await;
+    let identity = server.enrolled("d-1").await;
+    let app = server.running.app.clone();
+    let peer = Arc::new(Peer::from_certificate(&identity.certificate).unwrap());
+    admission::admit(&app, &peer, REENROLL_PATH).await.unwrap();
+    let key = DeviceKey::from_est(csr(&KeyPair::generate().unwrap()).as_bytes()).unwrap();
+    let writer = app.store.begin().await.unwrap();
+    let renewal = issue::renewal(app.clone(), peer, key);
+    let (renewed, ()) = tokio::join!(renewal, server.revoke_within(writer, "d-1"));
+    assert_eq!(renewed.unwrap_err().code(), "device_revoked");
+    assert_eq!(app.fleet.device(&id("d-1")).unwrap().status, Status::Revoked);
+}
+
+#[tokio::test]
+async fn a_device_revoked_while_its_enrolment_waits_stays_revoked() {
+    let server = Folder::new().start().await;
+    let token = server.register("d-1").await;
+    let app = server.running.app.clone();
+    let token = Digest(Sha256::digest(&token).into());
+    let credentials = Credentials { device: id("d-1"), token };
+    let key = DeviceKey::from_est(csr(&KeyPair::generate().unwrap()).as_bytes()).unwrap();
+    let writer = app.store.begin().await.unwrap();
+    let enrolment = issue::first(app.clone(), credentials, key);
+    let (enrolled, ()) = tokio::join!(enrolment, server.revoke_within(writer, "d-1"));
+    assert_eq!(enrolled.unwrap_err().code(), "device_revoked");
+    assert_eq!(app.fleet.device(&id("d-1")).unwrap().status, Status::Revoked);
 }
 
 #[tokio::test]

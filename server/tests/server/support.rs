@@ -29,7 +29,7 @@ use waxwing_server::domain::product::{ProjectRule, VersionRule};
 use waxwing_server::domain::{Device, Product};
 use waxwing_server::random::{self, SystemRandom};
 use waxwing_server::run::{self, Options, Running};
-use waxwing_server::store::{devices, enrolment, products};
+use waxwing_server::store::{Change, devices, enrolment, products};
 use waxwing_wire::{Channel, DeviceId, Digest, Hardware, ProductId};
 
 /// The folder of a server, which outlives its process.
@@ -135,12 +135,16 @@ impl Server {
 
     /// Shuts a device out.
     pub(crate) async fn revoke(&self, device: &str) {
+        self.revoke_within(self.running.app.store.begin().await.unwrap(), device).await;
+    }
+
+    /// Shuts a device out, as whoever already holds the only change.
+    pub(crate) async fn revoke_within(&self, mut change: Change, device: &str) {
         let app = &self.running.app;
         let device = Device {
             status: Status::Revoked,
             ..Device::clone(&app.fleet.device(&id(device)).unwrap())
         };
-        let mut change = app.store.begin().await.unwrap();
         devices::update(change.connection(), &device).await.unwrap();
         let turn = change.commit().await.unwrap();
         app.fleet.put_device(device);

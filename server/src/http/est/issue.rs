@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::domain::Device;
 use crate::domain::audit::{Action, Entry};
 use crate::domain::device::{Certificate, CertificateStatus, Status};
+use crate::http::device::admission;
 use crate::pki::{DeviceKey, Peer, Validity};
 use crate::random;
 use crate::store::enrolment::Issued;
@@ -61,7 +62,8 @@ pub async fn renewal(
     key: DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
     let mut change = app.store.begin().await?;
-    let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
+    // Again: while this waited for its turn, the device may have been revoked.
+    let (device, _) = admission::recognise(&app.fleet, &peer)?;
     let known = device.certificates.iter().find(|known| known.spki == key.spki_der());
     match known {
         Some(same) if same.serial == peer.serial => Err(Problem::bad_request(
@@ -83,7 +85,7 @@ pub async fn renewal(
 /// Makes the renewed certificate that a device just used its current one.
 pub async fn promote(app: Arc<App>, peer: Arc<Peer>) -> Result<(), Problem> {
     let mut change = app.store.begin().await?;
-    let device = app.fleet.device(&peer.device).ok_or_else(revoked)?;
+    let (device, _) = admission::recognise(&app.fleet, &peer)?;
     let next = device.certificate(&peer.serial);
     let next = next.filter(|it| it.status == CertificateStatus::Next).cloned();
     // Another request of the same device was faster.
@@ -134,7 +136,9 @@ async fn add(
     issued: &Issued,
 ) -> Result<Device, Problem> {
     let mut device = device.clone();
-    device.status = Status::Active;
+    if device.status == Status::Registered {
+        device.status = Status::Active;
+    }
     device.certificates.retain(|known| known.status == CertificateStatus::Current);
     let is_first = device.certificates.is_empty();
     let status = if is_first { CertificateStatus::Current } else { CertificateStatus::Next };
