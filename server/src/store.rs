@@ -21,22 +21,28 @@ pub mod reports;
 pub mod rollouts;
 mod row;
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinError;
+use tokio::time::timeout;
 
 /// Connections that read at once: a few more than the cores of a small machine.
 const READERS_MAX: u32 = 8;
 
 /// How long a writer waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a sign of life may take. The longest change is a fifth of a second; behind a few of them
+/// the server still works.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -90,8 +96,11 @@ impl Store {
     pub async fn open(file: &Path) -> Result<Self, OpenError> {
         let connect_error =
             |source| OpenError::Connect { file: file.display().to_string(), source };
+        // On a full disk SQLite rolls back by itself, and the ROLLBACK that follows fails. Such a
+        // connection cannot begin again: the next change gets a new one.
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            .before_acquire(|connection, _| Box::pin(ready(Ok(!connection.is_in_transaction()))))
             .connect_with(options(file))
             .await
             .map_err(connect_error)?;
@@ -122,13 +131,18 @@ impl Store {
         &self.readers
     }
 
-    /// Asks the database for a sign of life.
+    /// Asks the database for a sign of life: whether it can be read, and a change can begin.
     ///
     /// # Errors
     ///
-    /// When it gives none.
+    /// When it gives none in time.
     pub async fn ping(&self) -> Result<(), Error> {
-        Ok(sqlx::query("SELECT 1").execute(&self.readers).await.map(drop)?)
+        let alive = async {
+            sqlx::query("SELECT 1").execute(&self.readers).await?;
+            self.begin().await.map(drop)
+        };
+        let late = |_| Error::Database(sqlx::Error::PoolTimedOut);
+        timeout(PING_TIMEOUT, alive).await.map_err(late)?
     }
 
     /// Closes all connections once they are idle, and writes the log back into the file.

@@ -26,6 +26,11 @@ async fn a_full_disk_has_its_own_error_and_leaves_no_partial_state() {
     answer.refused(507, "disk_full", None);
     let refused = format!("devices/d-{stored:04}");
     api.get(&refused).await.refused(404, "unknown_device", None);
+    // There is room again, and the next change needs no restart.
+    let late = json!({"id": "d-late", "product": "th1", "tags": {}});
+    api.post("devices", late).await.ok();
+    stored += 1;
+    api.app.store.ping().await.unwrap();
     let api = api.restarted().await;
     api.get(&refused).await.refused(404, "unknown_device", None);
     let listed = api.get("devices?limit=1000").await.ok();

@@ -164,6 +164,18 @@ async fn nothing_is_signed_before_the_ceremony() {
 }
 
 #[tokio::test]
+async fn a_database_that_takes_no_changes_is_not_ready() {
+    let fleet = fleet().await;
+    let app = &fleet.server.running.app;
+    let mut change = app.store.begin().await.unwrap();
+    sqlx::query("PRAGMA query_only = 1").execute(change.connection()).await.unwrap();
+    drop(change);
+    let url = format!("http://{}/readyz", fleet.server.running.addresses.ops);
+    let ready: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
+    assert_eq!(ready, json!({"ready": false, "missing": ["database"]}));
+}
+
+#[tokio::test]
 async fn tools_read_the_same_by_plain_get_and_each_device_only_its_own() {
     let fleet = fleet().await;
     let (mut device, mut other) = (fleet.device("d-1").await, fleet.device("d-2").await);
