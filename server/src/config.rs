@@ -140,8 +140,13 @@ impl Default for Director {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections per listener; more are closed at once.
+    /// Open connections per listener; more are closed at once. Lowered at start to what the
+    /// process may open files for.
     pub connections: usize,
+    /// Open connections per source address (per /64 in IPv6) on the listeners that ask for no
+    /// certificate, `enrol` and `admin`; more are closed at once. The default is enough for a
+    /// production line behind one address, and too little to fill a listener.
+    pub connections_per_source: usize,
     /// Unfinished TLS handshakes per source address (per /64 in IPv6); more are closed at once.
     pub handshakes_per_source: usize,
     /// Seconds a TLS handshake may take.
@@ -162,6 +167,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            connections_per_source: 256,
             handshakes_per_source: 64,
             handshake_s: 10,
             request_head_s: 30,
@@ -248,6 +254,7 @@ impl Config {
         }
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
+            (self.limits.connections_per_source > 0, "limits.connections_per_source"),
             (self.limits.handshakes_per_source > 0, "limits.handshakes_per_source"),
             (self.limits.handshake_s > 0, "limits.handshake_s"),
             (self.limits.request_head_s > 0, "limits.request_head_s"),

@@ -8,6 +8,7 @@ pub mod app;
 pub mod blobs;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod director;
 pub mod domain;
 pub mod fleet;

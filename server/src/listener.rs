@@ -3,15 +3,16 @@
 //! A connection that stays silent must never keep another one waiting. So every handshake runs in
 //! its own task with a deadline, nothing global is held while a peer is waited for, one source
 //! address may have only so many handshakes pending, and whoever is too many is closed at once
-//! instead of queued.
+//! instead of queued. Where no certificate is asked for, one source address may have only so many
+//! connections open, too.
 //!
 //! Not here: what is spoken on the connection; the caller passes a function for that.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -46,6 +47,8 @@ pub struct Listener {
 pub struct Limits {
     /// Open connections, handshakes included.
     pub connections: usize,
+    /// Open connections of one source address, handshakes included.
+    pub connections_per_source: usize,
     /// Pending handshakes of one source address.
     pub handshakes_per_source: usize,
     /// Time for a handshake.
@@ -132,43 +135,84 @@ async fn accept(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStrea
 #[derive(Debug)]
 struct Gate {
     limits: Limits,
-    inside: AtomicUsize,
-    pending: Mutex<HashMap<IpAddr, usize>>,
+    inside: Mutex<Inside>,
+}
+
+/// Everybody who has a connection open.
+#[derive(Debug, Default)]
+struct Inside {
+    connections: usize,
+    sources: HashMap<IpAddr, Source>,
+}
+
+/// What one source address has open.
+#[derive(Debug, Default)]
+struct Source {
+    connections: usize,
+    pending: usize,
 }
 
 impl Gate {
     fn new(limits: Limits) -> Self {
-        Self { limits, inside: AtomicUsize::new(0), pending: Mutex::default() }
+        Self { limits, inside: Mutex::default() }
     }
 
     /// Lets a connection in, unless there are too many.
     fn enter(self: &Arc<Self>, source: IpAddr) -> Option<(Place, Pending)> {
-        let place = Place(self.clone());
-        if self.inside.fetch_add(1, Ordering::Relaxed) >= self.limits.connections {
-            return None;
-        }
         let source = network(source);
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = pending.entry(source).or_default();
-        if *count >= self.limits.handshakes_per_source {
+        self.lock().admit(source, &self.limits)?;
+        let gate = self.clone();
+        Some((Place { gate: self.clone(), source }, Pending { gate, source }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        // Every change below is complete before anything can panic.
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    fn admit(&mut self, source: IpAddr, limits: &Limits) -> Option<()> {
+        let (open, pending) =
+            self.sources.get(&source).map_or((0, 0), |of| (of.connections, of.pending));
+        if self.connections >= limits.connections
+            || open >= limits.connections_per_source
+            || pending >= limits.handshakes_per_source
+        {
             return None;
         }
-        *count += 1;
-        Some((place, Pending { gate: self.clone(), source }))
+        self.connections += 1;
+        let of = self.sources.entry(source).or_default();
+        of.connections += 1;
+        of.pending += 1;
+        Some(())
+    }
+
+    fn leave(&mut self, source: IpAddr) {
+        self.connections -= 1;
+        if let Entry::Occupied(mut of) = self.sources.entry(source) {
+            of.get_mut().connections -= 1;
+            if of.get().connections == 0 {
+                of.remove();
+            }
+        }
     }
 }
 
 /// Held as long as a connection is open.
 #[derive(Debug)]
-struct Place(Arc<Gate>);
+struct Place {
+    gate: Arc<Gate>,
+    source: IpAddr,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+        self.gate.lock().leave(self.source);
     }
 }
 
-/// Held as long as a handshake is pending.
+/// Held as long as a handshake is pending, and never longer than its [`Place`].
 #[derive(Debug)]
 struct Pending {
     gate: Arc<Gate>,
@@ -177,12 +221,8 @@ struct Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        let mut pending = self.gate.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = pending.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                pending.remove(&self.source);
-            }
+        if let Some(of) = self.gate.lock().sources.get_mut(&self.source) {
+            of.pending -= 1;
         }
     }
 }
@@ -209,8 +249,17 @@ mod tests {
     use super::*;
 
     fn gate(connections: usize, handshakes_per_source: usize) -> Arc<Gate> {
+        gate_of(connections, connections, handshakes_per_source)
+    }
+
+    fn gate_of(
+        connections: usize,
+        connections_per_source: usize,
+        handshakes_per_source: usize,
+    ) -> Arc<Gate> {
         let limits = Limits {
             connections,
+            connections_per_source,
             handshakes_per_source,
             handshake: Duration::from_secs(1),
             connection: Duration::from_secs(1),
@@ -243,7 +292,19 @@ mod tests {
         }
         drop(place);
         assert!(gate.enter(ip("192.0.2.2")).is_some());
-        assert_eq!(gate.inside.load(Ordering::Relaxed), 0);
-        assert!(gate.pending.lock().unwrap().is_empty());
+        assert_eq!(gate.lock().connections, 0);
+        assert!(gate.lock().sources.is_empty());
+    }
+
+    #[test]
+    fn one_source_with_many_open_connections_does_not_shut_others_out() {
+        let gate = gate_of(100, 2, 100);
+        let open = |source| gate.enter(ip(source)).map(|(place, _)| place);
+        let held = [open("192.0.2.1").unwrap(), open("192.0.2.1").unwrap()];
+        assert!(open("192.0.2.1").is_none());
+        assert!(open("192.0.2.2").is_some());
+        drop(held);
+        assert!(open("192.0.2.1").is_some());
+        assert!(gate.lock().sources.is_empty());
     }
 }

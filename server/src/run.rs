@@ -26,6 +26,7 @@ pub use crate::app::Options;
 use crate::app::{App, OpenError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::http::device::admission;
 use crate::http::{router, serve};
 use crate::listener::{self, BindError, Limits, Listener, Shutdown};
@@ -67,11 +68,12 @@ pub struct Running {
 
 /// Starts a server: opens its data, binds its addresses, serves.
 pub async fn start(
-    config: Config,
+    mut config: Config,
     options: Options,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<Running, StartError> {
+    descriptors::fit(&mut config.limits, descriptors::raise());
     let sockets = Sockets::bind(&config).await?;
     let app = Arc::new(App::open(config, options, clock, random).await?);
     first_start::prepare(&app, print).await?;
@@ -213,6 +215,11 @@ fn listener(app: &App, name: Name, socket: TcpListener, tls: Published) -> Liste
     let limits = &app.config.limits;
     let limits = Limits {
         connections: limits.connections,
+        connections_per_source: match name {
+            Name::Admin | Name::Enrol => limits.connections_per_source,
+            // Many devices share the address of a carrier, and each has shown a certificate.
+            Name::Device | Name::Mqtt => limits.connections,
+        },
         handshakes_per_source: limits.handshakes_per_source,
         handshake: Duration::from_secs(limits.handshake_s),
         connection: match name {

@@ -224,6 +224,7 @@ async fn listener(
         tls: tls.unwrap().mqtt(),
         limits: Limits {
             connections: 1000,
+            connections_per_source: 1000,
             handshakes_per_source: 300,
             handshake: PATIENCE,
             connection: Duration::from_hours(1),

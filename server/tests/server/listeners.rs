@@ -101,6 +101,35 @@ async fn a_request_head_has_a_deadline() {
 }
 
 #[tokio::test]
+async fn one_source_opens_only_so_many_connections_where_no_certificate_is_asked_for() {
+    let mut folder = Folder::new();
+    folder.config.limits.connections_per_source = 2;
+    let server = folder.start().await;
+    let identity = server.enrolled("d-1").await;
+    for address in [server.enrol(), server.running.addresses.admin] {
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            held.push(server.connect(address, None).await.unwrap());
+        }
+        assert!(server.connect(address, None).await.is_err());
+    }
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(server.connect(server.device(), Some(&identity)).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_on_the_admin_listener_gets_one_answer_and_no_more() {
+    let server = Folder::new().start().await;
+    let mut client = server.connect(server.running.addresses.admin, None).await.unwrap();
+    let answer = client.get("/api/v1/products").await;
+    assert_eq!(answer.code(), "unauthorized");
+    assert_eq!(answer.headers["connection"], "close");
+    assert!(client.try_send(Method::GET, "/api/v1/products", &[], "").await.is_err());
+}
+
+#[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart_and_ends_old_tickets() {
     let server = Folder::new().start().await;
     let (app, tls) = (&server.running.app, &server.running.tls);

@@ -5,8 +5,18 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use waxwing_server::run::Addresses;
+
+use crate::support::tls;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_waxwing-server");
 
@@ -18,6 +28,9 @@ admin = '127.0.0.1:0'
 mqtt = '127.0.0.1:0'
 ops = '127.0.0.1:0'
 ";
+
+/// Far more than an answer takes, far less than an idle connection may last.
+const SOON: Duration = Duration::from_secs(5);
 
 /// A folder with a configuration file.
 fn folder(more: &str) -> TempDir {
@@ -50,8 +63,11 @@ fn check_fails(folder: &TempDir, expected: &[&str]) {
 
 /// Starts the program and waits until it listens.
 fn start(folder: &TempDir) -> Child {
-    let mut child =
-        command(folder.path()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    start_as(&mut command(folder.path()))
+}
+
+fn start_as(command: &mut Command) -> Child {
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let listens = lines.any(|line| line.unwrap().contains("listening"));
     assert!(listens);
@@ -122,6 +138,37 @@ fn a_secret_that_others_can_read_or_nobody_stops_the_server() {
     check_fails(&folder, &["device-ca.key", "chmod 600"]);
     fs::remove_file(&key).unwrap();
     check_fails(&folder, &["device-ca.key"]);
+}
+
+#[tokio::test]
+async fn one_stranger_does_not_use_up_the_files_of_the_process() {
+    const FILES_MAX: usize = 256;
+    let folder = folder("");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n {FILES_MAX}; exec \"$0\" \"$@\""), PROGRAM]);
+    limited.arg("--config").arg(folder.path().join("server.toml"));
+    let child = start_as(&mut limited);
+    let data = folder.path().join("data");
+    let addresses: Addresses =
+        serde_json::from_slice(&fs::read(data.join("run/listeners.json")).unwrap()).unwrap();
+    let connector = connector(&data.join("server-ca.pem"));
+    let mut idle = Vec::new();
+    for _ in 0..FILES_MAX {
+        idle.push(timeout(SOON, tls(&connector, addresses.enrol)).await);
+    }
+    timeout(SOON, tls(&connector, addresses.admin)).await.unwrap().unwrap();
+    let health = reqwest::get(format!("http://{}/healthz", addresses.ops));
+    assert_eq!(timeout(SOON, health).await.unwrap().unwrap().status(), 200);
+    drop(idle);
+    stop(child);
+}
+
+/// Returns a TLS client without a certificate.
+fn connector(server_ca: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(server_ca).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
 }
 
 fn walk(folder: &Path) -> Vec<std::path::PathBuf> {

@@ -71,8 +71,10 @@ fn unauthorized() -> Problem {
 fn refuse(problem: Problem) -> Response {
     let mut response = problem.into_response();
     if response.status() == StatusCode::UNAUTHORIZED {
-        let challenge = HeaderValue::from_static("Bearer");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        // A stranger keeps no connection: it lasts for one request, which has its deadline.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

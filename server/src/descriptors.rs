@@ -1,0 +1,79 @@
+//! File descriptors: as many as the system gives, and no more connections than they are enough for.
+//!
+//! A process without descriptors accepts nobody, on any listener, and cannot write its database. So
+//! the limits of the listeners together leave a reserve. Not here: who gets the connections
+//! ([`crate::listener`]).
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::config::Limits;
+
+/// Kept free of connections with TLS: 9 connections to SQLite with 3 files each, 5 listeners, images
+/// on their way in, what the runtime has, and some dozens of connections to `ops`, which must answer
+/// when nothing else does.
+const RESERVE_FILES: u64 = 128;
+
+/// Descriptors per connection of the limit: one on each of the four TLS listeners, and the image
+/// that a connection on the device listener may be reading.
+const FILES_PER_CONNECTION: u64 = 5;
+
+/// On a listener that had to be lowered, how many sources it takes at least to fill it.
+const SOURCES_MIN: usize = 4;
+
+/// Raises the process's limit to the most it may have, and returns it; `None` is no limit.
+pub(crate) fn raise() -> Option<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let present = limit.current;
+    limit.current = limit.maximum;
+    match setrlimit(Resource::Nofile, limit) {
+        Ok(()) => limit.current,
+        // Raising to the hard limit is always allowed, but the present one is enough to run.
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            present
+        }
+    }
+}
+
+/// Lowers what does not fit in `files`, and says so.
+pub(crate) fn fit(limits: &mut Limits, files: Option<u64>) {
+    let Some(files) = files else { return };
+    let fitting = files.saturating_sub(RESERVE_FILES) / FILES_PER_CONNECTION;
+    let fitting = usize::try_from(fitting).unwrap_or(usize::MAX).max(1);
+    if limits.connections <= fitting {
+        return;
+    }
+    tracing::warn!(
+        configured = limits.connections,
+        lowered_to = fitting,
+        open_files_max = files,
+        "`limits.connections` is lowered: raise the hard limit of open files (RLIMIT_NOFILE)"
+    );
+    limits.connections = fitting;
+    limits.connections_per_source =
+        limits.connections_per_source.min(fitting.div_ceil(SOURCES_MIN));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fitted(connections: usize, files: Option<u64>) -> (usize, usize) {
+        let mut limits = Limits { connections, ..Limits::default() };
+        fit(&mut limits, files);
+        (limits.connections, limits.connections_per_source)
+    }
+
+    #[test]
+    fn all_listeners_together_leave_a_reserve_of_files() {
+        assert_eq!(fitted(20_000, Some(1024)), (179, 45));
+        assert_eq!(fitted(20_000, Some(10)), (1, 1));
+    }
+
+    #[test]
+    fn limits_that_fit_are_left_as_they_are() {
+        assert_eq!(fitted(20_000, None), (20_000, 256));
+        assert_eq!(fitted(20_000, Some(1 << 20)), (20_000, 256));
+        assert_eq!(fitted(100, Some(1024)), (100, 256));
+    }
+}
