@@ -30,6 +30,20 @@ async fn an_image_is_stored_once_and_an_upload_again_is_no_error() {
 }
 
 #[tokio::test]
+async fn uploads_of_one_image_at_once_store_it_once() {
+    let (api, _) = shop().await;
+    let image = image("1.0.0");
+    let upload = || async { put(&api, &image).await.status.as_u16() };
+    let (a, b, c, d) = tokio::join!(upload(), upload(), upload(), upload());
+    let mut answers = [a, b, c, d];
+    answers.sort_unstable();
+    assert_eq!(answers, [200, 200, 200, 201]);
+    let audit = api.get("audit").await.ok();
+    let lines = audit["items"].as_array().unwrap().iter();
+    assert_eq!(lines.filter(|line| line["action"] == "image_stored").count(), 1, "{audit:#}");
+}
+
+#[tokio::test]
 async fn an_image_that_no_device_could_run_is_refused_and_not_kept() {
     let (api, _) = shop().await;
     let good = image("1.0.0");

@@ -81,10 +81,11 @@ pub(super) async fn put(
     })?;
     let received = receive(&app, body).await?;
     let image = received.finish(&product, sha256, app.clock.now_ms()).await?;
+    let (mut change, at) = change::begin(&app).await?;
+    // Only now: another upload of the same image may have come first.
     if let Some(stored) = store::images::find(&app.store, &product.id, &sha256).await? {
         return Ok((StatusCode::OK, Json(stored.into())));
     }
-    let (mut change, at) = change::begin(&app).await?;
     store::images::add(change.connection(), &image).await?;
     let subject = format!("product/{}/image/{sha256}", product.id);
     let detail = json!({ "length": image.length });
