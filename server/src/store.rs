@@ -26,10 +26,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, SqliteConnection};
+use sqlx::{Connection as _, Sqlite, SqliteConnection};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinError;
 use tokio::time::timeout;
@@ -58,7 +59,7 @@ pub type Connection = SqliteConnection;
 /// The only transaction that may write. Dropped, it rolls back.
 #[derive(Debug)]
 pub struct Change {
-    transaction: sqlx::Transaction<'static, sqlx::Sqlite>,
+    transaction: sqlx::Transaction<'static, Sqlite>,
     turn: Turn,
 }
 
@@ -129,6 +130,15 @@ impl Store {
     /// Returns the connections for reading.
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// Returns a connection for reading what is committed.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn reader(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        Ok(self.readers.acquire().await?)
     }
 
     /// Asks the database for a sign of life: whether it can be read, and a change can begin.

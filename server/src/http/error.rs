@@ -2,6 +2,8 @@
 //!
 //! Not here: the errors themselves. Each module turns its own into a [`Problem`].
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -29,6 +31,9 @@ pub struct Problem {
     /// The field or file of the request at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// When to ask again, in seconds: the field `Retry-After`.
+    #[serde(skip)]
+    retry_after_s: Option<u64>,
 }
 
 impl Problem {
@@ -36,7 +41,14 @@ impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         let status = status.as_u16();
-        Self { kind: "about:blank", title, status, code, detail: detail.into(), field: None }
+        let (kind, detail) = ("about:blank", detail.into());
+        Self { kind, title, status, code, detail, field: None, retry_after_s: None }
+    }
+
+    /// Answers 429: asked too often. `wait` is rounded up to seconds.
+    pub fn too_often(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
+        let retry_after_s = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
     /// Names the field or file of the request at fault.
@@ -104,7 +116,9 @@ impl From<store::Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-        (self.status(), [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(self)).into_response()
+        let retry_after = self.retry_after_s.map(|seconds| [(header::RETRY_AFTER, seconds)]);
+        let content_type = [(header::CONTENT_TYPE, PROBLEM_JSON)];
+        (self.status(), content_type, retry_after, Json(self)).into_response()
     }
 }
 

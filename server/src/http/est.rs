@@ -8,7 +8,7 @@ pub mod credentials;
 pub mod issue;
 pub mod limiter;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -43,14 +43,8 @@ pub async fn simpleenroll(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    if !app.enrolment_limiter.allows(source.ip(), app.clock.monotonic()) {
-        return Err(too_many_tries());
-    }
     let outcome = enroll(&app, &headers, body).await;
-    if outcome.as_ref().is_err_and(|problem| problem.status() == StatusCode::UNAUTHORIZED) {
-        app.enrolment_limiter.failed(source.ip(), app.clock.monotonic());
-    }
-    answer(&app, outcome)
+    answer(&app, outcome.map_err(|problem| slow_down(&app, source.ip(), problem)))
 }
 
 /// Answers the next certificate of a device that shows a present or expired one (D13, D14).
@@ -69,6 +63,7 @@ async fn enroll(
     body: Body,
 ) -> Result<CertificateDer<'static>, Problem> {
     let credentials = Credentials::from_headers(headers).ok_or_else(issue::wrong_token)?;
+    issue::check_token(app, &credentials).await?;
     let key = DeviceKey::from_est(&body::read(body, BODY_BYTES_MAX).await?)?;
     to_the_end(issue::first(Arc::clone(app), credentials, key)).await
 }
@@ -106,12 +101,19 @@ fn certificates(certificate: &CertificateDer<'_>) -> Response {
     (headers, pkcs7::certs_only(&[certificate])).into_response()
 }
 
-fn too_many_tries() -> Problem {
-    Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_many_tries",
-        "Too many wrong tokens came from this address. Wait a minute.",
-    )
+/// Counts a wrong token, and answers it more curtly when it is one of many. A good token from the
+/// same address is served all the same: behind one address there may be a whole factory.
+fn slow_down(app: &App, source: IpAddr, problem: Problem) -> Problem {
+    if problem.status() != StatusCode::UNAUTHORIZED {
+        return problem;
+    }
+    let now = app.clock.monotonic();
+    if app.enrolment_limiter.allows(source, now) {
+        app.enrolment_limiter.failed(source, now);
+        return problem;
+    }
+    let detail = "Too many wrong tokens came from this address. Wait a minute.";
+    Problem::too_often("too_many_tries", detail, limiter::WINDOW)
 }
 
 impl From<CsrError> for Problem {

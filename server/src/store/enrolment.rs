@@ -55,8 +55,8 @@ pub async fn add_token(
     Ok(())
 }
 
-/// Returns a token by the SHA-256 of its text. Inside the change that spends it, so that it cannot
-/// be spent twice.
+/// Returns a token by the SHA-256 of its text. To spend it, ask inside the change that does, so that
+/// it cannot be spent twice.
 pub async fn token(db: &mut SqliteConnection, sha256: &Digest) -> Result<Option<Token>, Error> {
     let row = sqlx::query(
         "SELECT tokens.device AS token_device, tokens.expires_at AS token_expires_at, \

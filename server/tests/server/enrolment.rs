@@ -7,6 +7,7 @@ use axum::http::{Method, StatusCode};
 use rcgen::KeyPair;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use waxwing_server::domain::device::Status;
 use waxwing_server::http::device::admission;
 use waxwing_server::http::est::credentials::Credentials;
@@ -82,17 +83,31 @@ async fn a_token_is_for_its_device_and_its_time() {
 }
 
 #[tokio::test]
-async fn guessing_tokens_is_slowed_down() {
+async fn guessing_tokens_is_slowed_down_and_a_good_token_is_not() {
     let server = Folder::new().start().await;
     let token = server.register("d-1").await;
     let csr = csr(&KeyPair::generate().unwrap());
     for _ in 0..server.running.app.config.identity.wrong_tokens_per_minute {
         server.enroll("d-1", "guess", &csr).await;
     }
-    let answer = server.enroll("d-1", &token, &csr).await;
+    let answer = server.enroll("d-1", "guess", &csr).await;
     check_refused(&answer, StatusCode::TOO_MANY_REQUESTS, "too_many_tries");
-    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(answer.headers["retry-after"], "60");
     assert_eq!(server.enroll("d-1", &token, &csr).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_mins(1));
+    let answer = server.enroll("d-1", "guess", &csr).await;
+    check_refused(&answer, StatusCode::UNAUTHORIZED, "token_wrong");
+}
+
+#[tokio::test]
+async fn a_wrong_token_does_not_wait_for_whoever_writes() {
+    let server = Folder::new().start().await;
+    server.register("d-1").await;
+    let csr = csr(&KeyPair::generate().unwrap());
+    let writer = server.running.app.store.begin().await.unwrap();
+    let answer = timeout(Duration::from_secs(30), server.enroll("d-1", "guess", &csr)).await;
+    check_refused(&answer.unwrap(), StatusCode::UNAUTHORIZED, "token_wrong");
+    drop(writer);
 }
 
 #[tokio::test]

@@ -23,8 +23,14 @@ use crate::domain::device::{Certificate, CertificateStatus, Status};
 use crate::http::device::admission;
 use crate::pki::{DeviceKey, Peer, Validity};
 use crate::random;
-use crate::store::enrolment::Issued;
-use crate::store::{Change, audit, devices, enrolment};
+use crate::store::enrolment::{Issued, Token};
+use crate::store::{Change, Connection, audit, devices, enrolment};
+
+/// Refuses a wrong token before it takes a turn: whoever guesses holds up nobody who writes.
+pub async fn check_token(app: &App, credentials: &Credentials) -> Result<(), Problem> {
+    let mut reader = app.store.reader().await?;
+    good_token(app, &mut reader, credentials).await.map(drop)
+}
 
 /// Issues the first certificate of a device, or again the one its token already bought.
 pub async fn first(
@@ -33,14 +39,10 @@ pub async fn first(
     key: DeviceKey,
 ) -> Result<CertificateDer<'static>, Problem> {
     let mut change = app.store.begin().await?;
-    let token = enrolment::token(change.connection(), &credentials.token).await?;
-    let token = token.filter(|token| token.device == credentials.device).ok_or_else(wrong_token)?;
+    let token = good_token(&app, change.connection(), &credentials).await?;
     let device = app.fleet.device(&token.device).ok_or_else(wrong_token)?;
     if device.status == Status::Revoked {
         return Err(revoked());
-    }
-    if token.expires_at < app.clock.now_ms() {
-        return Err(wrong_token());
     }
     match token.spent_on {
         Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.into()),
@@ -97,6 +99,16 @@ pub async fn promote(app: Arc<App>, peer: Arc<Peer>) -> Result<(), Problem> {
     drop(turn);
     tracing::info!(device.id = %device.id, "renewed certificate in use");
     Ok(())
+}
+
+async fn good_token(
+    app: &App,
+    db: &mut Connection,
+    credentials: &Credentials,
+) -> Result<Token, Problem> {
+    let token = enrolment::token(db, &credentials.token).await?;
+    let token = token.filter(|token| token.device == credentials.device);
+    token.filter(|token| token.expires_at >= app.clock.now_ms()).ok_or_else(wrong_token)
 }
 
 /// Records that a spent token came with another key: somebody copied it.

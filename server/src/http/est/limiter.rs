@@ -1,7 +1,8 @@
 //! Bounds how many wrong tokens one source may send.
 //!
-//! A token has 128 random bits, so this is not what keeps it from being guessed; it keeps the log,
-//! the audit trail and the CPU from being flooded.
+//! A token has 128 random bits, so this is not what keeps it from being guessed; it tells a device
+//! with a wrong token to wait, and keeps the log from being flooded. Good tokens pass whatever else
+//! their source sends.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use crate::listener::network;
 
 /// The time over which failures are counted.
-const WINDOW: Duration = Duration::from_mins(1);
+pub const WINDOW: Duration = Duration::from_mins(1);
 
 /// Most sources remembered; beyond it, all unknown ones share one place.
 const SOURCES_MAX: usize = 10_000;
