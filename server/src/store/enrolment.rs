@@ -121,17 +121,35 @@ pub async fn certificate(db: &mut SqliteConnection, serial: &str) -> Result<Opti
     row.as_ref().map(|row| read_issued(&Row::new("certificates", row))).transpose()
 }
 
-/// Moves all certificates of a device that are in one state to another.
-pub async fn move_certificates(
+/// Returns when a device last got a certificate for an older one rather than for a token, in Unix
+/// milliseconds.
+pub async fn renewed_at(
     db: &mut SqliteConnection,
     device: &DeviceId,
-    from: CertificateStatus,
-    to: CertificateStatus,
-) -> Result<(), Error> {
-    sqlx::query("UPDATE certificates SET status = $3 WHERE device = $1 AND status = $2")
+) -> Result<Option<u64>, Error> {
+    let row = sqlx::query(
+        "SELECT MAX(issued_at) AS renewed_at FROM certificates WHERE device = $1 \
+         AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.serial = certificates.serial)",
+    )
+    .bind(device.as_str())
+    .fetch_one(db)
+    .await?;
+    Row::new("certificates", &row).number_or_null("renewed_at")
+}
+
+/// Takes away the certificate that a device got and never used. Its row stays, as an old one, only
+/// while something refers to it: the token that bought it, or a report signed with its key.
+pub async fn drop_next(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM certificates WHERE device = $1 AND status = 'next' \
+         AND NOT EXISTS (SELECT 1 FROM tokens WHERE tokens.serial = certificates.serial) \
+         AND NOT EXISTS (SELECT 1 FROM reports WHERE reports.serial = certificates.serial)",
+    )
+    .bind(device.as_str())
+    .execute(&mut *db)
+    .await?;
+    sqlx::query("UPDATE certificates SET status = 'old' WHERE device = $1 AND status = 'next'")
         .bind(device.as_str())
-        .bind(from.as_str())
-        .bind(to.as_str())
         .execute(db)
         .await?;
     Ok(())

@@ -152,6 +152,46 @@ async fn a_renewal_needs_a_new_key() {
 }
 
 #[tokio::test]
+async fn a_device_renews_once_a_minute_and_keeps_one_unused_certificate() {
+    let server = Folder::new().start().await;
+    let present = server.enrolled("d-1").await;
+    let [first, key] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    assert_eq!(server.reenroll(&present, &csr(&first)).await.status, StatusCode::OK);
+    server.clock.advance(Duration::from_secs(20));
+    let soon = server.reenroll(&present, &csr(&key)).await;
+    check_refused(&soon, StatusCode::TOO_MANY_REQUESTS, "renewed_just_now");
+    assert_eq!(soon.headers["retry-after"], "40");
+    assert_eq!(server.reenroll(&present, &csr(&first)).await.status, StatusCode::OK, "same key");
+    server.clock.advance(Duration::from_secs(40));
+    let certificate = server.reenroll(&present, &csr(&key)).await.certificate();
+    assert_eq!(certificates(&server).await, ["current", "next"]);
+    let next = Identity { certificate, key };
+    assert_eq!(asks(&server, &next).await.code(), LET_IN);
+    let in_turn = server.reenroll(&next, &csr(&KeyPair::generate().unwrap())).await;
+    check_refused(&in_turn, StatusCode::TOO_MANY_REQUESTS, "renewed_just_now");
+}
+
+/// Returns the status of every certificate on record.
+async fn certificates(server: &Server) -> Vec<String> {
+    let mut reader = server.running.app.store.reader().await.unwrap();
+    let all = sqlx::query_scalar("SELECT status FROM certificates ORDER BY status");
+    all.fetch_all(&mut *reader).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_certificate_that_a_token_bought_outlives_its_replacement_on_record() {
+    let server = Folder::new().start().await;
+    let present = server.enrolled("d-1").await;
+    let token = server.token("d-1", DAY).await;
+    let key = KeyPair::generate().unwrap();
+    let bought = server.enroll("d-1", &token, &csr(&key)).await;
+    let renewed = server.reenroll(&present, &csr(&KeyPair::generate().unwrap())).await;
+    assert_eq!(renewed.status, StatusCode::OK);
+    assert_eq!(certificates(&server).await, ["current", "next", "old"]);
+    assert_eq!(server.enroll("d-1", &token, &csr(&key)).await.certificate(), bought.certificate());
+}
+
+#[tokio::test]
 async fn an_expired_certificate_may_renew_itself_and_nothing_else() {
     let server = Folder::new().start().await;
     let old = server.enrolled("d-1").await;

@@ -8,6 +8,7 @@
 //! Not here: HTTP, and proof of possession, which a [`DeviceKey`] implies.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use rustls_pki_types::CertificateDer;
@@ -31,6 +32,11 @@ pub async fn check_token(app: &App, credentials: &Credentials) -> Result<(), Pro
     let mut reader = app.store.reader().await?;
     good_token(app, &mut reader, credentials).await.map(drop)
 }
+
+/// The least time between two renewals of a device. Each costs a signature, two synced rows and a
+/// place in the database for good; an honest device renews every few weeks, and asks again with the
+/// same key when an answer was lost.
+const RENEWAL_PAUSE: Duration = Duration::from_mins(1);
 
 /// Issues the first certificate of a device, or again the one its token already bought.
 pub async fn first(
@@ -77,6 +83,7 @@ pub async fn renewal(
             Ok(same?.ok_or_else(revoked)?.der.into())
         }
         None => {
+            pause(&app, &mut change, &device.id).await?;
             let issued = sign(&app, &peer.device, &key)?;
             let device = add(&app, &mut change, &device, &issued).await?;
             commit(&app, change, device, issued).await
@@ -99,6 +106,22 @@ pub async fn promote(app: Arc<App>, peer: Arc<Peer>) -> Result<(), Problem> {
     drop(turn);
     tracing::info!(device.id = %device.id, "renewed certificate in use");
     Ok(())
+}
+
+/// Refuses a renewal that comes too soon after the one before.
+async fn pause(app: &App, change: &mut Change, device: &DeviceId) -> Result<(), Problem> {
+    let renewed_at = enrolment::renewed_at(change.connection(), device).await?;
+    // A renewal in the future was made before the clock was set back, and delays nobody.
+    let passed_ms = renewed_at.and_then(|at| app.clock.now_ms().checked_sub(at));
+    let Some(passed_ms) = passed_ms else { return Ok(()) };
+    match RENEWAL_PAUSE.checked_sub(Duration::from_millis(passed_ms)) {
+        None | Some(Duration::ZERO) => Ok(()),
+        Some(wait) => Err(Problem::too_often(
+            "renewed_just_now",
+            "The device got a certificate just now. Ask with the key of that one, or wait.",
+            wait,
+        )),
+    }
 }
 
 async fn good_token(
@@ -161,8 +184,7 @@ async fn add(
         expires_at: issued.expires_at,
     });
     let db = change.connection();
-    let (next, old) = (CertificateStatus::Next, CertificateStatus::Old);
-    enrolment::move_certificates(db, &device.id, next, old).await?;
+    enrolment::drop_next(db, &device.id).await?;
     enrolment::add_certificate(db, &device.id, issued, status).await?;
     devices::update(db, &device).await?;
     let detail = json!({ "serial": issued.serial });
