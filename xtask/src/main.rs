@@ -3,6 +3,7 @@
 //! Each subcommand is a plain function in a file of its own. Not here: code that any product
 //! binary needs.
 
+mod bench;
 mod ci;
 mod debian;
 mod demo;
@@ -28,6 +29,8 @@ struct Xtask {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    /// Build for release and measure what things cost.
+    Bench(bench::Args),
     /// Check everything besides the tests: format, lints, dependencies, documentation, layout.
     Ci,
     /// Take a signed release to a simulated fleet, and show what is refused.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> anyhow::Result<()> {
     match task {
+        Task::Bench(args) => bench::run_all(&args),
         Task::Ci => ci::run_all(),
         Task::Demo(args) => demo::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),

@@ -1,0 +1,40 @@
+//! `waxwing-bench`: what things cost, in numbers that can be compared between machines.
+//!
+//! Each benchmark runs the real server binary as a process of its own and compares it with the
+//! least that could do the same job, in turns, in the same run. Build it with `--release`; `cargo
+//! xtask bench` does. Not here: gates. Ratios are printed, people and issues judge them (D32).
+
+mod bare;
+mod fleet;
+mod load;
+mod metadata;
+mod poll;
+mod process;
+mod report;
+
+use clap::{Parser, Subcommand};
+
+/// Benchmarks of Waxwing.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask bench")]
+struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Serve nothing but `204 No Content`, for comparison.
+    #[command(hide = true)]
+    Bare(bare::Args),
+    /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
+    Poll(poll::Args),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Bench::parse().what {
+        What::Bare(args) => bare::serve(&args).await,
+        What::Poll(args) => poll::run(&args).await,
+    }
+}

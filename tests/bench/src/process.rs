@@ -1,0 +1,92 @@
+//! A server as a process of its own, and the processor time it used.
+//!
+//! Not here: what is asked of it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+/// How long a server may take to start: a hundred thousand devices have to be read.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Clock ticks per second in `/proc/<pid>/stat`: `USER_HZ`, 100 on every Linux there is.
+const TICKS_PER_SECOND: u32 = 100;
+
+/// A running server. Dropping it ends it.
+pub(crate) struct Process {
+    child: Child,
+    /// Where it answers polls.
+    pub(crate) address: SocketAddr,
+}
+
+impl Process {
+    /// Starts the server under test and waits until it listens.
+    pub(crate) async fn waxwing(
+        program: &Path,
+        config: &Path,
+        data: &Path,
+    ) -> anyhow::Result<Self> {
+        let announced = data.join("run/listeners.json");
+        let mut command = Command::new(program);
+        // At its first start it says things that are no result of ours.
+        command.arg("--config").arg(config).stdout(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn();
+        let child = child.with_context(|| format!("cannot start {}", program.display()))?;
+        let address =
+            timeout(START_TIMEOUT, address(&announced)).await.context("not started")??;
+        Ok(Self { child, address })
+    }
+
+    /// Starts the server to compare with.
+    pub(crate) async fn bare(config: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("bare").arg("--config").arg(config);
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = child.stdout.take().context("no standard output")?;
+        let line = timeout(START_TIMEOUT, BufReader::new(stdout).lines().next_line()).await;
+        let address = line.context("not started")??.context("ended at once")?.parse()?;
+        Ok(Self { child, address })
+    }
+
+    /// Returns the processor time used so far, in user and kernel mode, by all its threads.
+    pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
+        let id = self.child.id().context("the server has ended")?;
+        let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+        // The second field is the name of the program, in parentheses and with any character.
+        let (_, fields) = stat.rsplit_once(')').context("unreadable stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks = |at: usize| -> anyhow::Result<u32> {
+            Ok(fields.get(at).context("short stat")?.parse()?)
+        };
+        // utime and stime: fields 14 and 15 of proc(5), 3 being the first after the name.
+        Ok(Duration::from_secs((ticks(11)? + ticks(12)?).into()) / TICKS_PER_SECOND)
+    }
+
+    /// Returns the memory in use, in bytes.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        let id = self.child.id().context("the server has ended")?;
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes * 1024)
+    }
+}
+
+async fn address(announced: &Path) -> anyhow::Result<SocketAddr> {
+    loop {
+        if let Ok(json) = fs::read(announced) {
+            let listeners: serde_json::Value = serde_json::from_slice(&json)?;
+            let device = listeners.get("device").and_then(serde_json::Value::as_str);
+            return Ok(device.context("no device listener")?.parse()?);
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
