@@ -5,6 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use waxwing_wire::DeviceId;
+use waxwing_wire::topic::Kind;
+
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -12,7 +15,7 @@ use crate::director::Director;
 use crate::director::clock_guard::{self, Boot, ClockGuard};
 use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
-use crate::ingest::Ingest;
+use crate::ingest::{self, Accepted, Ingest};
 use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
@@ -97,6 +100,20 @@ impl App {
             enrolment_limiter,
             metrics: Arc::new(metrics),
         })
+    }
+
+    /// Takes in a message from a device whose certificate was checked.
+    ///
+    /// # Errors
+    ///
+    /// [`ingest::Refused`] says why not.
+    pub async fn take_in(
+        &self,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Accepted, ingest::Refused> {
+        self.ingest.message(device, kind, bytes, self.director.now_ms()).await
     }
 }
 

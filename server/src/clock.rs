@@ -51,27 +51,37 @@ impl Clock for SystemClock {
 pub struct FakeClock {
     start_ms: u64,
     now_ms: AtomicU64,
+    /// How wrong the wall clock is, in milliseconds.
+    ahead: AtomicU64,
 }
 
 impl FakeClock {
     /// Starts at a Unix time in milliseconds.
     pub fn new(now_ms: u64) -> Self {
-        Self { start_ms: now_ms, now_ms: AtomicU64::new(now_ms) }
+        Self { start_ms: now_ms, now_ms: AtomicU64::new(now_ms), ahead: AtomicU64::new(0) }
     }
 
     /// Moves both clocks on.
     pub fn advance(&self, by: Duration) {
-        let by_ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.now_ms.fetch_add(by_ms, Ordering::SeqCst);
+        self.now_ms.fetch_add(millis(by), Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock wrong by this much, or right again by nothing.
+    pub fn set_ahead(&self, by: Duration) {
+        self.ahead.store(millis(by), Ordering::SeqCst);
     }
 }
 
 impl Clock for FakeClock {
     fn now_ms(&self) -> u64 {
-        self.now_ms.load(Ordering::SeqCst)
+        self.now_ms.load(Ordering::SeqCst).saturating_add(self.ahead.load(Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.now_ms().saturating_sub(self.start_ms))
+        Duration::from_millis(self.now_ms.load(Ordering::SeqCst).saturating_sub(self.start_ms))
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

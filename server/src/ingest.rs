@@ -18,6 +18,7 @@ use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest, Malformed};
 
 pub use self::counters::Counters;
+use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
 use crate::fleet::Fleet;
 use crate::store::{self, Store};
@@ -63,6 +64,9 @@ pub enum Accepted {
 /// Why a message was not taken in. Nothing of it is stored.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
+    /// Our clock is wrong, and what is stored now would carry its time for good (D5).
+    #[error("the server's clock is not credible")]
+    Clock(#[from] ClockAhead),
     /// The topic is not for messages of this kind.
     #[error("devices do not send messages of the kind {0}")]
     Kind(Kind),
@@ -96,7 +100,7 @@ impl Refused {
     /// Tells whether sending the same message again, with a new time and signature, may help.
     pub const fn may_be_sent_again(&self) -> bool {
         match self {
-            Self::Stale | Self::Unavailable(_) => true,
+            Self::Clock(_) | Self::Stale | Self::Unavailable(_) => true,
             Self::Kind(_)
             | Self::Malformed(_)
             | Self::NotInRollout
@@ -122,7 +126,8 @@ impl Ingest {
         Self { store, fleet, counters: Counters::default(), latest: Arc::default() }
     }
 
-    /// Takes in a message from a device whose certificate was checked.
+    /// Takes in a message from a device whose certificate was checked. `now` is the present time in
+    /// Unix milliseconds, if the Director would sign it.
     ///
     /// # Errors
     ///
@@ -132,9 +137,12 @@ impl Ingest {
         device: &DeviceId,
         kind: Kind,
         bytes: &[u8],
-        now_ms: u64,
+        now: Result<u64, ClockAhead>,
     ) -> Result<Accepted, Refused> {
-        let outcome = self.take_in(device, kind, bytes, now_ms).await;
+        let outcome = match now {
+            Ok(now_ms) => self.take_in(device, kind, bytes, now_ms).await,
+            Err(ahead) => Err(ahead.into()),
+        };
         self.counters.count(kind, &outcome);
         if let Err(refused) = &outcome {
             let reason: &(dyn std::error::Error + 'static) = refused;

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::director::clock_guard::ClockAhead;
 use crate::store;
 
 /// An error answer: `application/problem+json` (RFC 9457, section 3).
@@ -109,6 +110,18 @@ impl From<store::Error> for Problem {
             StatusCode::INSUFFICIENT_STORAGE,
             "disk_full",
             "There is no space left for the database; nothing was changed. Make room, then repeat.",
+        )
+    }
+}
+
+impl From<ClockAhead> for Problem {
+    fn from(error: ClockAhead) -> Self {
+        tracing::error!(%error, "the clock is not credible");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "director_clock",
+            "The server's clock is not credible: nothing is signed or changed. An operator has to \
+             check it, then start the server once with --confirm-clock.",
         )
     }
 }

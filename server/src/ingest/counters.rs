@@ -41,6 +41,7 @@ const fn word(outcome: &Result<Accepted, Refused>) -> &'static str {
         Ok(Accepted::Contradicts) => "contradicts",
         Ok(Accepted::Duplicate) => "duplicate",
         Ok(Accepted::Late) => "late",
+        Err(Refused::Clock(_)) => "refused_clock",
         Err(Refused::Kind(_)) => "refused_kind",
         Err(Refused::Malformed(_)) => "refused_malformed",
         Err(Refused::NotInRollout) => "refused_not_in_rollout",

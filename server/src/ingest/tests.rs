@@ -70,7 +70,7 @@ impl Desk {
 
     async fn say(&self, n: u32, message: &str, state: State) -> Result<Accepted, Refused> {
         let sealed = seal(n, Kind::Report, message, &report(state).encode(), NOW_MS);
-        self.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await
+        self.ingest.message(&Shop::device(n), Kind::Report, &sealed, Ok(NOW_MS)).await
     }
 
     /// Returns the devices of the first phase.
@@ -104,12 +104,12 @@ impl Desk {
 async fn check_one_fields_that_are_missing_or_wrong_are_refused() {
     let desk = Desk::open(4).await;
     for bytes in [&b"{}"[..], b"", b"not json", &[b' '; 9000]] {
-        let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, bytes, NOW_MS).await;
+        let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, bytes, Ok(NOW_MS)).await;
         assert!(matches!(outcome, Err(Refused::Malformed(_))), "{outcome:?}");
     }
     let n = desk.first_phase()[0];
     let sealed = seal(n, Kind::Report, "m-1", r#"{"rollout":"r-1"}"#, NOW_MS);
-    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, Ok(NOW_MS)).await;
     assert!(matches!(outcome, Err(Refused::Malformed(_))), "{outcome:?}");
 }
 
@@ -117,7 +117,7 @@ async fn check_one_fields_that_are_missing_or_wrong_are_refused() {
 async fn check_two_a_message_of_another_device_is_refused() {
     let desk = Desk::open(4).await;
     let sealed = seal(1, Kind::Report, "m-1", &report(State::Healthy).encode(), NOW_MS);
-    let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, &sealed, NOW_MS).await;
+    let outcome = desk.ingest.message(&Shop::device(0), Kind::Report, &sealed, Ok(NOW_MS)).await;
     assert!(matches!(outcome, Err(Refused::WrongSender)), "{outcome:?}");
 }
 
@@ -128,11 +128,12 @@ async fn check_three_a_message_of_another_time_is_refused() {
     let payload = report(State::Downloading).encode();
     for at_ms in [NOW_MS - (FRESH_S + 1) * 1000, NOW_MS + (FRESH_S + 1) * 1000] {
         let sealed = seal(n, Kind::Report, "m-1", &payload, at_ms);
-        let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+        let outcome =
+            desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, Ok(NOW_MS)).await;
         assert!(matches!(outcome, Err(Refused::Stale)), "{outcome:?}");
     }
     let sealed = seal(n, Kind::Report, "m-1", &payload, NOW_MS - FRESH_S * 1000);
-    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, NOW_MS).await;
+    let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, Ok(NOW_MS)).await;
     assert!(matches!(outcome, Ok(Accepted::Applied)), "{outcome:?}");
 }
 
@@ -157,7 +158,7 @@ async fn check_five_a_message_not_signed_by_the_device_for_this_topic_is_refused
     let genuine = String::from_utf8(seal(n, Kind::Report, "m-1", &payload, NOW_MS)).unwrap();
     let changed = genuine.replace("\"attempt\":1", "\"attempt\":2").into_bytes();
     for bytes in [by_another, for_telemetry, changed] {
-        let outcome = desk.ingest.message(&device, Kind::Report, &bytes, NOW_MS).await;
+        let outcome = desk.ingest.message(&device, Kind::Report, &bytes, Ok(NOW_MS)).await;
         assert!(matches!(outcome, Err(Refused::Signature)), "{outcome:?}");
     }
     assert_eq!(desk.state_of(n), State::Waiting);
@@ -170,7 +171,7 @@ async fn a_message_sent_again_is_acknowledged_once_more_and_counted_once() {
     let payload = report(State::Downloading).encode();
     for (at_ms, expected) in [(NOW_MS, Accepted::Applied), (NOW_MS + 60_000, Accepted::Duplicate)] {
         let sealed = seal(n, Kind::Report, "m-1", &payload, at_ms);
-        let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, at_ms).await;
+        let outcome = desk.ingest.message(&Shop::device(n), Kind::Report, &sealed, Ok(at_ms)).await;
         assert_eq!(outcome.unwrap(), expected);
     }
     assert_eq!((desk.counted("applied"), desk.counted("duplicate")), (1, 1));
@@ -181,14 +182,14 @@ async fn telemetry_is_kept_and_its_ids_survive_a_restart() {
     let desk = Desk::open(1).await;
     let device = Shop::device(0);
     let sealed = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":21.50}"#, NOW_MS);
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, NOW_MS).await;
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
     assert_eq!(outcome.unwrap(), Accepted::Applied);
     assert_eq!(desk.ingest.telemetry(&device).unwrap().payload, r#"{"celsius":21.50}"#);
     let desk = desk.restarted().await;
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, NOW_MS).await;
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
     assert_eq!(outcome.unwrap(), Accepted::Duplicate);
     let other = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":99}"#, NOW_MS);
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &other, NOW_MS).await;
+    let outcome = desk.ingest.message(&device, Kind::Telemetry, &other, Ok(NOW_MS)).await;
     assert!(matches!(outcome, Err(Refused::Replay)), "{outcome:?}");
 }
 

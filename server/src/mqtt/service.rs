@@ -50,8 +50,7 @@ struct Ingestion(Arc<App>);
 
 impl Sink for Ingestion {
     async fn accept(&self, device: &DeviceId, kind: Kind, payload: Bytes) -> Result<(), Refused> {
-        let now_ms = self.0.clock.now_ms();
-        match self.0.ingest.message(device, kind, &payload, now_ms).await {
+        match self.0.take_in(device, kind, &payload).await {
             Ok(_) => Ok(()),
             Err(refused) => Err(refused.into()),
         }
@@ -69,7 +68,7 @@ impl From<ingest::Refused> for Refused {
             ingest::Refused::Malformed(_) => Self::Malformed,
             ingest::Refused::Stale => Self::Stale,
             ingest::Refused::TooMany => Self::TooMany,
-            ingest::Refused::Unavailable(_) => Self::Unavailable,
+            ingest::Refused::Clock(_) | ingest::Refused::Unavailable(_) => Self::Unavailable,
         }
     }
 }

@@ -1,7 +1,10 @@
 //! `/api/v1/devices`.
 
+use std::time::Duration;
+
 use serde_json::json;
-use waxwing_wire::DeviceId;
+use waxwing_server::clock::Clock as _;
+use waxwing_wire::{DeviceId, Digest};
 
 use crate::support::Api;
 
@@ -94,4 +97,19 @@ async fn a_command_for_a_device_that_is_away_is_refused() {
     api.post("devices/d-0/commands", command).await.refused(409, "device_not_connected", None);
     let unknown = json!({"command": "explode"});
     assert_eq!(api.post("devices/d-0/commands", unknown).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_clock_gone_wrong_changes_nothing_and_leaves_no_time_behind() {
+    let (api, _) = Api::with_fleet(1).await;
+    let before = api.get("audit").await.ok();
+    api.clock.set_ahead(Duration::from_hours(24));
+    let answer = api.put("devices/d-0/tags", json!({"site": "b"})).await;
+    answer.refused(503, "director_clock", None);
+    api.act("devices/d-0/revoke").await.refused(503, "director_clock", None);
+    api.clock.set_ahead(Duration::ZERO);
+    assert_eq!(api.get("audit").await.ok(), before);
+    api.put("devices/d-0/tags", json!({"site": "b"})).await.ok();
+    let decision = api.app.fleet.decide(&"d-0".parse().unwrap(), &Digest([1; 32])).unwrap();
+    assert!(decision.decided_at_ms <= api.clock.now_ms(), "{decision:?}");
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use waxwing_server::clock::Clock as _;
 use waxwing_tuf::uptane::Answer as Verdict;
 use waxwing_wire::envelope::Header;
+use waxwing_wire::report::State;
 use waxwing_wire::topic;
 
 use crate::fleet::{Device, Fleet, files};
@@ -111,6 +112,29 @@ async fn reports_that_come_with_a_poll_are_stored_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_report_that_comes_while_the_clock_is_wrong_is_neither_stored_nor_acknowledged() {
+    let fleet = fleet().await;
+    let mut device = fleet.device("d-1").await;
+    fleet.roll_out().await;
+    device.poll().await.unwrap();
+    fleet.server.clock.set_ahead(Duration::from_mins(10));
+    let mut question = device.question();
+    question.reports = vec![report(&fleet, &device, "m-1", "downloading")];
+    check_refused(&device.ask(&question).await, 503, "director_clock");
+    fleet.server.clock.set_ahead(Duration::ZERO);
+    assert!(state_of(&fleet, "d-1") <= State::Offered);
+    question.reports = vec![report(&fleet, &device, "m-1", "downloading")];
+    assert_eq!(files(&device.ask(&question).await)["a"], ["m-1"]);
+    assert_eq!(state_of(&fleet, "d-1"), State::Downloading);
+}
+
+fn state_of(fleet: &Fleet, device: &str) -> State {
+    let app = &fleet.server.running.app;
+    let deployment = app.fleet.deployment(&"r-1".parse().unwrap(), &device.parse().unwrap());
+    deployment.map_or(State::Waiting, |deployment| deployment.state)
+}
+
+#[tokio::test]
 async fn a_forged_report_is_not_stored() {
     let fleet = fleet().await;
     let (mut device, other) = (fleet.device("d-1").await, fleet.device("d-2").await);
@@ -127,7 +151,7 @@ async fn a_forged_report_is_not_stored() {
         .app
         .fleet
         .deployment(&"r-1".parse().unwrap(), &crate::support::id("d-1"));
-    assert!(evidence.is_none_or(|it| it.state == waxwing_wire::report::State::Offered));
+    assert!(evidence.is_none_or(|it| it.state == State::Offered));
 }
 
 #[tokio::test]

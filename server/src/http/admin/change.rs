@@ -9,9 +9,10 @@ use crate::http::Problem;
 use crate::store::{Change, audit};
 
 /// Begins a change and returns it with its time, which is later than that of every change before.
+/// The time is one the Director may sign: a wrong one would stay in the versions for good (D3, D5).
 pub(super) async fn begin(app: &App) -> Result<(Change, u64), Problem> {
     let change = app.store.begin().await?;
-    Ok((change, app.fleet.stamp(app.clock.now_ms())))
+    Ok((change, app.fleet.stamp(app.director.now_ms()?)))
 }
 
 /// Adds the line in the audit log.

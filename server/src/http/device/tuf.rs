@@ -14,7 +14,7 @@ use waxwing_wire::{Channel, Digest, Nonce};
 
 use super::admission::Caller;
 use super::images;
-use super::poll::{clock_ahead, not_rooted};
+use super::poll::not_rooted;
 use crate::app::App;
 use crate::director::Director;
 use crate::domain::Release;
@@ -66,7 +66,7 @@ pub async fn director_metadata(
     if let Some(root) = roots.get(&name) {
         return Ok(json(root));
     }
-    let now_ms = app.director.now_ms().map_err(clock_ahead)?;
+    let now_ms = app.director.now_ms()?;
     let seen = devices::seen(&app.store, own).await?;
     let running = seen.map_or(Digest([0; 32]), |seen| seen.sha256);
     let decision = app.fleet.decide(own, &running).ok_or_else(unknown)?;
