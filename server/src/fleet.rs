@@ -17,7 +17,7 @@ use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 pub use self::sightings::Sightings;
 pub use self::tables::{Campaign, Member, Tables};
 use crate::domain::decision::{Decision, Seat, decide};
-use crate::domain::rollout::Counts;
+use crate::domain::rollout::{Counts, State};
 use crate::domain::{Deployment, Device, Group, Product, Release, Rollout, Running, Sighting};
 
 /// The fleet in memory. Clones share it.
@@ -91,6 +91,18 @@ impl Fleet {
         };
         let (rollout, release) = (Arc::clone(&campaign.rollout), Arc::clone(&campaign.release));
         Some(Place { rollout, release, deployment, phase })
+    }
+
+    /// Tells whether a device may begin a rollout: the rollout runs and reaches it, and nothing has
+    /// been heard of it yet.
+    pub fn may_begin(&self, rollout: &RolloutId, device: &DeviceId) -> bool {
+        let tables = self.read();
+        let (member, campaign) = (tables.members.get(device), tables.campaigns.get(rollout));
+        let (Some(member), Some(campaign)) = (member, campaign) else { return false };
+        campaign.rollout.state == State::Running
+            && campaign.phase_of(&member.device).is_some()
+            && tables::may_take_part(&member.device)
+            && member.deployment(rollout).is_none()
     }
 
     /// Returns how far a device is in a rollout, if it has been heard of.

@@ -48,12 +48,13 @@ async fn flush(
     Ok(())
 }
 
-/// Returns the deployments that begin. Those that reports already speak of know better.
+/// Returns the deployments that begin. Those that reports already speak of know better, and what
+/// was withdrawn since the poll must not begin: nothing would ever end it.
 fn begun(fleet: &Fleet, batch: &[(DeviceId, Sighting)]) -> Vec<(RolloutId, DeviceId, Deployment)> {
     let begun = batch.iter().filter_map(|(device, sighting)| {
         let (rollout, deployment) = sighting.deployment.as_ref()?;
-        let known = fleet.deployment(rollout, device).is_some();
-        (!known).then(|| (rollout.clone(), device.clone(), *deployment))
+        let begins = fleet.may_begin(rollout, device);
+        begins.then(|| (rollout.clone(), device.clone(), *deployment))
     });
     begun.collect()
 }

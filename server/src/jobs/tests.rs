@@ -1,6 +1,9 @@
 //! The jobs on a real database: they may be repeated, and a failure loses nothing.
 
 use super::*;
+use crate::domain::Device;
+use crate::domain::device::Status;
+use crate::domain::rollout::Change;
 use crate::store::devices;
 use crate::testing::{NOW_MS, Shop};
 
@@ -32,6 +35,27 @@ async fn what_could_not_be_written_is_kept_for_the_next_time() {
     let kept = shop.fleet.sightings().take();
     assert_eq!(kept.len(), 3);
     assert!(kept.iter().all(|(_, sighting)| sighting.deployment.is_some()));
+}
+
+#[tokio::test]
+async fn an_offer_that_was_withdrawn_before_it_was_written_does_not_begin() {
+    let shop = Shop::open(3).await;
+    let mut rollout = shop.start_rollout(&[100]).await;
+    shop.poll_all();
+    let revoked = shop.fleet.device(&Shop::device(0)).unwrap();
+    let revoked = Device { status: Status::Revoked, ..Device::clone(&revoked) };
+    shop.fleet.put_device(revoked);
+    flush_sightings(&shop.store, &shop.fleet).await.unwrap();
+    let begun = |n| shop.fleet.deployment(&Shop::rollout(), &Shop::device(n)).is_some();
+    assert_eq!([0, 1, 2].map(begun), [false, true, true]);
+
+    let shop = Shop::open(1).await;
+    shop.start_rollout(&[100]).await;
+    shop.poll_all();
+    rollout.change(Change::Cancel, NOW_MS).unwrap();
+    shop.fleet.put_rollout(rollout);
+    flush_sightings(&shop.store, &shop.fleet).await.unwrap();
+    assert_eq!(shop.fleet.deployment(&Shop::rollout(), &Shop::device(0)), None);
 }
 
 #[tokio::test]
