@@ -105,6 +105,21 @@ impl Fleet {
             && member.deployment(rollout).is_none()
     }
 
+    /// Returns the open rollouts that a device took part in and whose group it is not in any more,
+    /// once it is changed to `device`. Those in which it is past recall end by its own reports.
+    pub fn left_by(&self, device: &Device) -> Vec<RolloutId> {
+        let tables = self.read();
+        let has_left = |id: &RolloutId| {
+            let campaign = tables.campaigns.get(id);
+            campaign.is_some_and(|c| !c.rollout.state.is_final() && c.phase_of(device).is_none())
+        };
+        let deployments = tables.members.get(&device.id).map(Member::deployments);
+        let open = deployments.unwrap_or_default().into_iter().filter(|(id, deployment)| {
+            !deployment.state.is_final() && !deployment.is_past_recall() && has_left(id)
+        });
+        open.map(|(id, _)| id).collect()
+    }
+
     /// Returns how far a device is in a rollout, if it has been heard of.
     pub fn deployment(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Deployment> {
         self.read().members.get(device)?.deployment(rollout)

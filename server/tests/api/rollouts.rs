@@ -1,8 +1,9 @@
 //! `/api/v1/rollouts`.
 
 use serde_json::{Value, json};
-use waxwing_server::domain::Running;
+use waxwing_server::domain::{Deployment, Running};
 use waxwing_server::jobs::flush_sightings;
+use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest};
 
 use crate::support::Api;
@@ -115,13 +116,7 @@ async fn a_group_without_devices_has_nothing_to_start() {
 #[tokio::test]
 async fn offers_show_up_in_counts_deployments_and_recount() {
     let api = started(20).await;
-    let running =
-        Running { version: "1.0.0".parse().unwrap(), sha256: Digest([1; 32]), security_version: 1 };
-    for n in 0..20 {
-        let device = DeviceId::parse(&format!("d-{n}")).unwrap();
-        api.app.fleet.poll(&device, &running, 1).unwrap();
-    }
-    flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();
+    poll_all(&api, 20).await;
     let shown = api.get("rollouts/r-1").await.ok();
     assert_eq!((&shown["counts"]["offered"], &shown["counts"]["waiting"]), (&json!(2), &json!(0)));
     let deployments = api.get("rollouts/r-1/deployments").await.ok();
@@ -139,4 +134,39 @@ async fn a_revoked_device_takes_no_part_any_more() {
     api.act("devices/d-0/revoke").await.ok();
     let shown = api.get("rollouts/r-1").await.ok();
     assert_eq!((&shown["members"], &shown["counts"]["waiting"]), (&json!(0), &json!(0)));
+}
+
+#[tokio::test]
+async fn a_device_that_leaves_the_group_is_skipped_unless_it_is_past_recall() {
+    let (api, _) = Api::with_fleet(3).await;
+    for device in ["d-0", "d-1", "d-2"] {
+        api.put(&format!("devices/{device}/tags"), json!({"site": "b"})).await.ok();
+    }
+    api.post("groups", json!({"id": "b", "product": "th1", "tags": {"site": "b"}})).await.ok();
+    let mut new = rollout("r-1");
+    (new["group"], new["phases"]) = (json!("b"), json!([{"percent": 100}]));
+    api.post("rollouts", new).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    poll_all(&api, 3).await;
+    let activated = Deployment { state: State::Activated, ..Deployment::offered(1) };
+    api.app.fleet.put_deployment(&"d-1".parse().unwrap(), &"r-1".parse().unwrap(), activated);
+    for device in ["d-0", "d-1"] {
+        api.put(&format!("devices/{device}/tags"), json!({"site": "c"})).await.ok();
+    }
+    let counts = api.get("rollouts/r-1").await.ok()["counts"].clone();
+    let found = ["skipped", "activated", "offered", "waiting"].map(|state| counts[state].clone());
+    assert_eq!(found, [json!(1), json!(1), json!(1), json!(0)]);
+    let deployments = api.restarted().await.get("rollouts/r-1/deployments").await.ok();
+    assert_eq!(deployments["items"][0]["state"], "skipped");
+}
+
+/// Every device polls with an old image, and what that began is written.
+async fn poll_all(api: &Api, devices: u32) {
+    let running =
+        Running { version: "1.0.0".parse().unwrap(), sha256: Digest([1; 32]), security_version: 1 };
+    for n in 0..devices {
+        let device = DeviceId::parse(&format!("d-{n}")).unwrap();
+        api.app.fleet.poll(&device, &running, 1).unwrap();
+    }
+    flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();
 }

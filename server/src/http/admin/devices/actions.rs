@@ -24,7 +24,7 @@ use crate::http::admin::input::{Author, Body};
 use crate::http::admin::output::time;
 use crate::mqtt::{Delivery, commands};
 use crate::random;
-use crate::store;
+use crate::store::{self, Change};
 
 /// Random bytes of an enrolment token.
 const TOKEN_BYTES: usize = 32;
@@ -58,7 +58,8 @@ pub(in crate::http::admin) struct Sent {
     delivery: &'static str,
 }
 
-/// Replaces the tags of a device. Its groups may change with them.
+/// Replaces the tags of a device. Its groups may change with them; what it had not finished for a
+/// group that it leaves is skipped, unless it runs the new image already.
 #[utoipa::path(put, path = "/api/v1/devices/{device}/tags", operation_id = "tag_device", tag = "devices",
     params(("device" = String, Path)), request_body(content = Object, content_type = "application/json"),
     responses((status = 200, body = Item), (status = 400, body = Problem),
@@ -75,10 +76,16 @@ pub(in crate::http::admin) async fn tag(
     let seen = store::devices::seen(&app.store, &device.id).await?;
     let device = Device { tags, changed_at: at, ..Device::clone(&device) };
     store::devices::update(change.connection(), &device).await?;
-    let line = (Action::DeviceTagged, subject(&device), json!({ "tags": device.tags }));
+    let skipped = app.fleet.left_by(&device);
+    skip(&mut change, &device, &skipped, at).await?;
+    let detail = json!({ "tags": device.tags, "skipped": skipped });
+    let line = (Action::DeviceTagged, subject(&device), detail);
     change::record(&mut change, &author, at, line).await?;
     let turn = change.commit().await?;
     let item = Item::new(&device, seen);
+    for rollout in &skipped {
+        app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
+    }
     app.fleet.put_device(device);
     drop(turn);
     Ok(Json(item))
@@ -132,10 +139,7 @@ pub(in crate::http::admin) async fn revoke(
     store::devices::update(change.connection(), &device).await?;
     store::devices::shut_out(change.connection(), &device.id).await?;
     let skipped = open_deployments(&app, &device);
-    for rollout in &skipped {
-        let skip = Deployment::skipped(at);
-        store::deployments::put(change.connection(), rollout, &device.id, &skip).await?;
-    }
+    skip(&mut change, &device, &skipped, at).await?;
     let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": skipped }));
     change::record(&mut change, &author, at, line).await?;
     let turn = change.commit().await?;
@@ -176,6 +180,20 @@ fn open_deployments(app: &App, device: &Device) -> Vec<RolloutId> {
     let deployments = app.fleet.deployments_of(&device.id).into_iter();
     let open = deployments.filter(|(_, deployment)| !deployment.state.is_final());
     open.map(|(rollout, _)| rollout).collect()
+}
+
+/// Writes that there is nothing to do any more for a device in these rollouts.
+async fn skip(
+    change: &mut Change,
+    device: &Device,
+    rollouts: &[RolloutId],
+    at: u64,
+) -> Result<(), Problem> {
+    let skipped = Deployment::skipped(at);
+    for rollout in rollouts {
+        store::deployments::put(change.connection(), rollout, &device.id, &skipped).await?;
+    }
+    Ok(())
 }
 
 fn delivered(delivery: Delivery) -> Result<&'static str, Problem> {
