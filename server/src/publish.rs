@@ -18,7 +18,6 @@ use crate::domain::{Product, Release};
 use crate::repositories::image_repository;
 use crate::store::images::Image;
 
-const ROOT: &str = "root.json";
 const TIMESTAMP: &str = "timestamp.json";
 
 /// The files of a repository by the names clients ask for.
@@ -74,12 +73,13 @@ pub fn check(known: Known<'_>, frames: &[Frame<'_>]) -> Result<Accepted, Refused
     let now = Time::from_millis(known.now_ms);
     let mut repository = open(known)?;
     let before = versions(&repository);
+    let root_before = repository.root().header.version;
     repository.refresh(&mut offered, now).map_err(Refused::Unbelievable)?;
     let roles = repository.all_targets(&mut offered, now).map_err(Refused::Unbelievable)?;
     rules::check_versions(&before, &versions(&repository))?;
     rules::check_expiry(&repository, &roles, known.now_ms)?;
     let listed = rules::releases(known, &roles)?;
-    let files = new_files(known.files, frames, &repository)?;
+    let files = new_files(known.files, frames, &repository, root_before)?;
     Ok(Accepted { files, listed })
 }
 
@@ -105,22 +105,24 @@ fn versions(repository: &Repository<MemoryStore>) -> BTreeMap<String, u64> {
     repository.versions().map(|(role, version)| (role.to_owned(), version)).collect()
 }
 
-/// Returns the files to store, and refuses those that belong to nothing.
+/// Returns the files to store, and refuses those that belong to nothing: only what the refresh has
+/// verified may be stored, for a publisher need not hold a key.
 fn new_files(
     stored: &Files,
     frames: &[Frame<'_>],
     repository: &Repository<MemoryStore>,
+    root_before: u64,
 ) -> Result<Files, Refused> {
-    let trusted = trusted_names(repository);
+    let followed = root_before.saturating_add(1)..=repository.root().header.version;
+    let mut trusted = trusted_names(repository);
+    trusted.extend(followed.map(|version| format!("{version}.root.json")));
     let mut files = Files::new();
     for frame in frames {
         if stored.get(frame.name).is_some_and(|bytes| bytes == frame.bytes) {
             continue;
         }
-        let is_root =
-            root_version(frame.name).is_some_and(|v| v <= repository.root().header.version);
         let is_new = !stored.contains_key(frame.name) || frame.name == TIMESTAMP;
-        if !is_new || !(is_root || trusted.iter().any(|name| name == frame.name)) {
+        if !is_new || !trusted.iter().any(|name| name == frame.name) {
             return Err(Refused::Rule { subject: frame.name.to_owned(), rule: Rule::Unused });
         }
         files.insert(frame.name.to_owned(), frame.bytes.to_vec());
@@ -136,10 +138,6 @@ fn trusted_names(repository: &Repository<MemoryStore>) -> Vec<String> {
         role => format!("{version}.{role}.json"),
     });
     named.collect()
-}
-
-fn root_version(name: &str) -> Option<u64> {
-    name.strip_suffix(ROOT)?.strip_suffix('.')?.parse().ok()
 }
 
 /// The stored files with the new ones laid over them.

@@ -239,6 +239,18 @@ async fn what_devices_cannot_see_is_refused_too() {
 }
 
 #[tokio::test]
+async fn nothing_unverified_is_stored_under_a_name_that_looks_like_a_root() {
+    for name in ["0.root.json", "01.root.json", "+1.root.json", "-1.root.json", "root.json"] {
+        let stray = |publisher: &mut Publisher| {
+            let mut files = publisher.publication();
+            files.insert(name.to_owned(), b"anything".to_vec());
+            Some(files)
+        };
+        check_refused(stray, "metadata_unused", name).await;
+    }
+}
+
+#[tokio::test]
 async fn a_role_lists_its_own_channel_only() {
     let stable = |publisher: &mut Publisher| {
         let target = publisher.list("stable", "1.2.0", &image("1.1.0")).clone();
