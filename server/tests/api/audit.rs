@@ -1,8 +1,9 @@
 //! `/api/v1/audit`.
 
+use axum::http::Method;
 use serde_json::json;
 
-use crate::support::Api;
+use crate::support::{Answer, Api};
 
 #[tokio::test]
 async fn every_change_says_who_what_when_and_why() {
@@ -23,6 +24,21 @@ async fn every_change_says_who_what_when_and_why() {
     assert_eq!(last["subject"], "group/all");
     assert_eq!(last["reason"], "ticket 7");
     assert!(last["at"].as_str().unwrap().starts_with("2026-11-20T"), "{last}");
+}
+
+#[tokio::test]
+async fn a_reason_is_kept_in_any_language_or_refused() {
+    let (api, _) = Api::with_fleet(2).await;
+    let revoke = async |device: &str, reason: &[u8]| {
+        let path = format!("devices/{device}/revoke");
+        api.call_because(reason, Method::POST, &path, Vec::new()).await
+    };
+    revoke("d-0", "Gerät gestohlen, 盗難".as_bytes()).await.ok();
+    let refused = |answer: Answer| answer.refused(400, "invalid_reason", Some("Waxwing-Reason"));
+    refused(revoke("d-1", b"Ger\xe4t gestohlen").await);
+    refused(revoke("d-1", &[b'x'; 501]).await);
+    let lines = api.get("audit").await.ok()["items"].as_array().unwrap().clone();
+    assert_eq!(lines.last().unwrap()["reason"], "Gerät gestohlen, 盗難");
 }
 
 #[tokio::test]

@@ -105,11 +105,22 @@ impl Api {
     }
 
     pub(crate) async fn call(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        self.call_because(b"ticket 7", method, path, body).await
+    }
+
+    /// Calls with a reason for the audit log.
+    pub(crate) async fn call_because(
+        &self,
+        reason: &[u8],
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1/{path}"))
             .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
-            .header("waxwing-reason", "ticket 7")
+            .header("waxwing-reason", reason)
             .body(Body::from(body))
             .unwrap();
         self.send(request).await

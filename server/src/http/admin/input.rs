@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
@@ -127,7 +127,7 @@ pub(super) fn name<T: FromStr>(text: &str, unknown: fn() -> Problem) -> Result<T
 pub(super) struct Author {
     /// As the audit log calls them.
     pub(super) actor: String,
-    /// The header `Waxwing-Reason`; may be empty.
+    /// The header `Waxwing-Reason`, in UTF-8; may be empty.
     pub(super) reason: String,
 }
 
@@ -137,12 +137,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Author {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let operator = parts.extensions.get::<Operator>();
         let actor = operator.map(|operator| format!("admin:{}", operator.name));
-        let reason = parts.headers.get("waxwing-reason").map(|reason| reason.to_str());
-        let reason = reason.transpose().ok().flatten().unwrap_or_default();
+        let reason = parts.headers.get("waxwing-reason").map_or(&b""[..], HeaderValue::as_bytes);
+        let refused =
+            |detail: String| Problem::bad_request("invalid_reason", detail).field("Waxwing-Reason");
         if reason.len() > REASON_BYTES_MAX {
-            let detail = format!("The reason is longer than {REASON_BYTES_MAX} bytes.");
-            return Err(Problem::bad_request("invalid_reason", detail).field("Waxwing-Reason"));
+            return Err(refused(format!("The reason is longer than {REASON_BYTES_MAX} bytes.")));
         }
+        let reason = str::from_utf8(reason)
+            .map_err(|_| refused("The reason is not UTF-8. Send it as such.".to_owned()))?;
         Ok(Self { actor: actor.unwrap_or_default(), reason: reason.to_owned() })
     }
 }
