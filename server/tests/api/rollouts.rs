@@ -92,6 +92,30 @@ async fn rollouts_that_make_no_sense_are_refused_by_field() {
 }
 
 #[tokio::test]
+async fn a_body_of_another_shape_is_refused_by_the_path_of_its_field() {
+    let (api, _) = Api::with_fleet(1).await;
+    for (field, value, named) in [
+        ("soak_s", json!(1.5), Some("soak_s")),
+        ("soak_s", json!("a `quoted` word"), Some("soak_s")),
+        ("phases", json!([{"percent": 10}, {"percent": "all"}]), Some("phases[1].percent")),
+        ("phases", json!([{}]), Some("phases[0].percent")),
+        ("gate", json!({"happy_percent": 1}), Some("gate.happy_percent")),
+        ("owner", json!("me"), Some("owner")),
+    ] {
+        let mut new = rollout("r-1");
+        new[field] = value;
+        api.post("rollouts", new).await.refused(400, "invalid_json", named);
+    }
+    let mut nothing = rollout("r-1");
+    nothing.as_object_mut().unwrap().remove("group");
+    api.post("rollouts", nothing).await.refused(400, "invalid_json", Some("group"));
+    api.post("rollouts", json!(null)).await.refused(400, "invalid_json", None);
+    let twice = format!("{0}{0}", rollout("r-1")).into_bytes();
+    let answer = api.call(axum::http::Method::POST, "rollouts", twice).await;
+    answer.refused(400, "invalid_json", None);
+}
+
+#[tokio::test]
 async fn a_rollout_id_is_used_once_and_made_up_if_there_is_none() {
     let (api, _) = Api::with_fleet(1).await;
     api.post("rollouts", rollout("r-1")).await.ok();

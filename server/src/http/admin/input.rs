@@ -22,6 +22,9 @@ const PAGE_ITEMS: u32 = 100;
 /// Longest reason in bytes: a sentence, or a link to a ticket.
 const REASON_BYTES_MAX: usize = 500;
 
+/// How `serde_path_to_error` calls the place of what is wrong with a body as a whole.
+const WHOLE_BODY: &str = ".";
+
 /// A JSON body whose every field is known.
 pub(super) struct Body<T>(pub(super) T);
 
@@ -30,7 +33,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let bytes = raw(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| invalid(&error))
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let body = serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| invalid(&error.path().to_string(), error.inner()))?;
+        json.end().map_err(|error| invalid(WHOLE_BODY, &error))?;
+        Ok(Self(body))
     }
 }
 
@@ -45,13 +52,17 @@ pub(super) async fn raw<S: Send + Sync>(request: Request, state: &S) -> Result<B
     })
 }
 
-/// Describes a JSON error. serde puts the field at fault between back-ticks.
-fn invalid(error: &serde_json::Error) -> Problem {
+/// Describes a JSON error at a path such as `phases[0].percent`. Only a field that is not there has
+/// no place of its own: serde puts it between back-ticks.
+fn invalid(path: &str, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     let problem = Problem::bad_request("invalid_json", format!("The body is refused: {text}."));
-    match text.split('`').nth(1) {
-        Some(field) => problem.field(field),
-        None => problem,
+    let place = (path != WHOLE_BODY).then_some(path);
+    let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match (place, missing) {
+        (Some(place), Some(missing)) => problem.field(format!("{place}.{missing}")),
+        (Some(field), None) | (None, Some(field)) => problem.field(field),
+        (None, None) => problem,
     }
 }
 
