@@ -96,6 +96,25 @@ async fn a_device_ahead_of_a_restored_database_gets_a_decision_it_can_take() {
 }
 
 #[tokio::test]
+async fn a_device_that_is_always_ahead_gets_one_new_decision_a_minute() {
+    let fleet = fleet().await;
+    let mut device = fleet.device("d-1").await;
+    let app = &fleet.server.running.app;
+    let changed_at = || app.fleet.device(&crate::support::id("d-1")).unwrap().changed_at;
+    let mut changes = Vec::new();
+    for _ in 0..5 {
+        fleet.server.clock.advance(Duration::from_secs(30));
+        let mut question = device.question();
+        let known = fleet.server.clock.now_ms() - 1;
+        question.have.extend([("d.snapshot".to_owned(), known), ("d.targets".to_owned(), known)]);
+        assert_eq!(device.ask(&question).await.status, StatusCode::OK);
+        changes.push(changed_at());
+    }
+    changes.dedup();
+    assert_eq!(changes.len(), 3, "at 0:30, 1:30 and 2:30");
+}
+
+#[tokio::test]
 async fn reports_that_come_with_a_poll_are_stored_and_acknowledged() {
     let fleet = fleet().await;
     let mut device = fleet.device("d-1").await;

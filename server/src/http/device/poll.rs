@@ -5,6 +5,7 @@
 //! no row is written. Not here: the decision (`domain`), its signature ([`crate::director`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
@@ -24,6 +25,11 @@ use crate::http::{Problem, body, to_the_end};
 use crate::metrics::Poll;
 use crate::repositories::Files;
 use crate::store::devices;
+
+/// The least time between two decisions made anew for a device. Each is a write, and a device may
+/// claim to know whatever it likes; one that is honest needs it once, after a backup was
+/// restored.
+const ANEW_PAUSE: Duration = Duration::from_mins(1);
 
 /// Answers a poll.
 pub async fn poll(
@@ -93,16 +99,26 @@ async fn decide(
     let first: Decided = decided()?;
     let known = have(request, "d.snapshot").max(have(request, "d.targets"));
     // A version from the future cannot be reached: the Director's root has to be rotated.
-    if known <= first.version || known > now_ms {
+    let is_due = app.fleet.device(device).is_some_and(|device| is_anew_due(&device, now_ms));
+    if known <= first.version || known > now_ms || !is_due {
         return Ok(first);
     }
     to_the_end(make_anew(Arc::clone(app), device.clone(), now_ms)).await?;
     decided()
 }
 
+/// Tells whether the device's decision may be made anew: [`ANEW_PAUSE`] after it last changed.
+fn is_anew_due(device: &Device, now_ms: u64) -> bool {
+    Duration::from_millis(now_ms.saturating_sub(device.changed_at)) >= ANEW_PAUSE
+}
+
 async fn make_anew(app: Arc<App>, device: DeviceId, now_ms: u64) -> Result<(), Problem> {
     let mut change = app.store.begin().await?;
     let device = app.fleet.device(&device).ok_or_else(gone)?;
+    if !is_anew_due(&device, now_ms) {
+        // Another poll of the device was faster.
+        return Ok(());
+    }
     let device = Device { changed_at: app.fleet.stamp(now_ms), ..Device::clone(&device) };
     devices::update(change.connection(), &device).await?;
     let turn = change.commit().await?;
