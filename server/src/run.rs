@@ -6,6 +6,7 @@
 mod background;
 mod first_start;
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,6 +65,8 @@ pub struct Running {
     /// What its listeners show; may be replaced.
     pub tls: Arc<Tls>,
     shutdown: Shutdown,
+    /// Keeps other servers off the data folder.
+    _lock: File,
 }
 
 /// Starts a server: opens its data, binds its addresses, serves.
@@ -73,6 +76,7 @@ pub async fn start(
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
 ) -> Result<Running, StartError> {
+    let lock = setup::lock_folder(&config.data_dir)?;
     descriptors::fit(&mut config.limits, descriptors::raise());
     let sockets = Sockets::bind(&config).await?;
     let app = Arc::new(App::open(config, options, clock, random).await?);
@@ -83,7 +87,7 @@ pub async fn start(
     sockets.serve(&app, &tls, &shutdown);
     background::spawn(&app, &tls, &shutdown);
     announce(&app.config, &addresses)?;
-    Ok(Running { app, addresses, tls, shutdown })
+    Ok(Running { app, addresses, tls, shutdown, _lock: lock })
 }
 
 impl Running {

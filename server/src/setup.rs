@@ -8,7 +8,7 @@
 //! Made here: the three roots (D15) and the Director's online key (D6). Never made here: a release
 //! key or a TUF root.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ use crate::random::{self, Random};
 
 /// The Director's online key: the 32 bytes of an Ed25519 seed, raw (D6).
 const DIRECTOR_KEY: &str = "director.key";
+
+/// The file in the data folder whose lock says that a server runs on it.
+const LOCK: &str = "lock";
 
 /// The roots: file name, and name in the certificate.
 const DEVICE_CA: (&str, &str) = ("device-ca", "Waxwing device CA");
@@ -125,6 +128,21 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Error> {
     write().map_err(|error| Error::file(path, error))
 }
 
+/// Takes a data folder for one server alone, until the file is closed: the kernel frees the lock
+/// however the process ends.
+pub fn lock_folder(path: &Path) -> Result<File, Error> {
+    make_folder(path)?;
+    let name = path.join(LOCK);
+    let mut options = File::options();
+    let file = options.create(true).append(true).mode(SECRET_MODE).open(&name);
+    let file = file.map_err(|error| Error::file(&name, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::file(&name, error)),
+    }
+}
+
 /// Makes a folder for the owner only, if it is not there.
 pub fn make_folder(path: &Path) -> Result<(), Error> {
     fs::DirBuilder::new()
@@ -219,6 +237,12 @@ pub enum Error {
         path: PathBuf,
         /// The mode it should have.
         wanted: u32,
+    },
+    /// Another server has the data folder.
+    #[error("{path}: another server runs on this folder (configuration key `data_dir`)")]
+    InUse {
+        /// The data folder.
+        path: PathBuf,
     },
     /// A file or folder cannot be read or written.
     #[error("{path}: cannot be read or written")]

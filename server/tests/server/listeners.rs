@@ -185,6 +185,17 @@ async fn a_restart_keeps_the_identity_and_frees_the_ports() {
 }
 
 #[tokio::test]
+async fn a_data_folder_has_one_server_at_a_time() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let error = folder.try_start().await.unwrap_err();
+    assert!(error.contains(folder.data().to_str().unwrap()), "{error}");
+    assert!(error.contains("another server"), "{error}");
+    server.running.stop().await;
+    folder.start().await;
+}
+
+#[tokio::test]
 async fn where_the_server_listens_is_written_down() {
     let folder = Folder::new();
     let server = folder.start().await;
