@@ -21,6 +21,7 @@ pub use self::counters::Counters;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
 use crate::fleet::Fleet;
+use crate::logging::Chain;
 use crate::store::{self, Store};
 
 /// How far the time of sending may be from ours, in seconds: slow links and clocks that drift.
@@ -145,8 +146,8 @@ impl Ingest {
         };
         self.counters.count(kind, &outcome);
         if let Err(refused) = &outcome {
-            let reason: &(dyn std::error::Error + 'static) = refused;
-            tracing::warn!(device.id = %device, %kind, reason, "message refused");
+            let reason = Chain(refused);
+            tracing::warn!(device.id = %device, %kind, %reason, "message refused");
         }
         outcome
     }

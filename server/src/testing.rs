@@ -1,6 +1,9 @@
 //! A small shop for tests: a real database in a temporary folder, a product, a release, devices
 //! with certificates and keys, a group of all of them.
 
+use std::io;
+use std::sync::{Arc, Mutex};
+
 use tempfile::TempDir;
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::{DeviceId, Digest, GroupId, RolloutId};
@@ -11,6 +14,45 @@ use crate::domain::rollout::tests::rollout;
 use crate::domain::{Device, Group, Rollout, Running, release};
 use crate::fleet::Fleet;
 use crate::store::{Store, devices, groups, products, releases, rollouts};
+
+/// Takes down log lines.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Takes down what the current thread logs, as JSON or as text, until the guard is dropped.
+    pub(crate) fn listen(&self, json: bool) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let format = tracing_subscriber::fmt().with_ansi(false).with_writer(move || lines.clone());
+        if json {
+            return tracing::subscriber::set_default(format.json().flatten_event(true).finish());
+        }
+        tracing::subscriber::set_default(format.finish())
+    }
+
+    /// Returns what is logged meanwhile.
+    pub(crate) fn of(json: bool, work: impl FnOnce()) -> String {
+        let lines = Self::default();
+        let guard = lines.listen(json);
+        work();
+        drop(guard);
+        lines.text()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The time in tests, in Unix milliseconds.
 pub(crate) const NOW_MS: u64 = 1_795_167_000_000;

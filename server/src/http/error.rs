@@ -11,6 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::director::clock_guard::ClockAhead;
+use crate::logging::Chain;
 use crate::store;
 
 /// An error answer: `application/problem+json` (RFC 9457, section 3).
@@ -81,7 +82,7 @@ impl Problem {
 
     /// Answers 500 and logs the cause, which is not for the one who asked.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error, "request failed");
+        tracing::error!(error = %Chain(error), "request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -138,6 +139,20 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Lines;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the image")]
+    struct Failure(#[source] std::io::Error);
+
+    #[test]
+    fn the_log_says_why_a_request_failed_in_both_formats() {
+        for json in [false, true] {
+            let cause = std::io::Error::other("no such file");
+            let written = Lines::of(json, || drop(Problem::internal(&Failure(cause))));
+            assert!(written.contains("cannot open the image: no such file"), "{written}");
+        }
+    }
 
     #[test]
     fn a_problem_is_answered_as_rfc_9457_says() {

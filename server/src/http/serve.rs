@@ -14,6 +14,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use crate::logging::Chain;
+
 /// Longest request head: ours have a few hundred bytes; the rest is room for tools' headers.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
@@ -47,6 +49,6 @@ where
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+        tracing::debug!(error = %Chain(&error), "connection ended");
     }
 }

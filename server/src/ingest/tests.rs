@@ -12,7 +12,7 @@ use crate::domain::Deployment;
 use crate::domain::rollout;
 use crate::jobs::{advance_rollouts, flush_sightings};
 use crate::recount::{known, recount};
-use crate::testing::{NOW_MS, Shop, device_key};
+use crate::testing::{Lines, NOW_MS, Shop, device_key};
 
 fn report(state: State) -> Report {
     let release = crate::domain::release::tests::release("1.1.0");
@@ -318,4 +318,18 @@ async fn an_offer_written_behind_never_overwrites_a_report() {
     flush_sightings(&desk.shop.store, &desk.shop.fleet).await.unwrap();
     assert_eq!(desk.state_of(n), State::Downloading);
     assert_eq!(desk.restarted().await.state_of(n), State::Downloading);
+}
+
+#[tokio::test]
+async fn a_device_cannot_write_lines_of_its_own_into_the_log() {
+    let desk = Desk::open(1).await;
+    let lines = Lines::default();
+    let guard = lines.listen(false);
+    let forged = br#"{"a\n2026-11-20T09:30:00Z  INFO forged": 1}"#;
+    let refused = desk.ingest.message(&Shop::device(0), Kind::Report, forged, Ok(NOW_MS)).await;
+    drop(guard);
+    assert!(matches!(refused, Err(Refused::Malformed(_))), "{refused:?}");
+    let text = lines.text();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains("malformed: "), "the cause is there: {text}");
 }

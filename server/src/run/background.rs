@@ -2,7 +2,7 @@
 //!
 //! A step that fails is logged and taken again with the next tick. Not here: what the steps do.
 
-use std::fmt::Display;
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::app::App;
 use crate::jobs;
 use crate::listener::Shutdown;
+use crate::logging::Chain;
 use crate::tls::Tls;
 
 /// How often what polls left behind is written, in one statement.
@@ -28,6 +29,9 @@ const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
 
 /// How often the age of the server's certificate is looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_hours(1);
+
+/// Why a step failed.
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// Starts all jobs.
 pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
@@ -51,12 +55,11 @@ pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
 }
 
 /// Replaces the server's certificate in time, for servers that run for years.
-fn renew_certificate(app: &App, tls: &Tls) -> Result<(), String> {
+fn renew_certificate(app: &App, tls: &Tls) -> Result<(), Failure> {
     if !tls.is_due(app.clock.now_ms()) {
         return Ok(());
     }
-    let material = super::material(app).map_err(|error| error.to_string())?;
-    tls.publish(&material).map_err(|error| error.to_string())
+    Ok(tls.publish(&super::material(app)?)?)
 }
 
 /// Writes what must not be lost with the process.
@@ -65,9 +68,8 @@ pub(super) async fn finish(app: &Arc<App>) {
     log("keep the clock mark", keep_clock_mark(app.clone()).await);
 }
 
-async fn keep_clock_mark(app: Arc<App>) -> Result<(), String> {
-    let saved = tokio::task::spawn_blocking(move || app.director.guard().save()).await;
-    saved.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+async fn keep_clock_mark(app: Arc<App>) -> Result<(), Failure> {
+    Ok(tokio::task::spawn_blocking(move || app.director.guard().save()).await??)
 }
 
 fn repeat<E, F>(
@@ -77,7 +79,7 @@ fn repeat<E, F>(
     shutdown: &Shutdown,
     step: impl Fn(Arc<App>) -> F + Send + 'static,
 ) where
-    E: Display,
+    E: Into<Failure>,
     F: Future<Output = Result<(), E>> + Send,
 {
     let (app, end) = (app.clone(), shutdown.token.clone());
@@ -90,8 +92,9 @@ fn repeat<E, F>(
     });
 }
 
-fn log<E: Display>(job: &'static str, outcome: Result<(), E>) {
+fn log<E: Into<Failure>>(job: &'static str, outcome: Result<(), E>) {
     if let Err(error) = outcome {
-        tracing::error!(job, %error, "job failed");
+        let error: Failure = error.into();
+        tracing::error!(job, error = %Chain(error.as_ref()), "job failed");
     }
 }
