@@ -147,7 +147,7 @@ pub struct Limits {
     /// certificate, `enrol` and `admin`; more are closed at once. The default is enough for a
     /// production line behind one address, and too little to fill a listener.
     pub connections_per_source: usize,
-    /// Unfinished TLS handshakes per source address (per /64 in IPv6); more are closed at once.
+    /// Unfinished TLS handshakes per source address (per /64 in IPv6); one more closes the oldest.
     pub handshakes_per_source: usize,
     /// Seconds a TLS handshake may take.
     pub handshake_s: u64,

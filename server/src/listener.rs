@@ -3,13 +3,14 @@
 //! A connection that stays silent must never keep another one waiting. So every handshake runs in
 //! its own task with a deadline, nothing global is held while a peer is waited for, one source
 //! address may have only so many handshakes pending, and whoever is too many is closed at once
-//! instead of queued. Where no certificate is asked for, one source address may have only so many
+//! instead of queued. Of handshakes, the oldest is too many: many devices share the address of a
+//! carrier, and those who speak are done before those who stay silent. Where no certificate is asked for, one source address may have only so many
 //! connections open, too.
 //!
 //! Not here: what is spoken on the connection; the caller passes a function for that.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +50,7 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections of one source address, handshakes included.
     pub connections_per_source: usize,
-    /// Pending handshakes of one source address.
+    /// Pending handshakes of one source address; one more ends the oldest.
     pub handshakes_per_source: usize,
     /// Time for a handshake.
     pub handshake: Duration,
@@ -114,8 +115,12 @@ impl Listener {
         let serve = serve.clone();
         shutdown.tasks.spawn(async move {
             let _place = place;
-            let handshake = timeout(limits.handshake, accept(acceptor, stream)).await;
+            let handshake = timeout(limits.handshake, accept(acceptor, stream));
+            let handshake = pending.ended.run_until_cancelled(handshake).await;
             drop(pending);
+            let Some(handshake) = handshake else {
+                return metrics.handshake(name, Handshake::TooMany);
+            };
             metrics.handshake(name, Handshake::of(&handshake));
             if let Ok(Ok(stream)) = handshake {
                 let _open = metrics.connection(name);
@@ -142,6 +147,8 @@ struct Gate {
 #[derive(Debug, Default)]
 struct Inside {
     connections: usize,
+    /// How many were ever let in; numbers them.
+    admitted: u64,
     sources: HashMap<IpAddr, Source>,
 }
 
@@ -149,7 +156,8 @@ struct Inside {
 #[derive(Debug, Default)]
 struct Source {
     connections: usize,
-    pending: usize,
+    /// How to end each pending handshake, oldest first.
+    pending: BTreeMap<u64, CancellationToken>,
 }
 
 impl Gate {
@@ -160,9 +168,9 @@ impl Gate {
     /// Lets a connection in, unless there are too many.
     fn enter(self: &Arc<Self>, source: IpAddr) -> Option<(Place, Pending)> {
         let source = network(source);
-        self.lock().admit(source, &self.limits)?;
+        let (number, ended) = self.lock().admit(source, &self.limits)?;
         let gate = self.clone();
-        Some((Place { gate: self.clone(), source }, Pending { gate, source }))
+        Some((Place { gate: self.clone(), source }, Pending { gate, source, number, ended }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -172,20 +180,23 @@ impl Gate {
 }
 
 impl Inside {
-    fn admit(&mut self, source: IpAddr, limits: &Limits) -> Option<()> {
-        let (open, pending) =
-            self.sources.get(&source).map_or((0, 0), |of| (of.connections, of.pending));
-        if self.connections >= limits.connections
-            || open >= limits.connections_per_source
-            || pending >= limits.handshakes_per_source
-        {
+    fn admit(&mut self, source: IpAddr, limits: &Limits) -> Option<(u64, CancellationToken)> {
+        let open = self.sources.get(&source).map_or(0, |of| of.connections);
+        if self.connections >= limits.connections || open >= limits.connections_per_source {
             return None;
         }
         self.connections += 1;
+        self.admitted += 1;
         let of = self.sources.entry(source).or_default();
         of.connections += 1;
-        of.pending += 1;
-        Some(())
+        if of.pending.len() >= limits.handshakes_per_source
+            && let Some((_, oldest)) = of.pending.pop_first()
+        {
+            oldest.cancel();
+        }
+        let ended = CancellationToken::new();
+        of.pending.insert(self.admitted, ended.clone());
+        Some((self.admitted, ended))
     }
 
     fn leave(&mut self, source: IpAddr) {
@@ -212,17 +223,20 @@ impl Drop for Place {
     }
 }
 
-/// Held as long as a handshake is pending, and never longer than its [`Place`].
+/// Held as long as a handshake is pending.
 #[derive(Debug)]
 struct Pending {
     gate: Arc<Gate>,
     source: IpAddr,
+    number: u64,
+    /// Cancelled when a newer handshake takes the place of this one.
+    ended: CancellationToken,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(of) = self.gate.lock().sources.get_mut(&self.source) {
-            of.pending -= 1;
+            of.pending.remove(&self.number);
         }
     }
 }
@@ -275,11 +289,16 @@ mod tests {
     fn one_source_with_many_pending_handshakes_does_not_shut_others_out() {
         let gate = gate(100, 2);
         let held = [gate.enter(ip("2001:db8::1")).unwrap(), gate.enter(ip("2001:db8::2")).unwrap()];
-        assert!(gate.enter(ip("2001:db8::3")).is_none(), "same /64");
-        assert!(gate.enter(ip("2001:db8:0:1::3")).is_some());
-        assert!(gate.enter(ip("192.0.2.1")).is_some());
+        let ended = || held.each_ref().map(|(_, pending)| pending.ended.is_cancelled());
+        drop(gate.enter(ip("2001:db8:0:1::3")).unwrap());
+        drop(gate.enter(ip("192.0.2.1")).unwrap());
+        assert_eq!(ended(), [false, false]);
+        drop(gate.enter(ip("2001:db8::3")).unwrap());
+        assert_eq!(ended(), [true, false], "the oldest of the same /64");
+        drop(gate.enter(ip("2001:db8::3")).unwrap());
+        assert_eq!(ended(), [true, false], "there is room again");
         drop(held);
-        assert!(gate.enter(ip("2001:db8::3")).is_some());
+        assert!(gate.lock().sources.is_empty());
     }
 
     #[test]

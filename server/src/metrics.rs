@@ -60,7 +60,7 @@ pub enum Handshake {
     Failed,
     /// At its deadline.
     TimedOut,
-    /// Before it began: too many connections, or too many handshakes from one source.
+    /// Before it began: too many connections; or for a newer handshake from the same source.
     TooMany,
 }
 
