@@ -147,8 +147,10 @@ pub(in crate::http::admin) async fn revoke(
     for rollout in &skipped {
         app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
     }
-    app.hub.disconnect(&device.id);
+    let id = device.id.clone();
+    // In this order: a connection that is just being made looks at the record when the hub knows it.
     app.fleet.put_device(device);
+    app.hub.disconnect(&id);
     drop(turn);
     Ok(Json(item))
 }
