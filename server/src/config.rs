@@ -18,6 +18,10 @@ use serde::{Deserialize, Serialize};
 /// What every environment variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
 
+/// Longest life of a device certificate in days: ten years, as long as devices are in use, and well
+/// within the thirty of the authority that signs it.
+const CERTIFICATE_DAYS_MAX: u32 = 10 * 365;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,7 +110,7 @@ impl Default for Poll {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Identity {
-    /// Life of a device certificate in days.
+    /// Life of a device certificate in days, at most ten years.
     pub certificate_days: u32,
     /// Days after its end during which an expired certificate may still renew itself (D14).
     pub expired_grace_days: u32,
@@ -252,6 +256,8 @@ impl Config {
             let known = name.parse::<IpAddr>().is_ok() || DnsName::try_from(name.as_str()).is_ok();
             check(known, "server_names", "must hold DNS names and IP addresses only")?;
         }
+        let days = self.identity.certificate_days;
+        check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
             (self.limits.connections_per_source > 0, "limits.connections_per_source"),
@@ -433,6 +439,7 @@ mod tests {
             ("server_names = ['a b']", "server_names"),
             ("[poll]\nretry_after_s = 0", "poll.retry_after_s"),
             ("[limits]\nhandshake_s = 0", "limits.handshake_s"),
+            ("[identity]\ncertificate_days = 3651", "identity.certificate_days"),
         ] {
             let message = refusal(text, &[]);
             assert!(message.contains(key), "{text}: {message}");

@@ -134,8 +134,8 @@ fn blank(
 ) -> Result<CertificateParams, Error> {
     let now = instant(validity.now_ms)?;
     let mut params = CertificateParams::default();
-    params.not_before = now - BACKDATE;
-    params.not_after = now + validity.life;
+    params.not_before = now.checked_sub(span(BACKDATE)?).ok_or(Error::Time)?;
+    params.not_after = now.checked_add(span(validity.life)?).ok_or(Error::Time)?;
     params.serial_number = Some(SerialNumber::from_slice(&positive(serial)));
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -147,6 +147,10 @@ fn instant(unix_ms: u64) -> Result<OffsetDateTime, Error> {
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .ok_or(Error::Time)
+}
+
+fn span(duration: Duration) -> Result<time::Duration, Error> {
+    duration.try_into().map_err(|_| Error::Time)
 }
 
 /// RFC 5280 4.1.2.2: serial numbers are positive; a leading one keeps every one the same length.
@@ -169,7 +173,23 @@ pub enum Error {
     /// The key cannot be read or a certificate cannot be built.
     #[error("the key or a certificate field is unusable")]
     Rcgen(#[from] rcgen::Error),
-    /// The clock stands where no certificate can be dated.
-    #[error("the present time cannot be written in a certificate")]
+    /// The clock stands, or the certificate would end, where no certificate can be dated.
+    #[error("the begin or the end of its life cannot be written in a certificate")]
     Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_that_no_certificate_can_have_is_an_error() {
+        for days in [0, 3_000_000, u64::from(u32::MAX)] {
+            let validity = Validity { now_ms: 0, life: Duration::from_hours(days * 24) };
+            let made = blank("d-1", [1; SERIAL_BYTES], validity);
+            assert_eq!(made.is_ok(), days == 0, "{days} days");
+        }
+        let validity = Validity { now_ms: 0, life: Duration::MAX };
+        assert!(matches!(blank("d-1", [1; SERIAL_BYTES], validity), Err(Error::Time)));
+    }
 }
