@@ -6,10 +6,12 @@ pub mod device;
 pub mod error;
 pub mod est;
 pub mod ops;
+pub mod path;
 pub mod router;
 pub mod serve;
 
 pub use error::Problem;
+pub use path::Path;
 
 /// Runs a change to its end even if the client hangs up meanwhile: otherwise it could be in the
 /// database and not in memory.

@@ -24,6 +24,8 @@ async fn without_a_known_token_nothing_is_answered() {
 async fn paths_and_methods_that_do_not_exist_are_problems_too() {
     let api = Api::open().await;
     api.get("no/such/path").await.refused(404, "unknown_route", None);
+    api.get("products/%ff").await.refused(400, "invalid_path", None);
+    api.get("devices/%c3%28").await.refused(400, "invalid_path", None);
     api.call(Method::DELETE, "products", Vec::new()).await.refused(405, "wrong_method", None);
 }
 

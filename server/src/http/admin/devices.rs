@@ -6,7 +6,7 @@ mod view;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::domain::Device;
 use crate::domain::audit::Action;
 use crate::domain::device::{Status, TAG_BYTES_MAX, TAGS_MAX, Tags};
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::store;
 
 /// A device to register.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -19,7 +19,7 @@ use crate::domain::Group;
 use crate::domain::audit::Action;
 use crate::domain::device::Tags;
 use crate::domain::group::Members;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::store;
 
 /// Most devices that a group may list. Larger groups go by tags.

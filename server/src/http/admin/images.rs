@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -25,7 +25,7 @@ use crate::blobs::{BlobError, Incoming};
 use crate::domain::Product;
 use crate::domain::audit::Action;
 use crate::domain::product::VersionRule;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::store;
 use crate::store::images::Image;
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -17,7 +17,7 @@ use super::{change, products};
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::{Product, Release};
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::publish::{self, Accepted, Files, Known, Refused};
 use crate::repositories::image_repository;
 use crate::store::images::Image;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::domain::Product;
 use crate::domain::audit::Action;
 use crate::domain::product::{ProjectRule, VersionRule};
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::repositories::image_repository;
 use crate::store;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use semver::Version;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use super::output::{Page, time};
 use super::products;
 use crate::app::App;
 use crate::domain::Release;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 
 /// A release.
 #[derive(Serialize, ToSchema)]

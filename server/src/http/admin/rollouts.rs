@@ -6,7 +6,7 @@ mod view;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use semver::Version;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::domain::Rollout;
 use crate::domain::audit::Action;
 use crate::domain::rollout::{Gate, Phase, SOAK_S_MAX, State as RolloutState, check_phases};
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::random;
 use crate::store;
 

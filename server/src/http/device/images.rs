@@ -8,7 +8,7 @@ use std::io::{Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::io::AsyncReadExt as _;
@@ -19,7 +19,7 @@ use super::admission::Caller;
 use super::range::Part;
 use crate::app::App;
 use crate::blobs::Blob;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 
 /// How much of a file is read at a time.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::poll::not_rooted;
 use crate::app::App;
 use crate::director::Director;
 use crate::domain::Release;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::store::devices;
 
 /// In place of a nonce where nobody asked with one.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,11 +17,11 @@ use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::device::{Status, Tags};
 use crate::domain::{Deployment, Device};
-use crate::http::Problem;
 use crate::http::admin::auth::token_sha256;
 use crate::http::admin::change;
 use crate::http::admin::input::{Author, Body};
 use crate::http::admin::output::time;
+use crate::http::{Path, Problem};
 use crate::mqtt::{Delivery, commands};
 use crate::random;
 use crate::store::{self, Change};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::json;
 
 use super::{RolloutView, find, subject};
@@ -11,9 +11,9 @@ use crate::app::App;
 use crate::domain::Rollout;
 use crate::domain::audit::Action;
 use crate::domain::rollout::{Change, IllegalChange};
-use crate::http::Problem;
 use crate::http::admin::change;
 use crate::http::admin::input::Author;
+use crate::http::{Path, Problem};
 use crate::store;
 
 /// Starts the first phase of a draft.
