@@ -21,7 +21,10 @@ pub mod reports;
 pub mod rollouts;
 mod row;
 
+use std::fs::{self, File, Permissions};
 use std::future::ready;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +40,9 @@ use tokio::time::timeout;
 
 /// Connections that read at once: a few more than the cores of a small machine.
 const READERS_MAX: u32 = 8;
+
+/// Mode of the database: owner only, whatever the folder allows.
+const FILE_MODE: u32 = 0o600;
 
 /// How long a writer waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -95,6 +101,8 @@ impl Store {
     ///
     /// [`OpenError`] says which of opening and migrating failed, and names the file.
     pub async fn open(file: &Path) -> Result<Self, OpenError> {
+        make_private(file)
+            .map_err(|source| OpenError::Private { file: file.display().to_string(), source })?;
         let connect_error =
             |source| OpenError::Connect { file: file.display().to_string(), source };
         // On a full disk SQLite rolls back by itself, and the ROLLBACK that follows fails. Such a
@@ -162,6 +170,21 @@ impl Store {
     }
 }
 
+/// Makes the database for its owner only, and so what SQLite puts beside it: that gets the mode of
+/// the database. What an earlier version left readable is closed.
+fn make_private(file: &Path) -> io::Result<()> {
+    File::options().create(true).append(true).mode(FILE_MODE).open(file)?;
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        match fs::set_permissions(&name, Permissions::from_mode(FILE_MODE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -215,6 +238,14 @@ pub enum OpenError {
         /// Why.
         source: sqlx::Error,
     },
+    /// The file cannot be made, or not for its owner only.
+    #[error("cannot make the database {file} private")]
+    Private {
+        /// The database file.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The schema cannot be brought up to date; nothing was changed.
     #[error("cannot bring the schema of the database {file} up to date")]
     Migrate {
@@ -251,10 +282,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_database_is_for_its_owner_only_even_in_an_open_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let modes = || {
+            let files = fs::read_dir(folder.path()).unwrap().map(Result::unwrap);
+            files.map(|file| file.metadata().unwrap().permissions().mode() & 0o777)
+        };
+        let file = folder.path().join("waxwing.db");
+        let store = Store::open(&file).await.unwrap();
+        assert_eq!(modes().collect::<Vec<_>>(), [FILE_MODE; 3], "with log and shared memory");
+        store.close().await;
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let _store = Store::open(&file).await.unwrap();
+        assert!(modes().all(|mode| mode == FILE_MODE));
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_no_database_is_refused_with_its_name() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("waxwing.db");
-        std::fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
+        fs::write(&file, "not a database, but long enough to look at".repeat(100)).unwrap();
         let error = Store::open(&file).await.unwrap_err();
         assert!(error.to_string().contains("waxwing.db"), "{error}");
     }
