@@ -16,6 +16,7 @@ use crate::director::clock_guard::{self, Boot, ClockGuard};
 use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Ingest};
+use crate::jobs;
 use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
@@ -72,15 +73,16 @@ impl App {
         let Identity { pki, director } =
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
         let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
+        let guard = clock_guard(&config, &clock)?;
+        if options.confirm_clock {
+            guard.confirm();
+        }
+        jobs::renew_if_restored(&store, &guard).await?;
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
         let ingest = Ingest::new(store.clone(), fleet.clone());
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
-        let guard = clock_guard(&config, &clock)?;
-        if options.confirm_clock {
-            guard.confirm();
-        }
         let director = Director::new(Box::new(director), guard);
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let mut metrics = Metrics::new();

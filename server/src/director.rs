@@ -6,6 +6,8 @@
 pub mod clock_guard;
 mod command;
 
+use std::sync::Arc;
+
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Error, Signer};
 use waxwing_tuf::key::PublicKey;
@@ -19,13 +21,13 @@ use crate::domain::decision::Offer;
 /// Signs with the Director's online key. The key sits behind a port, so that an HSM fits (D6).
 pub struct Director {
     signer: Box<dyn Signer>,
-    guard: ClockGuard,
+    guard: Arc<ClockGuard>,
 }
 
 impl Director {
     /// Makes a Director of a key and a guard over its clock.
     pub fn new(signer: Box<dyn Signer>, guard: ClockGuard) -> Self {
-        Self { signer, guard }
+        Self { signer, guard: Arc::new(guard) }
     }
 
     /// Returns the public half of the online key.
@@ -34,7 +36,7 @@ impl Director {
     }
 
     /// Returns the guard over the clock.
-    pub fn guard(&self) -> &ClockGuard {
+    pub fn guard(&self) -> &Arc<ClockGuard> {
         &self.guard
     }
 

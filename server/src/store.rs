@@ -8,6 +8,7 @@
 //! SQL is static text with `$1` placeholders that PostgreSQL understands too (D30).
 
 pub mod audit;
+pub mod clock_mark;
 pub mod deployments;
 pub mod devices;
 pub mod enrolment;

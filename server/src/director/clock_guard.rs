@@ -46,11 +46,18 @@ impl Boot {
 /// What is remembered on disk.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Mark {
+pub struct Mark {
     /// The latest time that may have been signed, in Unix milliseconds.
     wall_ms: u64,
     /// The machine's uptime at that time.
     boot: Option<Boot>,
+}
+
+impl Mark {
+    /// Returns the latest time that may have been signed, in Unix milliseconds.
+    pub const fn wall_ms(&self) -> u64 {
+        self.wall_ms
+    }
 }
 
 /// A time in which wall clock and monotonic clock were believed to agree.
@@ -65,6 +72,8 @@ pub struct ClockGuard {
     clock: Arc<dyn Clock>,
     file: PathBuf,
     ahead_max: Duration,
+    /// As the last process left it.
+    found: Option<Mark>,
     /// The boot we run in, and our monotonic clock at that uptime.
     boot: Option<(Boot, Duration)>,
     anchor: Mutex<Anchor>,
@@ -79,13 +88,14 @@ impl ClockGuard {
         boot: Option<Boot>,
     ) -> Result<Self, Error> {
         let (now_ms, monotonic) = (clock.now_ms(), clock.monotonic());
-        let credible_ms = match read(&file)? {
-            Some(mark) => mark.wall_ms.saturating_add(passed_ms(&mark, boot.as_ref())),
+        let found = read(&file)?;
+        let credible_ms = match &found {
+            Some(mark) => mark.wall_ms.saturating_add(passed_ms(mark, boot.as_ref())),
             None => now_ms,
         };
         let anchor = Mutex::new(Anchor { wall_ms: credible_ms, monotonic });
         let boot = boot.map(|boot| (boot, monotonic));
-        Ok(Self { clock, file, ahead_max, boot, anchor })
+        Ok(Self { clock, file, ahead_max, found, boot, anchor })
     }
 
     /// Returns the present time in Unix milliseconds, if it may be signed.
@@ -101,18 +111,27 @@ impl ClockGuard {
         *self.anchor.lock().unwrap_or_else(PoisonError::into_inner) = anchor;
     }
 
-    /// Remembers the latest time that may have been signed. Blocks on the disk.
-    pub fn save(&self) -> Result<(), Error> {
-        let Ok(now_ms) = self.now_ms() else { return Ok(()) };
+    /// Returns the mark that the last process left; `None` if this is the first one.
+    pub const fn found(&self) -> Option<&Mark> {
+        self.found.as_ref()
+    }
+
+    /// Returns the latest time that may have been signed by now; `None` while the clock is wrong.
+    pub fn mark(&self) -> Option<Mark> {
+        let now_ms = self.now_ms().ok()?;
         // A clock set back must not lower the mark: devices have seen the later time.
-        let mark = Mark { wall_ms: now_ms.max(self.credible_ms()), boot: self.boot() };
-        let json = serde_json::to_vec(&mark)
+        Some(Mark { wall_ms: now_ms.max(self.credible_ms()), boot: self.boot() })
+    }
+
+    /// Remembers a mark. Blocks on the disk.
+    pub fn save(&self, mark: &Mark) -> Result<(), Error> {
+        let json = serde_json::to_vec(mark)
             .map_err(|error| Error::Mark { file: self.file.clone(), source: error.into() })?;
         setup::write_atomically(&self.file, &json).map_err(Error::Write)
     }
 
-    /// Returns the anchor's time plus the time that passed since.
-    fn credible_ms(&self) -> u64 {
+    /// Returns the time that verifiably passed, in Unix milliseconds: no earlier than what was signed.
+    pub fn credible_ms(&self) -> u64 {
         let anchor = *self.anchor.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = self.clock.monotonic().saturating_sub(anchor.monotonic);
         anchor.wall_ms.saturating_add(millis(passed))
@@ -224,6 +243,12 @@ mod tests {
         }
     }
 
+    fn keep(guard: &ClockGuard) {
+        if let Some(mark) = guard.mark() {
+            guard.save(&mark).unwrap();
+        }
+    }
+
     fn machine() -> Machine {
         Machine { folder: tempfile::tempdir().unwrap() }
     }
@@ -263,7 +288,7 @@ mod tests {
     fn a_restart_of_the_process_counts_the_uptime_of_the_machine() {
         let machine = machine();
         let clock = SteppedClock::new(START_MS);
-        machine.start(&clock, Some(("boot-1", HOUR))).save().unwrap();
+        keep(&machine.start(&clock, Some(("boot-1", HOUR))));
         let later = SteppedClock::new(START_MS + millis(HOUR));
         assert!(machine.start(&later, Some(("boot-1", 2 * HOUR))).now_ms().is_ok());
         assert!(machine.start(&later, Some(("boot-1", HOUR))).now_ms().is_err());
@@ -273,7 +298,7 @@ mod tests {
     fn after_a_restart_of_the_machine_a_later_clock_needs_an_operator() {
         let machine = machine();
         let clock = SteppedClock::new(START_MS);
-        machine.start(&clock, Some(("boot-1", HOUR))).save().unwrap();
+        keep(&machine.start(&clock, Some(("boot-1", HOUR))));
         let later = SteppedClock::new(START_MS + millis(HOUR));
         assert!(machine.start(&later, Some(("boot-2", HOUR))).now_ms().is_err());
         let soon = SteppedClock::new(START_MS + millis(AHEAD_MAX));
@@ -285,9 +310,9 @@ mod tests {
         let machine = machine();
         let clock = SteppedClock::new(START_MS);
         let guard = machine.start(&clock, None);
-        guard.save().unwrap();
+        keep(&guard);
         clock.step(1000 * HOUR);
-        guard.save().unwrap();
+        keep(&guard);
         assert!(machine.start(&clock, None).now_ms().is_err());
     }
 

@@ -47,7 +47,9 @@ pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
         let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
         jobs::forget_messages(&app.store, now_ms).await.map(drop)
     });
-    repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, keep_clock_mark);
+    repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, async |app| {
+        jobs::keep_clock_mark(&app.store, app.director.guard()).await
+    });
     let tls = Arc::clone(tls);
     repeat("renew the certificate", CERTIFICATE_PERIOD, app, shutdown, move |app| {
         std::future::ready(renew_certificate(&app, &tls))
@@ -65,11 +67,7 @@ fn renew_certificate(app: &App, tls: &Tls) -> Result<(), Failure> {
 /// Writes what must not be lost with the process.
 pub(super) async fn finish(app: &Arc<App>) {
     log("flush sightings", jobs::flush_sightings(&app.store, &app.fleet).await.map(drop));
-    log("keep the clock mark", keep_clock_mark(app.clone()).await);
-}
-
-async fn keep_clock_mark(app: Arc<App>) -> Result<(), Failure> {
-    Ok(tokio::task::spawn_blocking(move || app.director.guard().save()).await??)
+    log("keep the clock mark", jobs::keep_clock_mark(&app.store, app.director.guard()).await);
 }
 
 fn repeat<E, F>(

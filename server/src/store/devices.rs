@@ -53,6 +53,15 @@ pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Er
     Ok(())
 }
 
+/// Writes that something changed for every device.
+pub async fn change_all(db: &mut SqliteConnection, at: u64) -> Result<(), Error> {
+    sqlx::query("UPDATE devices SET changed_at = $1 WHERE changed_at < $1")
+        .bind(to_integer(at))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Takes all certificates and unspent tokens from a device.
 pub async fn shut_out(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
     sqlx::query("UPDATE certificates SET status = 'revoked' WHERE device = $1")

@@ -1,9 +1,11 @@
 //! `/api/v1/devices`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 use waxwing_server::clock::Clock as _;
+use waxwing_server::jobs::keep_clock_mark;
 use waxwing_wire::{DeviceId, Digest};
 
 use crate::support::Api;
@@ -112,4 +114,35 @@ async fn a_clock_gone_wrong_changes_nothing_and_leaves_no_time_behind() {
     api.put("devices/d-0/tags", json!({"site": "b"})).await.ok();
     let decision = api.app.fleet.decide(&"d-0".parse().unwrap(), &Digest([1; 32])).unwrap();
     assert!(decision.decided_at_ms <= api.clock.now_ms(), "{decision:?}");
+}
+
+#[tokio::test]
+async fn after_a_restore_from_a_backup_everything_is_decided_anew_and_only_then() {
+    let (api, _) = Api::with_fleet(1).await;
+    let decided_at = |api: &Api| {
+        let decision = api.app.fleet.decide(&"d-0".parse().unwrap(), &Digest([1; 32]));
+        decision.unwrap().decided_at_ms
+    };
+    keep_clock_mark(&api.app.store, api.app.director.guard()).await.unwrap();
+    let api = api.restarted_after(|database| copy(database, "backup")).await;
+    let backed_up = decided_at(&api);
+    api.put("devices/d-0/tags", json!({"site": "b"})).await.ok();
+    let lost = decided_at(&api);
+    api.clock.advance(Duration::from_hours(24));
+    keep_clock_mark(&api.app.store, api.app.director.guard()).await.unwrap();
+    let api = api.restarted().await;
+    assert_eq!(decided_at(&api), lost, "an ordinary restart decides nothing");
+    let signed = api.clock.now_ms();
+    let api = api.restarted_after(restore).await;
+    assert!(backed_up < lost && lost < signed && signed < decided_at(&api));
+    let renewed = decided_at(&api);
+    assert_eq!(decided_at(&api.restarted().await), renewed);
+}
+
+fn copy(database: &Path, extension: &str) {
+    std::fs::copy(database, database.with_extension(extension)).unwrap();
+}
+
+fn restore(database: &Path) {
+    std::fs::copy(database.with_extension("backup"), database).unwrap();
 }

@@ -1,6 +1,7 @@
 //! A server without sockets, a client for its REST API, and a publisher with keys.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +88,13 @@ impl Api {
 
     /// Kills the server and starts it again.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_after(|_| ()).await
+    }
+
+    /// Kills the server, does something to its database, and starts it again.
+    pub(crate) async fn restarted_after(self, change: impl FnOnce(&Path)) -> Self {
         self.app.store.close().await;
+        change(&self.config.data_dir.join("waxwing.db"));
         Self::start(self.config, self.clock, self.folder).await
     }
 
