@@ -1,0 +1,16 @@
+//! The attack matrix of `docs/threat-model.md`, one scenario or more for each numbered row.
+//!
+//! A test is called `row_NN_` and what it promises; `cargo xtask tidy` compares the names with the
+//! page. Where a row is about the server, the real program is attacked over its sockets; where it
+//! is about what a device believes, its verifier and its agent are given what an attacker could
+//! make. Attackers hold what their row says they hold, signing keys included.
+#![expect(
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code"
+)]
+
+mod metadata;
+mod support;

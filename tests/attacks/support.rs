@@ -1,0 +1,4 @@
+//! What several rows need: repositories in the hands of an attacker, and a device to attack.
+
+pub(crate) mod author;
+pub(crate) mod world;
