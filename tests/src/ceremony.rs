@@ -1,5 +1,8 @@
 //! A key ceremony as people hold it, with the real tool: one person, one signature at a time.
 
+mod files;
+mod keys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,13 +10,26 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::process::run;
+use self::files::{copy_folder, newest_root};
+use crate::process::{refusal, run};
 use crate::program::Program;
 
 /// The product of the story.
 pub const PRODUCT: &str = "acme-th1";
 /// Its channel.
 pub const CHANNEL: &str = "stable";
+/// The channel of lab devices, which one key signs, where a plan has it.
+pub const DEV_CHANNEL: &str = "dev";
+/// The key of [`DEV_CHANNEL`].
+pub const DEV_KEY: &str = "ci";
+/// Two of the three who sign a release.
+pub const RELEASE_QUORUM: [&str; 2] = ["alice-release", "bob-release"];
+/// Two of the three who sign the top-level list.
+pub const TARGETS_QUORUM: [&str; 2] = ["alice-targets", "bob-targets"];
+/// Two of the three who sign the root of the Image repository.
+pub const ROOT_QUORUM: [&str; 2] = ["alice-root", "bob-root"];
+/// Two of the three who sign the Director's root.
+pub const DIRECTOR_ROOT_QUORUM: [&str; 2] = ["alice-director-root", "bob-director-root"];
 /// The passphrase of every key of the ceremony.
 const PASSPHRASE: &str = "correct horse battery staple";
 /// A third of the holders may be ill.
@@ -23,11 +39,34 @@ const HOLDERS: [&str; 3] = ["alice", "bob", "carol"];
 #[derive(Debug)]
 pub struct Ceremony {
     folder: PathBuf,
+    plan: Plan,
+}
+
+/// How a ceremony is held.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Plan {
+    /// Whether descriptors of images built elsewhere are ignored.
+    pub foreign_images: bool,
+    /// Whether there is a channel for lab devices, too.
+    pub dev_channel: bool,
+    /// Makes keys that cost nothing to open. Only their making is not the real tool's.
+    pub worthless_keys: bool,
+}
+
+/// Which of the two repositories.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Repository {
+    /// What each device should run.
+    Director,
+    /// What may be installed at all.
+    Image,
 }
 
 /// A release to sign.
 #[derive(Clone, Debug)]
 pub struct Release<'a> {
+    /// Its channel.
+    pub channel: &'a str,
     /// Its version.
     pub version: &'a str,
     /// Its security version.
@@ -53,9 +92,9 @@ impl Ceremony {
     /// # Errors
     ///
     /// Fails when the tool refuses a step.
-    pub fn hold(folder: &Path, foreign_images: bool) -> Result<Self> {
+    pub fn hold(folder: &Path, plan: Plan) -> Result<Self> {
         fs::create_dir_all(folder.join("keys"))?;
-        let ceremony = Self { folder: folder.to_owned() };
+        let ceremony = Self { folder: folder.to_owned(), plan };
         for role in ["root", "targets", "release", "director-root"] {
             for holder in HOLDERS {
                 ceremony.make_key(&format!("{holder}-{role}"))?;
@@ -63,9 +102,19 @@ impl Ceremony {
         }
         ceremony.make_key("publisher")?;
         ceremony.make_key("standby")?;
-        ceremony.define(foreign_images)?;
+        ceremony.define()?;
         ceremony.make_image_repository()?;
         Ok(ceremony)
+    }
+
+    /// Copies everything the keyholders have: what a thief of all of it would hold.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file cannot be copied.
+    pub fn steal(&self, folder: &Path) -> Result<Self> {
+        copy_folder(&self.folder, folder)?;
+        Ok(Self { folder: folder.to_owned(), plan: self.plan })
     }
 
     /// Makes the Director's root for the server's online key (D6).
@@ -74,12 +123,52 @@ impl Ceremony {
     ///
     /// Fails when the tool refuses a step.
     pub fn root_director(&self, online_key: &Value) -> Result<PathBuf> {
-        fs::write(self.public("director"), serde_json::to_vec(online_key)?)?;
+        self.keep_public_key("director", online_key)?;
         let online = format!("1:{},{}", self.shown("director"), self.shown("standby"));
         let root = self.folder.join("director/metadata/1.root.json");
         self.init_root("director", &self.holders("director-root"), [&online, &online, &online])?;
-        self.sign(&root, "director-root")?;
+        self.sign(&root, &DIRECTOR_ROOT_QUORUM)?;
         Ok(root)
+    }
+
+    /// Writes the next root of `director` or of the Image repository: in these roles `remove` leave
+    /// and `add` join. Nobody has signed it yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses.
+    pub fn rotate(
+        &self,
+        repository: Repository,
+        roles: &[&str],
+        remove: &[&str],
+        add: &[&str],
+    ) -> Result<PathBuf> {
+        let metadata = self.metadata(repository);
+        let newest = newest_root(&metadata)?;
+        let next = metadata.join(format!("{}.root.json", newest + 1));
+        let mut rotate = Program::Keys.command()?;
+        rotate.args(["root", "rotate", "--from"]);
+        rotate.arg(metadata.join(format!("{newest}.root.json")));
+        rotate.args(roles.iter().flat_map(|role| ["--role", role]));
+        rotate.args(remove.iter().flat_map(|key| ["--remove".to_owned(), self.shown(key)]));
+        rotate.args(add.iter().flat_map(|key| ["--add".to_owned(), self.shown(key)]));
+        run(rotate.arg("-o").arg(&next), b"")?;
+        Ok(next)
+    }
+
+    /// Adds one signature after another to a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses one.
+    pub fn sign(&self, file: &Path, keys: &[&str]) -> Result<()> {
+        for key in keys {
+            let mut sign = Program::Keys.command()?;
+            sign.arg("sign").arg(file).arg("--key").arg(self.secret(key));
+            run(sign.args(["--yes", "--passphrase-fd", "0"]), &passphrases())?;
+        }
+        Ok(())
     }
 
     /// Lists a release in the channel, signs by two of three, and uploads.
@@ -100,15 +189,79 @@ impl Ceremony {
     pub fn list(&self, release: &Release<'_>) -> Result<()> {
         let definition = self.folder.join(format!("releases/{PRODUCT}/{}.toml", release.version));
         let text = format!(
-            "version = \"{}\"\nchannel = \"{CHANNEL}\"\nsecurity_version = {}\n",
-            release.version, release.security_version
+            "version = \"{}\"\nchannel = \"{}\"\nsecurity_version = {}\n",
+            release.version, release.channel, release.security_version
         );
         fs::write(&definition, text)?;
         let mut add = Program::Keys.command()?;
         add.args(["release", "add"]).arg(&definition).arg("--dir").arg(self.repository());
         run(add.arg("--file").arg(release.image), b"")?;
-        let role = self.repository().join(format!("metadata/{PRODUCT}-{CHANNEL}.json"));
-        self.sign(&role, "release")
+        let is_dev = release.channel == DEV_CHANNEL;
+        let keys = if is_dev { &[DEV_KEY][..] } else { &RELEASE_QUORUM };
+        self.sign(&self.role_file(release.channel), keys)
+    }
+
+    /// Takes a release off the list of its channel. Nobody has signed that yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is not on it.
+    pub fn delist(&self, channel: &str, version: &str) -> Result<PathBuf> {
+        let mut remove = Program::Keys.command()?;
+        remove.args(["release", "remove", "--dir"]).arg(self.repository());
+        remove.args(["--role", &format!("{PRODUCT}-{channel}")]);
+        run(remove.arg(format!("{PRODUCT}/{channel}/{version}/esp32c3.bin")), b"")?;
+        Ok(self.role_file(channel))
+    }
+
+    /// Lets `threshold` of these keys sign a channel from now on. Neither the top-level list nor the
+    /// channel's is signed yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses.
+    pub fn delegate(&self, channel: &str, threshold: usize, keys: &[&str]) -> Result<()> {
+        let keys: Vec<_> = keys.iter().map(|key| self.shown(key)).collect();
+        let mut delegate = Program::Keys.command()?;
+        delegate.arg("delegate").arg("--dir").arg(self.repository());
+        delegate.args(["--role", &format!("{PRODUCT}-{channel}")]);
+        run(delegate.args(["--keys", &format!("{threshold}:{}", keys.join(","))]), b"").map(drop)
+    }
+
+    /// Signs snapshot and timestamp with these keys, without a server.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device would refuse the repository.
+    pub fn publish_here(&self, publisher: &str) -> Result<()> {
+        run(&mut self.publish_with(publisher)?, &passphrases()).map(drop)
+    }
+
+    /// Tries to publish what the tool must refuse, and returns why it does.
+    ///
+    /// # Errors
+    ///
+    /// Fails when it is published.
+    pub fn publish_is_refused(&self, publisher: &str) -> Result<String> {
+        refusal(&mut self.publish_with(publisher)?, &passphrases())
+    }
+
+    /// The working copy of the list of a channel.
+    pub fn role_file(&self, channel: &str) -> PathBuf {
+        self.metadata(Repository::Image).join(format!("{PRODUCT}-{channel}.json"))
+    }
+
+    /// The working copy of the top-level list.
+    pub fn targets_file(&self) -> PathBuf {
+        self.metadata(Repository::Image).join("targets.json")
+    }
+
+    /// The folder of the metadata of a repository.
+    pub fn metadata(&self, repository: Repository) -> PathBuf {
+        match repository {
+            Repository::Director => self.folder.join("director/metadata"),
+            Repository::Image => self.repository().join("metadata"),
+        }
     }
 
     /// Signs snapshot and timestamp and uploads.
@@ -117,7 +270,17 @@ impl Ceremony {
     ///
     /// Fails when the tool or the server refuses a step.
     pub fn publish(&self, to: &Destination<'_>) -> Result<()> {
-        run(&mut self.publish_command(to)?, &passphrases()).map(drop)
+        self.publish_by("publisher", to)
+    }
+
+    /// Signs snapshot and timestamp with another key than `publisher`, and uploads.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool or the server refuses a step.
+    pub fn publish_by(&self, publisher: &str, to: &Destination<'_>) -> Result<()> {
+        let mut publish = self.publish_with(publisher)?;
+        run(Self::upload_to(&mut publish, to), &passphrases()).map(drop)
     }
 
     /// Prepares to publish.
@@ -126,12 +289,8 @@ impl Ceremony {
     ///
     /// Fails when the tool was not built.
     pub fn publish_command(&self, to: &Destination<'_>) -> Result<Command> {
-        let key = self.secret("publisher");
-        let mut publish = Program::Keys.command()?;
-        publish.arg("publish").arg("--dir").arg(self.repository());
-        publish.arg("--snapshot-key").arg(&key).arg("--timestamp-key").arg(&key);
-        publish.args(["--passphrase-fd", "0", "--server", to.url]);
-        publish.arg("--server-ca").arg(to.ca).arg("--token-file").arg(to.token);
+        let mut publish = self.publish_with("publisher")?;
+        Self::upload_to(&mut publish, to);
         Ok(publish)
     }
 
@@ -150,12 +309,15 @@ impl Ceremony {
         let targets = self.holders("targets");
         let repo = format!("image/{PRODUCT}");
         self.init_root(&repo, &self.holders("root"), [&targets, &publisher, &publisher])?;
-        self.sign(&self.image_root(), "root")?;
-        let mut delegate = Program::Keys.command()?;
-        delegate.arg("delegate").arg("--dir").arg(self.repository());
-        delegate.args(["--role", &format!("{PRODUCT}-{CHANNEL}")]);
-        run(delegate.args(["--keys", &self.holders("release")]), b"")?;
-        self.sign(&self.repository().join("metadata/targets.json"), "targets")
+        self.sign(&self.image_root(), &ROOT_QUORUM)?;
+        let release = HOLDERS.map(|holder| format!("{holder}-release"));
+        self.delegate(CHANNEL, 2, &release.each_ref().map(String::as_str))?;
+        if self.plan.dev_channel {
+            self.make_key(DEV_KEY)?;
+            self.delegate(DEV_CHANNEL, 1, &[DEV_KEY])?;
+            self.sign(&self.role_file(DEV_CHANNEL), &[DEV_KEY])?;
+        }
+        self.sign(&self.targets_file(), &TARGETS_QUORUM)
     }
 
     fn init_root(
@@ -172,32 +334,37 @@ impl Ceremony {
         run(init.arg("-o").arg(folder.join("metadata/1.root.json")), b"").map(drop)
     }
 
-    /// Two of the three holders sign, each with their own key for this role.
-    fn sign(&self, file: &Path, role: &str) -> Result<()> {
-        for holder in &HOLDERS[..2] {
-            let mut sign = Program::Keys.command()?;
-            sign.arg("sign").arg(file).arg("--key").arg(self.secret(&format!("{holder}-{role}")));
-            run(sign.args(["--yes", "--passphrase-fd", "0"]), &passphrases())?;
-        }
-        Ok(())
+    fn publish_with(&self, publisher: &str) -> Result<Command> {
+        let key = self.secret(publisher);
+        let mut publish = Program::Keys.command()?;
+        publish.arg("publish").arg("--dir").arg(self.repository());
+        publish.arg("--snapshot-key").arg(&key).arg("--timestamp-key").arg(&key);
+        publish.args(["--passphrase-fd", "0"]);
+        Ok(publish)
     }
 
-    fn make_key(&self, name: &str) -> Result<()> {
-        let mut new = Program::Keys.command()?;
-        new.args(["key", "new", "--passphrase-fd", "0", "-o"]).arg(self.secret(name));
-        run(&mut new, &passphrases()).with_context(|| format!("key {name}")).map(drop)
+    fn upload_to<'c>(publish: &'c mut Command, to: &Destination<'_>) -> &'c mut Command {
+        publish.args(["--server", to.url]).arg("--server-ca").arg(to.ca);
+        publish.arg("--token-file").arg(to.token)
     }
 
-    fn define(&self, foreign_images: bool) -> Result<()> {
+    fn define(&self) -> Result<()> {
         let (version, project) =
-            if foreign_images { ("ignore", "ignore") } else { ("match", PRODUCT) };
+            if self.plan.foreign_images { ("ignore", "ignore") } else { ("match", PRODUCT) };
         let definition = self.product_definition();
         fs::create_dir_all(definition.parent().context("the definition lies in a folder")?)?;
+        let channels = self.channels();
         let text = format!(
-            "id = \"{PRODUCT}\"\nchip = \"esp32c3\"\nhardware = [\"r1\"]\nchannels = [\"{CHANNEL}\"]\n\
+            "id = \"{PRODUCT}\"\nchip = \"esp32c3\"\nhardware = [\"r1\"]\nchannels = [{channels}]\n\
              slot_bytes = 2031616\nimage_version = \"{version}\"\nimage_project = \"{project}\"\n"
         );
         Ok(fs::write(definition, text)?)
+    }
+
+    fn channels(&self) -> String {
+        let dev =
+            if self.plan.dev_channel { format!(", \"{DEV_CHANNEL}\"") } else { String::new() };
+        format!("\"{CHANNEL}\"{dev}")
     }
 
     fn repository(&self) -> PathBuf {

@@ -15,6 +15,8 @@ use crate::server::{Listener, Server};
 /// What a fleet is born with.
 #[derive(Clone, Debug)]
 pub struct Birth<'a> {
+    /// Which devices they are.
+    pub batch: &'a Batch<'a>,
     /// Each device's name and one-time token.
     pub tokens: &'a [(String, String)],
     /// The image in their first slot, and the release it is.
@@ -25,6 +27,36 @@ pub struct Birth<'a> {
     pub image_root: &'a Path,
     /// Whether descriptors of images built elsewhere are ignored.
     pub foreign_images: bool,
+}
+
+/// Devices that are alike.
+#[derive(Clone, Debug)]
+pub struct Batch<'a> {
+    /// The folder of their fleet, in the world's.
+    pub folder: &'a str,
+    /// Their names.
+    pub names: &'a [String],
+    /// The channels they accept.
+    pub channels: &'a [&'a str],
+    /// Their hardware revision.
+    pub hardware: &'a str,
+    /// Where they poll, if not at the server.
+    pub device_address: Option<&'a str>,
+    /// The security version compiled into their first image.
+    pub security_version: u32,
+}
+
+impl Default for Batch<'_> {
+    fn default() -> Self {
+        Self {
+            folder: "fleet",
+            names: &[],
+            channels: &[CHANNEL],
+            hardware: "r1",
+            device_address: None,
+            security_version: 1,
+        }
+    }
 }
 
 /// A running fleet.
@@ -135,16 +167,17 @@ impl Fleet {
 fn configuration(server: &Server, birth: &Birth<'_>) -> String {
     let (image, version) = birth.factory;
     let rule = if birth.foreign_images { "ignore" } else { "match" };
+    let Batch { channels, hardware, security_version, .. } = birth.batch;
     format!(
-        "product = \"{PRODUCT}\"\nhardware = \"r1\"\nchip = \"esp32c3\"\nchannels = [\"{CHANNEL}\"]\n\
+        "product = \"{PRODUCT}\"\nhardware = \"{hardware}\"\nchip = \"esp32c3\"\nchannels = {channels:?}\n\
          slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n\
          [server]\ndevice = \"{}\"\nenrol = \"{}\"\nmqtt = \"{}\"\nca = \"{}\"\n\
-         [factory]\nimage = \"{}\"\nversion = \"{version}\"\nsecurity_version = 1\n\
+         [factory]\nimage = \"{}\"\nversion = \"{version}\"\nsecurity_version = {security_version}\n\
          [trust]\ndirector_root = \"{}\"\nimage_root = \"{}\"\n\
          [image]\nversion = \"{rule}\"\n\
          [policy]\npoll_min = \"200ms\"\npoll_max = \"1s\"\nback_off_min = \"200ms\"\n\
          back_off_max = \"1s\"\n",
-        server.address(Listener::Device),
+        birth.batch.device_address.unwrap_or_else(|| server.address(Listener::Device)),
         server.address(Listener::Enrol),
         server.address(Listener::Mqtt),
         server.ca().display(),

@@ -122,6 +122,20 @@ impl Server {
         self.folder.join("data")
     }
 
+    /// The folder of its keys.
+    pub fn secrets(&self) -> PathBuf {
+        self.data().join("secrets")
+    }
+
+    /// The id of the running process.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is not running.
+    pub fn process_id(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the server runs")?.id())
+    }
+
     fn configure(&self, address: impl Fn(Listener) -> String) -> Result<()> {
         let listen = Listener::ALL.map(|one| format!("{} = \"{}\"\n", one.name(), address(one)));
         let text = format!(

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::ceremony::{CHANNEL, Ceremony, Destination, PRODUCT, Release};
-use crate::fleet::{Birth, Fleet};
+use crate::ceremony::{CHANNEL, Ceremony, Destination, PRODUCT, Plan, Release};
+use crate::fleet::{Batch, Birth, Fleet};
 use crate::image::{self, Behaviour, Recipe};
 use crate::operator::Operator;
 use crate::server::{Listener, Server};
@@ -32,7 +32,7 @@ pub struct World {
     pub server: Server,
     director_root: PathBuf,
     folder: PathBuf,
-    foreign_images: bool,
+    plan: Plan,
 }
 
 impl World {
@@ -42,7 +42,16 @@ impl World {
     ///
     /// Fails when any program refuses a step.
     pub fn create(folder: &Path, foreign_images: bool) -> Result<Self> {
-        let ceremony = Ceremony::hold(&folder.join("ceremony"), foreign_images)?;
+        Self::create_as(folder, Plan { foreign_images, ..Plan::default() })
+    }
+
+    /// As [`World::create`], with a ceremony after another plan.
+    ///
+    /// # Errors
+    ///
+    /// Fails when any program refuses a step.
+    pub fn create_as(folder: &Path, plan: Plan) -> Result<Self> {
+        let ceremony = Ceremony::hold(&folder.join("ceremony"), plan)?;
         let server = Server::create(&folder.join("server"))?;
         let operator = Operator::log_in(&folder.join("operator"), &server)?;
         let online_key = operator.ask(&["director", "key"])?;
@@ -52,7 +61,7 @@ impl World {
         let root = ceremony.image_root();
         operator.ask(&["product", "create", text(&definition)?, "--root", text(&root)?])?;
         let folder = folder.to_owned();
-        Ok(Self { ceremony, operator, server, director_root, folder, foreign_images })
+        Ok(Self { ceremony, operator, server, director_root, folder, plan })
     }
 
     /// Makes an image of our own and returns where it lies.
@@ -73,7 +82,7 @@ impl World {
     ///
     /// Fails when the tool or the server refuses.
     pub fn publish(&self, version: &str, security_version: u32, image: &Path) -> Result<()> {
-        let release = Release { version, security_version, image };
+        let release = Release { channel: CHANNEL, version, security_version, image };
         self.upload(|to| self.ceremony.release(&release, to))
     }
 
@@ -94,19 +103,31 @@ impl World {
     /// Fails when a step is refused or a device does not enrol.
     pub fn enrol(&self, devices: usize, factory: &Path) -> Result<Fleet> {
         let names: Vec<_> = (1..=devices).map(|number| format!("th1-{number:04}")).collect();
-        let tokens = names.iter().map(|name| Ok((name.clone(), self.register(name)?)));
-        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let fleet = self.start_batch(&Batch { names: &names, ..Batch::default() }, factory)?;
         self.make_group(EVERYBODY, &names)?;
         self.make_group(PILOTS, &names[..PILOT_COUNT.min(devices)])?;
+        Ok(fleet)
+    }
+
+    /// Registers devices with a token each and starts them as a fleet of their own.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a step is refused or a device does not enrol.
+    pub fn start_batch(&self, batch: &Batch<'_>, factory: &Path) -> Result<Fleet> {
+        let tokens = batch.names.iter().map(|name| Ok((name.clone(), self.register(name)?)));
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
         let birth = Birth {
+            batch,
             tokens: &tokens,
             factory: (factory, FACTORY_VERSION),
             director_root: &self.director_root,
             image_root: &self.ceremony.image_root(),
-            foreign_images: self.foreign_images,
+            foreign_images: self.plan.foreign_images,
         };
-        let mut fleet = Fleet::start(&self.folder.join("fleet"), &self.server, &birth)?;
-        fleet.wait_for_many(devices, |event| event.text("event") == "enrolled")?;
+        let folder = self.folder.join(batch.folder);
+        let mut fleet = Fleet::start(&folder, &self.server, &birth)?;
+        fleet.wait_for_many(batch.names.len(), |event| event.text("event") == "enrolled")?;
         Ok(fleet)
     }
 
@@ -116,6 +137,22 @@ impl World {
     ///
     /// Fails when the server refuses.
     pub fn start_rollout(&self, id: &str, version: &str, group: &str, phases: &str) -> Result<()> {
+        self.start_rollout_in(CHANNEL, id, version, group, phases)
+    }
+
+    /// As [`World::start_rollout`], in another channel.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn start_rollout_in(
+        &self,
+        channel: &str,
+        id: &str,
+        version: &str,
+        group: &str,
+        phases: &str,
+    ) -> Result<()> {
         let create = [
             "rollout",
             "create",
@@ -124,7 +161,7 @@ impl World {
             "--product",
             PRODUCT,
             "--channel",
-            CHANNEL,
+            channel,
             "--release",
             version,
             "--group",
@@ -157,13 +194,23 @@ impl World {
         self.operator.ask(&["rollout", "recount", id])
     }
 
-    fn register(&self, device: &str) -> Result<String> {
+    /// Registers a device, and returns its one-time token.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn register(&self, device: &str) -> Result<String> {
         self.operator.ask(&["device", "add", device, "--product", PRODUCT])?;
         let answer = self.operator.ask(&["device", "token", device])?;
         Ok(answer["token"].as_str().context("the answer holds a token")?.to_owned())
     }
 
-    fn make_group(&self, group: &str, devices: &[String]) -> Result<()> {
+    /// Makes a group of devices.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn make_group(&self, group: &str, devices: &[String]) -> Result<()> {
         let mut create = vec!["group", "create", group, "--product", PRODUCT];
         create.extend(devices.iter().flat_map(|device| ["--device", device]));
         self.operator.ask(&create).map(drop)
