@@ -8,14 +8,16 @@
 mod limits;
 mod search;
 mod stored;
+mod versions;
 
-use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub use limits::Limits;
 pub use search::RoleListing;
+
+use versions::Versions;
 
 use crate::refusal::{Cause, Refusal};
 use crate::role::{FileMeta, Header, Role, Root, Signers, Snapshot, Timestamp};
@@ -37,7 +39,7 @@ pub struct Repository<S> {
     timestamp: Option<Verified<Timestamp>>,
     snapshot: Option<Verified<Snapshot>>,
     /// Versions of the targets roles in the store.
-    roles: BTreeMap<String, u64>,
+    roles: Versions,
 }
 
 /// A timestamp that is properly signed but perhaps expired, and its bytes.
@@ -69,7 +71,7 @@ impl<S: Store> Repository<S> {
             root,
             timestamp: None,
             snapshot: None,
-            roles: BTreeMap::new(),
+            roles: Versions::default(),
         };
         repository.open_root(trusted_root)?;
         repository.timestamp = repository.stored(TIMESTAMP, &repository.root.timestamp)?;
@@ -126,8 +128,7 @@ impl<S: Store> Repository<S> {
         let root = Some(("root", self.root.header.version));
         let timestamp = self.timestamp_version().map(|version| ("timestamp", version));
         let snapshot = self.snapshot.as_ref().map(|snapshot| ("snapshot", snapshot.header.version));
-        let roles = self.roles.iter().map(|(role, version)| (role.as_str(), *version));
-        [root, timestamp, snapshot].into_iter().flatten().chain(roles)
+        [root, timestamp, snapshot].into_iter().flatten().chain(self.roles.iter())
     }
 
     /// The store.

@@ -4,10 +4,13 @@
 //! are the same key if and only if they are equal; [`crate::verify`] counts thresholds by that. This
 //! module knows nothing of roles or thresholds and holds no private keys.
 
+#[cfg(feature = "p256")]
 mod ecdsa;
 mod ed25519;
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
+#[cfg(feature = "p256")]
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -16,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::hex;
 use crate::json::Value;
 
+#[cfg(feature = "p256")]
 pub use self::ecdsa::EcdsaP256Key;
 pub use self::ed25519::Ed25519Key;
 
@@ -30,6 +34,7 @@ pub const PEM_BYTES_MAX: usize = 256;
 #[non_exhaustive]
 pub enum PublicKey {
     /// ECDSA on P-256 with SHA-256; signatures are DER. TUF's `ecdsa-sha2-nistp256`.
+    #[cfg(feature = "p256")]
     EcdsaP256(EcdsaP256Key),
     /// Ed25519 with the strict rules of `ed25519_dalek::VerifyingKey::verify_strict`.
     Ed25519(Ed25519Key),
@@ -53,6 +58,7 @@ impl PublicKey {
     }
 
     /// Reads an uncompressed P-256 point (SEC 1, 65 bytes starting with 4).
+    #[cfg(feature = "p256")]
     pub fn p256(point: &[u8; 65]) -> Result<Self, BadKey> {
         EcdsaP256Key::parse(point).map(Self::EcdsaP256)
     }
@@ -62,8 +68,11 @@ impl PublicKey {
         if let Some(bytes) = der.strip_prefix(&ed25519::SPKI_PREFIX) {
             return Self::ed25519(bytes.try_into().map_err(|_| BadKey)?);
         }
-        let point = der.strip_prefix(&ecdsa::SPKI_PREFIX).ok_or(BadKey)?;
-        Self::p256(point.try_into().map_err(|_| BadKey)?)
+        #[cfg(feature = "p256")]
+        if let Some(point) = der.strip_prefix(&ecdsa::SPKI_PREFIX) {
+            return Self::p256(point.try_into().map_err(|_| BadKey)?);
+        }
+        Err(BadKey)
     }
 
     /// Reads a `PUBLIC KEY` PEM text (RFC 7468), the form in which TUF carries ECDSA keys.
@@ -89,6 +98,7 @@ impl PublicKey {
                 Self::ed25519(&bytes.ok_or(BadKey)?)
             }
             // `ecdsa-sha2-nistp256` as key type is what older repositories write.
+            #[cfg(feature = "p256")]
             (Some("ecdsa" | "ecdsa-sha2-nistp256"), Some("ecdsa-sha2-nistp256")) => {
                 let pem: String = public.chars().take(PEM_BYTES_MAX + 1).collect();
                 Self::from_pem(&pem)
@@ -109,6 +119,7 @@ impl PublicKey {
         signature: &[u8],
     ) -> Result<(), BadSignature> {
         match self {
+            #[cfg(feature = "p256")]
             Self::EcdsaP256(key) => key.verify(message, signature),
             Self::Ed25519(key) => key.verify(message, signature),
         }
@@ -117,6 +128,7 @@ impl PublicKey {
     /// The key as an X.509 `SubjectPublicKeyInfo` in DER.
     pub fn spki_der(&self) -> Vec<u8> {
         match self {
+            #[cfg(feature = "p256")]
             Self::EcdsaP256(key) => [ecdsa::SPKI_PREFIX.as_slice(), &key.to_bytes()].concat(),
             Self::Ed25519(key) => [ed25519::SPKI_PREFIX.as_slice(), &key.to_bytes()].concat(),
         }
@@ -125,6 +137,7 @@ impl PublicKey {
     /// The `keytype` of TUF (spec 4.2).
     pub const fn key_type(&self) -> &'static str {
         match self {
+            #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => "ecdsa",
             Self::Ed25519(_) => "ed25519",
         }
@@ -133,6 +146,7 @@ impl PublicKey {
     /// The `scheme` of TUF (spec 4.2).
     pub const fn scheme(&self) -> &'static str {
         match self {
+            #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => "ecdsa-sha2-nistp256",
             Self::Ed25519(_) => "ed25519",
         }
@@ -141,6 +155,7 @@ impl PublicKey {
     /// The `keyval.public` of TUF (spec 4.2): hex for Ed25519, PEM for P-256.
     pub fn public_text(&self) -> String {
         match self {
+            #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => self.pem(),
             Self::Ed25519(key) => hex::encode(&key.to_bytes()),
         }
@@ -156,6 +171,7 @@ impl PublicKey {
         hex::encode(&Sha256::digest(object))
     }
 
+    #[cfg(feature = "p256")]
     fn pem(&self) -> String {
         let mut buffer = [0; PEM_BYTES_MAX];
         let line_ending = pem_rfc7468::LineEnding::LF;

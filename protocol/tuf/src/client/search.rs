@@ -161,7 +161,7 @@ impl<S: Store> Repository<S> {
         }
         // Spec 5.6.6: keep it.
         self.save(&file, new.file())?;
-        self.roles.insert(role.to_string(), new.header.version);
+        self.roles.set(role, new.header.version);
         Ok(new)
     }
 

@@ -1,7 +1,6 @@
 //! The trusted files in the store: opening, replacing and forgetting them.
 
 use alloc::format;
-use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::{ROOT, Repository, SNAPSHOT, TIMESTAMP};
@@ -33,7 +32,7 @@ impl<S: Store> Repository<S> {
             // Only the version, and only to tell the server: a role is verified whenever it is used.
             let bytes = self.load(&format!("{role}.json"))?;
             if let Some(version) = bytes.and_then(|bytes| verify::claimed_version(&bytes)) {
-                self.roles.insert(role.to_string(), version);
+                self.roles.set(role, version);
             }
         }
         Ok(())

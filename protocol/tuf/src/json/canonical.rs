@@ -4,14 +4,16 @@
 //! only `"` and `\` escaped, everything else as UTF-8. (So control characters stand raw: canonical
 //! form is hashed, not parsed again.) Unicode is not normalised.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 
 use super::{Text, Value};
 
 /// Streams the canonical form of `value` into `sink`.
 pub(super) fn write(value: Value<'_>, sink: &mut dyn FnMut(&[u8])) {
     if let Some(members) = value.members() {
-        write_object(members.collect(), sink);
+        write_object(members.map(Member::from).collect(), sink);
     } else if let Some(elements) = value.elements() {
         write_list(elements, (b"[", b"]"), sink, |element, sink| write(element, sink));
     } else if let Some(text) = value.as_text() {
@@ -30,13 +32,45 @@ pub(super) fn same(one: Value<'_>, other: Value<'_>) -> bool {
     rest.is_some_and(<[u8]>::is_empty)
 }
 
-fn write_object(mut members: Vec<(Text<'_>, Value<'_>)>, sink: &mut dyn FnMut(&[u8])) {
-    members.sort_unstable_by_key(|(name, _)| *name);
-    write_list(members.into_iter(), (b"{", b"}"), sink, |(name, value), sink| {
-        write_text(name, sink);
+fn write_object(members: BinaryHeap<Member<'_>>, sink: &mut dyn FnMut(&[u8])) {
+    let members = members.into_sorted_vec();
+    write_list(members.into_iter(), (b"{", b"}"), sink, |member, sink| {
+        write_text(member.name, sink);
         sink(b":");
-        write(value, sink);
+        write(member.value, sink);
     });
+}
+
+/// A member of an object. Sorts by its name, of which an object has no two.
+struct Member<'a> {
+    name: Text<'a>,
+    value: Value<'a>,
+}
+
+impl<'a> From<(Text<'a>, Value<'a>)> for Member<'a> {
+    fn from((name, value): (Text<'a>, Value<'a>)) -> Self {
+        Self { name, value }
+    }
+}
+
+impl Ord for Member<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
+impl PartialOrd for Member<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Eq for Member<'_> {}
+
+impl PartialEq for Member<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
 }
 
 fn write_list<T>(

@@ -1,5 +1,6 @@
 //! The one full check of a JSON text, and the cursor that walks a checked one.
 
+use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -242,9 +243,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Sorting finds twins in n log n: a hostile text must not cost n squared.
-fn unique(mut names: Vec<Text<'_>>) -> Result<(), Malformed> {
-    names.sort_unstable();
+/// Sorting finds twins in n log n: a hostile text must not cost n squared. By a heap, whose code is a
+/// tenth of that of `sort_unstable`.
+fn unique(names: Vec<Text<'_>>) -> Result<(), Malformed> {
+    let names = BinaryHeap::from(names).into_sorted_vec();
     let twins = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
     if twins { Err(Malformed::DuplicateName) } else { Ok(()) }
 }
