@@ -22,8 +22,12 @@ use crate::mqtt::Hub;
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::repositories::{self, Repositories};
+use crate::revocation;
+use crate::server_ca;
 use crate::setup::{self, Identity};
 use crate::store::{self, Store};
+use crate::tls::{self, Tls};
+use crate::visits::Visits;
 
 /// What all listeners and jobs share.
 pub struct App {
@@ -49,6 +53,14 @@ pub struct App {
     pub director: Director,
     /// The certificate authorities.
     pub pki: Pki,
+    /// What the listeners show; may be replaced.
+    pub tls: Tls,
+    /// The files of the server CA that were last looked at.
+    pub server_ca_seen: server_ca::Seen,
+    /// The connections that devices have open.
+    pub visits: Visits,
+    /// The list of revoked device certificates.
+    pub crl: revocation::List,
     /// Bounds wrong enrolment tokens.
     pub enrolment_limiter: Limiter,
     /// Numbers for Prometheus.
@@ -72,6 +84,8 @@ impl App {
     ) -> Result<Self, OpenError> {
         let Identity { pki, director } =
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
+        let tls = Tls::new(&server_ca::first(&config, &pki, &clock, random.as_ref())?)?;
+        let server_ca_seen = server_ca::Seen::at_start(&config)?;
         let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
         let guard = clock_guard(&config, &clock)?;
         if options.confirm_clock {
@@ -87,7 +101,7 @@ impl App {
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let mut metrics = Metrics::new();
         ingest.counters().register(metrics.registry_mut());
-        Ok(Self {
+        let app = Self {
             config,
             clock,
             random,
@@ -99,9 +113,15 @@ impl App {
             hub,
             director,
             pki,
+            tls,
+            server_ca_seen,
+            visits: Visits::default(),
+            crl: revocation::List::default(),
             enrolment_limiter,
             metrics: Arc::new(metrics),
-        })
+        };
+        revocation::keep_current(&app).await?;
+        Ok(app)
     }
 
     /// Takes in a message from a device whose certificate was checked.
@@ -137,6 +157,12 @@ pub enum OpenError {
     /// Certificates and keys.
     #[error(transparent)]
     Identity(#[from] setup::Error),
+    /// The list of revoked certificates.
+    #[error(transparent)]
+    Revoked(#[from] revocation::Error),
+    /// The server's own certificate.
+    #[error(transparent)]
+    ServerCertificate(#[from] server_ca::Error),
     /// What is in the database.
     #[error("cannot load the fleet from the database")]
     Fleet(#[from] store::Error),
@@ -146,4 +172,7 @@ pub enum OpenError {
     /// The database.
     #[error(transparent)]
     Store(#[from] store::OpenError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
 }

@@ -22,6 +22,12 @@ pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
 /// within the thirty of the authority that signs it.
 const CERTIFICATE_DAYS_MAX: u32 = 10 * 365;
 
+/// Where the ops listener serves the list of revoked device certificates.
+pub const CRL_PATH: &str = "/crl/device-ca.crl";
+
+/// Longest address that is written into certificates.
+const URL_CHARS_MAX: usize = 200;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +45,8 @@ pub struct Config {
     pub poll: Poll,
     /// Device certificates.
     pub identity: Identity,
+    /// What certificates say about this server.
+    pub pki: Pki,
     /// The Director's clock guard.
     pub director: Director,
     /// Bounds on what others can make the server do.
@@ -56,6 +64,7 @@ impl Default for Config {
             listen: Listen::default(),
             poll: Poll::default(),
             identity: Identity::default(),
+            pki: Pki::default(),
             director: Director::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -122,6 +131,17 @@ impl Default for Identity {
     fn default() -> Self {
         Self { certificate_days: 90, expired_grace_days: 730, wrong_tokens_per_minute: 10 }
     }
+}
+
+/// What certificates say about this server.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pki {
+    /// Where others find the list of revoked device certificates, as new certificates say. Default:
+    /// `/crl/device-ca.crl` on the ops listener under the first of `server_names`. That listener
+    /// is on loopback by default: let a web server hand the list out where others need it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub crl_url: Option<String>,
 }
 
 /// The Director's clock guard (D5).
@@ -250,12 +270,26 @@ impl Config {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir.join("secrets"))
     }
 
+    /// Returns where others find the list of revoked device certificates.
+    pub fn crl_url(&self) -> String {
+        let on_ops = || {
+            let name = self.server_names.first().map_or("localhost", String::as_str);
+            let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+            format!("http://{host}:{}{CRL_PATH}", self.listen.ops.port())
+        };
+        self.pki.crl_url.clone().unwrap_or_else(on_ops)
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         check(!self.server_names.is_empty(), "server_names", "must hold at least one name")?;
         for name in &self.server_names {
             let known = name.parse::<IpAddr>().is_ok() || DnsName::try_from(name.as_str()).is_ok();
             check(known, "server_names", "must hold DNS names and IP addresses only")?;
         }
+        let url = self.pki.crl_url.as_deref().unwrap_or("http://");
+        // Every certificate carries it, and devices have small buffers.
+        let fits = url.starts_with("http://") && url.is_ascii() && url.len() <= URL_CHARS_MAX;
+        check(fits, "pki.crl_url", "must begin with http:// and have 200 characters at most")?;
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         let positive = [
@@ -440,6 +474,7 @@ mod tests {
             ("[poll]\nretry_after_s = 0", "poll.retry_after_s"),
             ("[limits]\nhandshake_s = 0", "limits.handshake_s"),
             ("[identity]\ncertificate_days = 3651", "identity.certificate_days"),
+            ("[pki]\ncrl_url = 'ftp://ca.example/device.crl'", "pki.crl_url"),
         ] {
             let message = refusal(text, &[]);
             assert!(message.contains(key), "{text}: {message}");

@@ -25,9 +25,12 @@ pub mod publish;
 pub mod random;
 pub mod recount;
 pub mod repositories;
+pub mod revocation;
 pub mod run;
+pub mod server_ca;
 pub mod setup;
 pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod visits;

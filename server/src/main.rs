@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use waxwing_server::clock::SystemClock;
+use waxwing_server::clock::{Clock as _, SystemClock};
 use waxwing_server::config::Config;
 use waxwing_server::random::SystemRandom;
-use waxwing_server::{health, logging, run};
+use waxwing_server::{health, logging, run, setup};
 
 /// Hands signed firmware to fleets of devices.
 ///
@@ -27,6 +27,10 @@ struct Arguments {
     /// Believes the machine's clock, however far ahead it is since the last start
     #[arg(long)]
     confirm_clock: bool,
+    /// Makes another server CA in a folder, and ends. Have its certificate signed as a target first;
+    /// once devices know it, move both files into `secrets_dir`
+    #[arg(long, value_name = "FOLDER")]
+    make_server_ca: Option<PathBuf>,
     /// Asks the server that runs with this configuration whether it answers, and ends
     #[arg(long)]
     health_check: bool,
@@ -50,6 +54,10 @@ async fn main() -> anyhow::Result<()> {
     if arguments.print_config {
         return run::print(&config.to_toml()?).context("cannot print the configuration");
     }
+    if let Some(folder) = arguments.make_server_ca {
+        let now_ms = SystemClock::new().now_ms();
+        return Ok(setup::make_server_ca(&folder, &SystemRandom, now_ms)?);
+    }
     if arguments.health_check {
         return Ok(health::check(&config).await?);
     }
@@ -58,7 +66,7 @@ async fn main() -> anyhow::Result<()> {
     let options = run::Options { confirm_clock: arguments.confirm_clock };
     let server =
         run::start(config, options, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await?;
-    signals.wait().await;
+    signals.wait(&server).await;
     server.stop().await;
     Ok(())
 }

@@ -104,6 +104,15 @@ pub enum Enrolment {
     Refused,
 }
 
+/// What became of a new server CA.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reload {
+    /// It was taken up.
+    Done,
+    /// It cannot be used, and the one before stays.
+    Refused,
+}
+
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
 struct HandshakeLabels {
     listener: &'static str,
@@ -137,6 +146,8 @@ pub struct Metrics {
     polls_refused: Counter,
     certificates_issued: Counter,
     certificates_refused: Counter,
+    reloads_done: Counter,
+    reloads_refused: Counter,
     image_bytes: Counter,
     deployments: Family<StateLabels, Count>,
 }
@@ -159,6 +170,8 @@ impl Metrics {
         registry.register("polls", "Polls answered", polls.clone());
         let requests = Family::default();
         registry.register("certificate_requests", "EST requests answered", requests.clone());
+        let reloads = Family::default();
+        registry.register("server_ca_reloads", "New server CAs looked at", reloads.clone());
         let image_bytes = Counter::default();
         registry.register("image_bytes", "Bytes of images asked for", image_bytes.clone());
         let deployments = Family::default();
@@ -173,6 +186,8 @@ impl Metrics {
             polls_refused: of(&polls, "refused"),
             certificates_issued: of(&requests, "issued"),
             certificates_refused: of(&requests, "refused"),
+            reloads_done: of(&reloads, "done"),
+            reloads_refused: of(&reloads, "refused"),
             image_bytes,
             deployments,
         }
@@ -207,6 +222,15 @@ impl Metrics {
         match outcome {
             Enrolment::Issued => &self.certificates_issued,
             Enrolment::Refused => &self.certificates_refused,
+        }
+        .inc();
+    }
+
+    /// Counts a new server CA.
+    pub fn reload(&self, outcome: Reload) {
+        match outcome {
+            Reload::Done => &self.reloads_done,
+            Reload::Refused => &self.reloads_refused,
         }
         .inc();
     }

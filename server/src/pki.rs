@@ -9,17 +9,19 @@
 //! decides that, on every request).
 
 pub mod authority;
+pub mod crl;
 pub mod csr;
 pub mod peer;
 pub mod pkcs7;
+pub mod shown;
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
-
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 pub use self::authority::{Authority, Validity};
 pub use self::csr::{CsrError, DeviceKey};
 pub use self::peer::Peer;
+pub use self::shown::ServerCertificate;
 use crate::random::{self, Random};
 
 /// Life of the server's certificate. A new one is made at each start, so it need only outlast the
@@ -33,19 +35,52 @@ pub struct Pki {
     pub device: Authority,
     /// Signs operator certificates.
     pub operator: Authority,
-    /// Signs server certificates: what devices and tools trust.
-    pub server: Authority,
-}
-
-/// A certificate of the server with its key, which lives in memory only.
-pub struct ServerCertificate {
-    /// The certificate, then the server CA.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The key of the certificate.
-    pub key: PrivateKeyDer<'static>,
+    /// Signs server certificates: what devices and tools trust. May be replaced.
+    server: RwLock<Arc<Authority>>,
 }
 
 impl Pki {
+    /// Puts the three roots together.
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`] when two of them are one and the same: then a certificate would not tell what its
+    /// owner is (D15).
+    pub fn new(device: Authority, operator: Authority, server: Authority) -> Result<Self, Shared> {
+        if device.has_key_of(&operator) {
+            return Err(Shared { roots: ["device", "operator"] });
+        }
+        let pki = Self { device, operator, server: RwLock::new(Arc::new(server)) };
+        pki.check_server(&pki.server())?;
+        Ok(pki)
+    }
+
+    /// Checks that a server CA has nothing in common with the other roots.
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`] when it has the key of one of them.
+    pub fn check_server(&self, server: &Authority) -> Result<(), Shared> {
+        for (name, root) in [("device", &self.device), ("operator", &self.operator)] {
+            if server.has_key_of(root) {
+                return Err(Shared { roots: ["server", name] });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the server CA of the moment.
+    pub fn server(&self) -> Arc<Authority> {
+        Arc::clone(&self.server.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes up another server CA, which was checked.
+    pub fn replace_server(&self, server: Authority) {
+        *self.server.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(server);
+    }
+}
+
+impl Authority {
     /// Signs a certificate for the names under which the server is reached.
     pub fn server_certificate(
         &self,
@@ -54,7 +89,14 @@ impl Pki {
         now_ms: u64,
     ) -> Result<ServerCertificate, authority::Error> {
         let validity = Validity { now_ms, life: SERVER_CERTIFICATE_LIFE };
-        let (leaf, key) = self.server.issue_server(names, random::bytes(random), validity)?;
-        Ok(ServerCertificate { chain: vec![leaf, self.server.certificate().clone()], key })
+        let (leaf, key) = self.issue_server(names, random::bytes(random), validity)?;
+        Ok(ServerCertificate { chain: vec![leaf, self.certificate().clone()], key })
     }
+}
+
+/// Two roots are one and the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the {} CA and the {} CA have the same key; each needs its own (D15)", .roots[0], .roots[1])]
+pub struct Shared {
+    roots: [&'static str; 2],
 }

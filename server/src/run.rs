@@ -33,10 +33,11 @@ use crate::http::{router, serve};
 use crate::listener::{self, BindError, Limits, Listener, Shutdown};
 use crate::metrics::Name;
 use crate::mqtt::Service;
-use crate::pki::{Peer, authority};
+use crate::pki::Peer;
 use crate::random::Random;
+use crate::server_ca;
 use crate::setup;
-use crate::tls::{self, Material, Published, Tls};
+use crate::tls::Published;
 
 /// How long a connection of somebody without a certificate may last: enough to enrol.
 const STRANGER_CONNECTION: Duration = Duration::from_mins(1);
@@ -62,8 +63,6 @@ pub struct Running {
     pub app: Arc<App>,
     /// Where it listens.
     pub addresses: Addresses,
-    /// What its listeners show; may be replaced.
-    pub tls: Arc<Tls>,
     shutdown: Shutdown,
     /// Keeps other servers off the data folder.
     _lock: File,
@@ -81,13 +80,12 @@ pub async fn start(
     let sockets = Sockets::bind(&config).await?;
     let app = Arc::new(App::open(config, options, clock, random).await?);
     first_start::prepare(&app, print).await?;
-    let tls = Arc::new(Tls::new(&material(&app)?)?);
     let addresses = sockets.addresses()?;
     let shutdown = Shutdown::default();
-    sockets.serve(&app, &tls, &shutdown);
-    background::spawn(&app, &tls, &shutdown);
+    sockets.serve(&app, &shutdown);
+    background::spawn(&app, &shutdown);
     announce(&app.config, &addresses)?;
-    Ok(Running { app, addresses, tls, shutdown, _lock: lock })
+    Ok(Running { app, addresses, shutdown, _lock: lock })
 }
 
 impl Running {
@@ -106,10 +104,12 @@ impl Running {
     }
 }
 
-/// The signals that ask the process to end: SIGTERM and SIGINT.
+/// The signals that the process obeys: SIGTERM and SIGINT end it, SIGHUP has it look at its server
+/// CA again.
 pub struct Signals {
-    terminate: Signal,
+    hang_up: Signal,
     interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Signals {
@@ -117,14 +117,19 @@ impl Signals {
     /// as soon as it runs, instead of killing it.
     pub fn take_over() -> io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let (hang_up, interrupt) =
+            (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?);
+        Ok(Self { hang_up, interrupt, terminate })
     }
 
-    /// Waits for the first of them.
-    pub async fn wait(mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Obeys until the process is to end.
+    pub async fn wait(mut self, server: &Running) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => server_ca::reload(&server.app),
+            }
         }
     }
 }
@@ -132,18 +137,6 @@ impl Signals {
 /// Prints to standard output.
 pub fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
-}
-
-/// Makes what the listeners show: a new certificate of the server.
-pub fn material(app: &App) -> Result<Material, authority::Error> {
-    let names = &app.config.server_names;
-    let server = app.pki.server_certificate(names, app.random.as_ref(), app.clock.now_ms())?;
-    Ok(Material {
-        server,
-        device_ca: app.pki.device.certificate().clone(),
-        expired_grace: app.config.identity.expired_grace(),
-        clock: app.clock.clone(),
-    })
 }
 
 struct Sockets {
@@ -177,7 +170,8 @@ impl Sockets {
         })
     }
 
-    fn serve(self, app: &Arc<App>, tls: &Tls, shutdown: &Shutdown) {
+    fn serve(self, app: &Arc<App>, shutdown: &Shutdown) {
+        let tls = &app.tls;
         let listener = |name, socket, tls| listener(app, name, socket, tls);
         let open = |listener: Listener, router: Router| {
             let (app, stop) = (app.clone(), shutdown.clone());
@@ -262,8 +256,10 @@ async fn serve_device(
 ) {
     let Some(peer) = peer(&stream) else { return };
     let peer = Arc::new(peer);
+    // Before the first request looks at the record: a revocation ends what it does not refuse.
+    let visit = app.visits.begin(&peer.device);
     let head = Duration::from_secs(app.config.limits.request_head_s);
-    serve::connection(stream, head, shutdown.token, |request| {
+    let connection = serve::connection(stream, head, shutdown.token, |request| {
         let (app, router, peer) = (&app, &router, &peer);
         async move {
             let mut request = request.map(Body::new);
@@ -275,8 +271,8 @@ async fn serve_device(
                 Err(problem) => problem.into_response(),
             }
         }
-    })
-    .await;
+    });
+    visit.serve(connection).await;
 }
 
 /// Reads who is at the other end. The verifier has let only certificates of the device CA through.
@@ -315,9 +311,6 @@ pub enum StartError {
     /// A port is in use, or an address is not ours.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The server's certificate cannot be made.
-    #[error("cannot make the server's certificate (configuration key `server_names`)")]
-    Certificate(#[from] authority::Error),
     /// The data folder cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -327,7 +320,4 @@ pub enum StartError {
     /// A file cannot be written.
     #[error(transparent)]
     Setup(#[from] setup::Error),
-    /// TLS cannot be set up.
-    #[error(transparent)]
-    Tls(#[from] tls::Error),
 }

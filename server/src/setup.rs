@@ -13,12 +13,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::{Ed25519Signer, SEED_BYTES};
+use waxwing_wire::Digest;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::pki::authority::{self, SERIAL_BYTES};
-use crate::pki::{Authority, Pki};
+use crate::pki::{self, Authority, Pki};
 use crate::random::{self, Random};
 
 /// The Director's online key: the 32 bytes of an Ed25519 seed, raw (D6).
@@ -59,20 +61,50 @@ impl Identity {
         if is_empty(&secrets)? {
             create(&secrets, random, now_ms)?;
         }
-        let identity = Self::load(&secrets)?;
-        publish_certificates(&secrets, &config.data_dir)?;
+        let identity = Self::load(config)?;
+        for (name, _) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
+            publish_certificate(config, name)?;
+        }
         Ok(identity)
     }
 
-    fn load(secrets: &Path) -> Result<Self, Error> {
-        check_mode(secrets, FOLDER_MODE)?;
-        let pki = Pki {
-            device: load_authority(secrets, DEVICE_CA.0)?,
-            operator: load_authority(secrets, OPERATOR_CA.0)?,
-            server: load_authority(secrets, SERVER_CA.0)?,
-        };
+    fn load(config: &Config) -> Result<Self, Error> {
+        let secrets = config.secrets_dir();
+        check_mode(&secrets, FOLDER_MODE)?;
+        let device = load_authority(&secrets, DEVICE_CA.0)?.with_crl_at(config.crl_url());
+        let operator = load_authority(&secrets, OPERATOR_CA.0)?;
+        let pki = Pki::new(device, operator, load_authority(&secrets, SERVER_CA.0)?)
+            .map_err(|source| Error::Shared { path: secrets.clone(), source })?;
         Ok(Self { pki, director: load_director(&secrets.join(DIRECTOR_KEY))? })
     }
+}
+
+/// Reads the server CA as its files are now.
+pub fn load_server_ca(config: &Config) -> Result<Authority, Error> {
+    load_authority(&config.secrets_dir(), SERVER_CA.0)
+}
+
+/// Returns a hash over the files of the server CA, to tell whether they changed.
+pub fn server_ca_digest(config: &Config) -> Result<Digest, Error> {
+    let secrets = config.secrets_dir();
+    let mut hash = Sha256::new();
+    for name in [key_name(SERVER_CA.0), pem_name(SERVER_CA.0)] {
+        let bytes = Zeroizing::new(read(&secrets.join(name))?);
+        hash.update(Sha256::digest(&*bytes));
+    }
+    Ok(Digest(hash.finalize().into()))
+}
+
+/// Puts the certificate of the server CA where tools look for it.
+pub fn publish_server_ca(config: &Config) -> Result<(), Error> {
+    publish_certificate(config, SERVER_CA.0)
+}
+
+/// Makes another server CA in a folder, to take the place of the present one once devices know it.
+pub fn make_server_ca(folder: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error> {
+    make_folder(folder)?;
+    write_authority(folder, SERVER_CA, random, now_ms)?;
+    sync_folder(folder)
 }
 
 /// Returns where tools find the certificate that signs the server's.
@@ -88,11 +120,8 @@ fn create(secrets: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error>
         .permissions(Permissions::from_mode(FOLDER_MODE))
         .tempdir_in(parent)
         .map_err(|error| Error::file(parent, error))?;
-    for (file, name) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
-        let serial: [u8; SERIAL_BYTES] = random::bytes(random);
-        let pair = Authority::create(name, serial, now_ms).map_err(Error::Certificate)?;
-        write_secret(&folder.path().join(key_name(file)), pair.key.as_bytes())?;
-        write_secret(&folder.path().join(pem_name(file)), pair.certificate.as_bytes())?;
+    for authority in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
+        write_authority(folder.path(), authority, random, now_ms)?;
     }
     let seed = Zeroizing::new(random::bytes::<SEED_BYTES>(random));
     write_secret(&folder.path().join(DIRECTOR_KEY), seed.as_slice())?;
@@ -102,16 +131,26 @@ fn create(secrets: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error>
     sync_folder(parent)
 }
 
-/// Puts the certificates, which are public, where people look for them.
-fn publish_certificates(secrets: &Path, data_dir: &Path) -> Result<(), Error> {
-    for (file, _) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
-        let pem = read(&secrets.join(pem_name(file)))?;
-        let target = data_dir.join(pem_name(file));
-        if fs::read(&target).ok().as_deref() != Some(pem.as_slice()) {
-            write_atomically(&target, &pem)?;
-        }
+fn write_authority(
+    folder: &Path,
+    (file, name): (&str, &str),
+    random: &dyn Random,
+    now_ms: u64,
+) -> Result<(), Error> {
+    let serial: [u8; SERIAL_BYTES] = random::bytes(random);
+    let pair = Authority::create(name, serial, now_ms).map_err(Error::Certificate)?;
+    write_secret(&folder.join(key_name(file)), pair.key.as_bytes())?;
+    write_secret(&folder.join(pem_name(file)), pair.certificate.as_bytes())
+}
+
+/// Puts a certificate, which is public, where people look for it.
+fn publish_certificate(config: &Config, name: &str) -> Result<(), Error> {
+    let pem = read(&config.secrets_dir().join(pem_name(name)))?;
+    let target = config.data_dir.join(pem_name(name));
+    if fs::read(&target).ok().as_deref() == Some(pem.as_slice()) {
+        return Ok(());
     }
-    Ok(())
+    write_atomically(&target, &pem)
 }
 
 /// Writes a file whole or not at all.
@@ -244,6 +283,14 @@ pub enum Error {
         /// The data folder.
         path: PathBuf,
     },
+    /// Two CAs have one key.
+    #[error("{path}: the CAs in it are not three")]
+    Shared {
+        /// The folder of the secrets.
+        path: PathBuf,
+        /// Which ones.
+        source: pki::Shared,
+    },
     /// A file or folder cannot be read or written.
     #[error("{path}: cannot be read or written")]
     File {
@@ -284,7 +331,7 @@ mod tests {
         let (first, second) = (load(&config).unwrap(), load(&config).unwrap());
         assert_eq!(first.director.key_id(), second.director.key_id());
         assert_eq!(first.pki.device.certificate(), second.pki.device.certificate());
-        assert_ne!(first.pki.device.certificate(), first.pki.server.certificate());
+        assert_ne!(first.pki.device.certificate(), first.pki.server().certificate());
         let pem = fs::read_to_string(server_ca_path(&config)).unwrap();
         assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"));
     }
@@ -338,5 +385,23 @@ mod tests {
         let secrets = config.secrets_dir();
         fs::copy(secrets.join("server-ca.key"), secrets.join("device-ca.key")).unwrap();
         assert!(matches!(load(&config), Err(Error::Authority { .. })));
+    }
+
+    #[test]
+    fn two_roots_with_one_key_are_refused() {
+        let names = ["device-ca", "operator-ca", "server-ca"];
+        let pairs = names.iter().flat_map(|from| names.map(|to| (*from, to)));
+        for (from, to) in pairs.filter(|(from, to)| from != to) {
+            let folder = tempfile::tempdir().unwrap();
+            let config = config(folder.path());
+            load(&config).unwrap();
+            let secrets = config.secrets_dir();
+            for ending in ["key", "pem"] {
+                let file = |name| secrets.join(format!("{name}.{ending}"));
+                fs::copy(file(from), file(to)).unwrap();
+            }
+            let refused = load(&config).err();
+            assert!(matches!(refused, Some(Error::Shared { .. })), "{from} as {to}: {refused:?}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Configurations are built here once and published through [`watch`] channels, so that a reload is
 //! a `send`. Each has a fresh ticketer: a session ticket outlives the decision that issued it, and
-//! a resumed handshake never runs the verifier. That is why a handshake is no admission either:
+//! a resumed handshake never runs the verifier. After a revocation the configurations in which a
+//! client certificate was verified get a fresh one as well. And a handshake is no admission anyway:
 //! requests compare the certificate with the device's record.
 //!
 //! Not here: sockets ([`crate::listener`]).
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
@@ -32,6 +33,10 @@ const DEVICE_RECORD_BYTES_MAX: usize = 2048;
 
 /// After how much of its life the server's certificate is replaced while the server runs.
 const CERTIFICATE_SPENT: Duration = Duration::from_hours(275 * 24);
+
+/// Sessions of TLS 1.2 clients without tickets that are remembered per listener: few such clients
+/// are left.
+const SESSION_IDS_MAX: usize = 256;
 
 /// A configuration that can be replaced while the listener runs.
 pub type Published = watch::Receiver<Arc<ServerConfig>>;
@@ -86,6 +91,17 @@ impl Tls {
         self.enrol.send_replace(configs.enrol);
         self.mqtt.send_replace(configs.mqtt);
         self.published_ms.store(material.clock.now_ms(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes every handshake that comes after it verify the client's certificate anew: nothing that
+    /// was agreed upon before can be resumed on the listeners of devices. Open connections stay.
+    pub fn end_sessions(&self) -> Result<(), Error> {
+        for published in [&self.device, &self.mqtt] {
+            let mut config = ServerConfig::clone(&published.borrow());
+            forget_sessions(&mut config)?;
+            published.send_replace(Arc::new(config));
+        }
         Ok(())
     }
 
@@ -145,8 +161,15 @@ fn config(
     };
     let mut config =
         builder.with_single_cert(material.server.chain.clone(), material.server.key.clone_key())?;
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    forget_sessions(&mut config)?;
     Ok(config)
+}
+
+/// Tickets (both versions of TLS) and session ids (TLS 1.2 only).
+fn forget_sessions(config: &mut ServerConfig) -> Result<(), Error> {
+    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+    config.session_storage = ServerSessionMemoryCache::new(SESSION_IDS_MAX);
+    Ok(())
 }
 
 fn http(mut config: ServerConfig) -> ServerConfig {

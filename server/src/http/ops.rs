@@ -1,4 +1,5 @@
-//! Health and metrics, in plain HTTP for the machine's own monitoring.
+//! Health and metrics, in plain HTTP for the machine's own monitoring, and the list of revoked
+//! certificates for whoever hands it out.
 //!
 //! `/healthz` says that the process answers; `/readyz` that it can do its work, and if not, why
 //! not. Not here: anything about single devices.
@@ -15,6 +16,7 @@ use super::Problem;
 use crate::app::App;
 use crate::domain::rollout::Counts;
 use crate::metrics;
+use crate::pki::crl;
 
 /// The answer of `/readyz`.
 #[derive(Debug, Serialize)]
@@ -44,6 +46,15 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, missing })).into_response()
+}
+
+/// Answers the list of revoked device certificates, DER. It is signed, and for everybody.
+pub async fn crl(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let list = app.crl.der().ok_or_else(|| {
+        let detail = "The list of revoked certificates cannot be made now. The log says why.";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "crl_unavailable", detail)
+    })?;
+    Ok(([(header::CONTENT_TYPE, crl::MEDIA_TYPE)], list).into_response())
 }
 
 /// Answers all metrics in the text format of Prometheus.

@@ -15,6 +15,7 @@ use axum::routing::{get, post};
 use super::device::{images, poll, tuf};
 use super::{Problem, admin, est, ops};
 use crate::app::App;
+use crate::config::CRL_PATH;
 
 /// The REST API, with Bearer tokens.
 pub fn admin(app: Arc<App>) -> Router {
@@ -45,12 +46,13 @@ pub fn enrol(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Health and metrics, in plain HTTP.
+/// Health, metrics and revoked certificates, in plain HTTP.
 pub fn ops(app: Arc<App>) -> Router {
     Router::new()
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
+        .route(CRL_PATH, get(ops::crl))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CrlDistributionPoint, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    SanType, SerialNumber,
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 use waxwing_wire::DeviceId;
 
 use super::csr::DeviceKey;
-use super::peer;
+use super::{crl, peer};
 
 /// How long an authority lives: longer than any device it signs for is in use.
 const AUTHORITY_LIFE: Duration = Duration::from_hours(30 * 365 * 24);
@@ -41,6 +42,8 @@ pub struct Validity {
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
+    /// Where its revocation list is published.
+    crl_url: Option<String>,
 }
 
 /// A key and its certificate as PEM, ready to be written to files.
@@ -76,12 +79,23 @@ impl Authority {
             return Err(Error::KeyMismatch);
         }
         let issuer = Issuer::from_ca_cert_der(&certificate, key)?;
-        Ok(Self { issuer, certificate })
+        Ok(Self { issuer, certificate, crl_url: None })
+    }
+
+    /// Writes into device certificates where the list of revoked ones is (RFC 5280 4.2.1.13).
+    #[must_use]
+    pub fn with_crl_at(self, url: String) -> Self {
+        Self { crl_url: Some(url), ..self }
     }
 
     /// Returns this authority's own certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    /// Tells whether another authority signs with the same key.
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        peer::public_point(&self.certificate) == peer::public_point(&other.certificate)
     }
 
     /// Signs the certificate of a device: its id, client authentication, nothing else.
@@ -95,8 +109,17 @@ impl Authority {
         let mut params = leaf(device.as_str(), serial, validity)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.subject_alt_names = vec![SanType::URI(peer::device_uri(device).try_into()?)];
+        let uris = self.crl_url.iter().cloned().collect::<Vec<_>>();
+        if !uris.is_empty() {
+            params.crl_distribution_points = vec![CrlDistributionPoint { uris }];
+        }
         let public = rcgen::SubjectPublicKeyInfo::from_der(key.spki_der())?;
         Ok(params.signed_by(&public, &self.issuer)?.into())
+    }
+
+    /// Signs the list of the certificates of this authority that are revoked, as of now.
+    pub fn sign_crl(&self, revoked: &[crl::Revoked], now_ms: u64) -> Result<Vec<u8>, Error> {
+        crl::sign(&self.issuer, revoked, now_ms)
     }
 
     /// Signs a fresh key for a server that is reached under `names` (DNS names and IP addresses).
@@ -142,14 +165,14 @@ fn blank(
     Ok(params)
 }
 
-fn instant(unix_ms: u64) -> Result<OffsetDateTime, Error> {
+pub(super) fn instant(unix_ms: u64) -> Result<OffsetDateTime, Error> {
     i64::try_from(unix_ms / 1000)
         .ok()
         .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
         .ok_or(Error::Time)
 }
 
-fn span(duration: Duration) -> Result<time::Duration, Error> {
+pub(super) fn span(duration: Duration) -> Result<time::Duration, Error> {
     duration.try_into().map_err(|_| Error::Time)
 }
 

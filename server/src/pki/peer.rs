@@ -54,6 +54,12 @@ pub fn serial_text(serial: &[u8]) -> String {
     serial.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
+/// Reads what [`serial_text`] wrote.
+pub fn serial_bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2));
+    digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect()
+}
+
 /// Writes the URI that names a device in its certificate.
 pub(super) fn device_uri(device: &DeviceId) -> String {
     format!("{URI_PREFIX}{device}")

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::jobs;
 use crate::listener::Shutdown;
 use crate::logging::Chain;
-use crate::tls::Tls;
+use crate::{revocation, server_ca};
 
 /// How often what polls left behind is written, in one statement.
 const FLUSH_PERIOD: Duration = Duration::from_secs(1);
@@ -30,11 +30,17 @@ const CLOCK_MARK_PERIOD: Duration = Duration::from_secs(10);
 /// How often the age of the server's certificate is looked at.
 const CERTIFICATE_PERIOD: Duration = Duration::from_hours(1);
 
+/// How often the files of the server CA are looked at: whoever replaces them need not send a signal.
+const SERVER_CA_PERIOD: Duration = Duration::from_mins(1);
+
+/// How often the age of the list of revoked certificates is looked at.
+const REVOKED_PERIOD: Duration = Duration::from_mins(1);
+
 /// Why a step failed.
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Starts all jobs.
-pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
+pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     repeat("advance rollouts", ADVANCE_PERIOD, app, shutdown, async |app| {
         // Without a credible time nothing moves: the time of each step stays (D5).
         let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
@@ -50,18 +56,16 @@ pub(super) fn spawn(app: &Arc<App>, tls: &Arc<Tls>, shutdown: &Shutdown) {
     repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, async |app| {
         jobs::keep_clock_mark(&app.store, app.director.guard()).await
     });
-    let tls = Arc::clone(tls);
-    repeat("renew the certificate", CERTIFICATE_PERIOD, app, shutdown, move |app| {
-        std::future::ready(renew_certificate(&app, &tls))
+    repeat("renew the certificate", CERTIFICATE_PERIOD, app, shutdown, async |app| {
+        server_ca::keep_current(&app)
     });
-}
-
-/// Replaces the server's certificate in time, for servers that run for years.
-fn renew_certificate(app: &App, tls: &Tls) -> Result<(), Failure> {
-    if !tls.is_due(app.clock.now_ms()) {
-        return Ok(());
-    }
-    Ok(tls.publish(&super::material(app)?)?)
+    repeat("look at the server CA", SERVER_CA_PERIOD, app, shutdown, async |app| {
+        server_ca::look(&app);
+        Ok::<_, server_ca::Error>(())
+    });
+    repeat("list the revoked", REVOKED_PERIOD, app, shutdown, async |app| {
+        revocation::keep_current(&app).await
+    });
 }
 
 /// Writes what must not be lost with the process.

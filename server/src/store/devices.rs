@@ -63,9 +63,14 @@ pub async fn change_all(db: &mut SqliteConnection, at: u64) -> Result<(), Error>
 }
 
 /// Takes all certificates and unspent tokens from a device.
-pub async fn shut_out(db: &mut SqliteConnection, device: &DeviceId) -> Result<(), Error> {
-    sqlx::query("UPDATE certificates SET status = 'revoked' WHERE device = $1")
+pub async fn shut_out(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    now_ms: u64,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE certificates SET status = 'revoked', revoked_at = $2 WHERE device = $1")
         .bind(device.as_str())
+        .bind(to_integer(now_ms))
         .execute(&mut *db)
         .await?;
     sqlx::query("DELETE FROM tokens WHERE device = $1").bind(device.as_str()).execute(db).await?;

@@ -5,8 +5,8 @@
 use sqlx::SqliteConnection;
 use waxwing_wire::{DeviceId, Digest};
 
-use super::Error;
 use super::row::{Row, to_integer};
+use super::{Error, Store};
 use crate::domain::device::CertificateStatus;
 
 /// An enrolment token.
@@ -171,6 +171,20 @@ pub async fn promote(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Returns the serial numbers of the revoked certificates whose life had not ended at `alive_at`,
+/// with the time of their revocation, in Unix milliseconds.
+pub async fn revoked(store: &Store, alive_at: u64) -> Result<Vec<(String, u64)>, Error> {
+    let rows = sqlx::query(
+        "SELECT serial, revoked_at FROM certificates \
+         WHERE revoked_at IS NOT NULL AND expires_at >= $1 ORDER BY revoked_at, serial",
+    )
+    .bind(to_integer(alive_at))
+    .fetch_all(store.readers())
+    .await?;
+    let rows = rows.iter().map(|row| Row::new("certificates", row));
+    rows.map(|row| Ok((row.text("serial")?, row.number("revoked_at")?))).collect()
 }
 
 fn read_issued(row: &Row<'_>) -> Result<Issued, Error> {

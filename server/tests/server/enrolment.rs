@@ -220,12 +220,13 @@ async fn a_revoked_device_gets_nothing_not_even_on_an_open_connection() {
     let mut open = server.connect(server.device(), Some(&identity)).await.unwrap();
     assert_eq!(open.get("/").await.code(), LET_IN);
     server.revoke("d-1").await;
-    check_refused(&open.get("/").await, StatusCode::FORBIDDEN, "device_revoked");
+    assert!(open.try_send(Method::GET, "/", &[], "").await.is_err(), "the connection has ended");
+    check_refused(&asks(&server, &identity).await, StatusCode::FORBIDDEN, "device_revoked");
     let csr = csr(&KeyPair::generate().unwrap());
-    for answer in [server.reenroll(&identity, &csr).await, server.enroll("d-1", &token, &csr).await]
-    {
-        check_refused(&answer, StatusCode::FORBIDDEN, "device_revoked");
-    }
+    let renewal = server.reenroll(&identity, &csr).await;
+    check_refused(&renewal, StatusCode::FORBIDDEN, "device_revoked");
+    let enrolment = server.enroll("d-1", &token, &csr).await;
+    check_refused(&enrolment, StatusCode::UNAUTHORIZED, "token_wrong");
 }
 
 #[tokio::test]
@@ -254,7 +255,8 @@ async fn a_device_revoked_while_its_enrolment_waits_stays_revoked() {
     let writer = app.store.begin().await.unwrap();
     let enrolment = issue::first(app.clone(), credentials, key);
     let (enrolled, ()) = tokio::join!(enrolment, server.revoke_within(writer, "d-1"));
-    assert_eq!(enrolled.unwrap_err().code(), "device_revoked");
+    // Its token went with the device.
+    assert_eq!(enrolled.unwrap_err().code(), "token_wrong");
     assert_eq!(app.fleet.device(&id("d-1")).unwrap().status, Status::Revoked);
 }
 

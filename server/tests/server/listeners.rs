@@ -30,7 +30,8 @@ async fn the_device_listener_admits_nobody_without_a_certificate_of_its_ca() {
     let foreign = Authority::create("Waxwing device CA", [7; 16], now_ms).unwrap();
     let foreign = Authority::from_pem(&foreign.certificate, &foreign.key).unwrap();
     let validity = Validity { now_ms, life: Duration::from_hours(24) };
-    for authority in [&foreign, &server.running.app.pki.server, &server.running.app.pki.operator] {
+    for authority in [&foreign, &server.running.app.pki.server(), &server.running.app.pki.operator]
+    {
         let key = KeyPair::generate().unwrap();
         let public = DeviceKey::from_est(csr(&key).as_bytes()).unwrap();
         let certificate = authority.issue_device(&id("d-1"), &public, [9; 16], validity).unwrap();
@@ -133,7 +134,7 @@ async fn a_stranger_on_the_admin_listener_gets_one_answer_and_no_more() {
 #[tokio::test]
 async fn a_new_certificate_is_shown_without_a_restart_and_ends_old_tickets() {
     let server = Folder::new().start().await;
-    let (app, tls) = (&server.running.app, &server.running.tls);
+    let (app, tls) = (&server.running.app, &server.running.app.tls);
     assert!(!tls.is_due(server.running.app.clock.now_ms()));
     let connector = server.connector(None);
     let shown = async || {
@@ -148,7 +149,7 @@ async fn a_new_certificate_is_shown_without_a_restart_and_ends_old_tickets() {
     };
     let (_, first) = shown().await;
     assert_eq!(shown().await, (HandshakeKind::Resumed, first.clone()));
-    tls.publish(&waxwing_server::run::material(app).unwrap()).unwrap();
+    waxwing_server::server_ca::reload(app);
     let (kind, second) = shown().await;
     assert_ne!(kind, HandshakeKind::Resumed);
     assert_ne!(second, first);

@@ -19,4 +19,6 @@ mod mqtt;
 mod pki;
 mod polls;
 mod program;
+mod revocation;
+mod server_ca;
 mod support;

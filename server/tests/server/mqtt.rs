@@ -43,7 +43,6 @@ async fn a_revoked_device_loses_its_connection_and_gets_no_other() {
     let device = server.enrolled("d-1").await;
     let mut line = Line::open(&server, &device, "d-1").await;
     server.revoke("d-1").await;
-    server.running.app.hub.disconnect(&id("d-1"));
     assert_eq!(line.packet().await, Some((0xe0, vec![0x98])));
     assert_eq!(line.packet().await, None);
     assert_eq!(Line::try_open(&server, &device, "d-1").await.err(), Some(0x87));

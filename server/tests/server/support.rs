@@ -14,7 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -28,6 +28,7 @@ use waxwing_server::domain::device::Status;
 use waxwing_server::domain::product::{ProjectRule, VersionRule};
 use waxwing_server::domain::{Device, Product};
 use waxwing_server::random::{self, SystemRandom};
+use waxwing_server::revocation;
 use waxwing_server::run::{self, Options, Running};
 use waxwing_server::store::{Change, devices, enrolment, products};
 use waxwing_wire::{Channel, DeviceId, Digest, Hardware, ProductId};
@@ -146,8 +147,12 @@ impl Server {
             ..Device::clone(&app.fleet.device(&id(device)).unwrap())
         };
         devices::update(change.connection(), &device).await.unwrap();
+        let now_ms = app.clock.now_ms();
+        devices::shut_out(change.connection(), &device.id, now_ms).await.unwrap();
         let turn = change.commit().await.unwrap();
+        let id = device.id.clone();
         app.fleet.put_device(device);
+        revocation::follow_up(app, &id).await;
         drop(turn);
     }
 
@@ -185,9 +190,19 @@ impl Server {
 
     /// Returns a TLS client that trusts the server's CA. Clones share session tickets.
     pub(crate) fn connector(&self, identity: Option<&Identity>) -> TlsConnector {
+        self.connector_of(identity, rustls::ALL_VERSIONS)
+    }
+
+    /// Returns such a client that speaks only these versions of TLS.
+    pub(crate) fn connector_of(
+        &self,
+        identity: Option<&Identity>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> TlsConnector {
         let mut roots = RootCertStore::empty();
-        roots.add(self.running.app.pki.server.certificate().clone()).unwrap();
-        let builder = ClientConfig::builder().with_root_certificates(roots);
+        roots.add(self.running.app.pki.server().certificate().clone()).unwrap();
+        let builder = ClientConfig::builder_with_protocol_versions(versions);
+        let builder = builder.with_root_certificates(roots);
         let config = match identity {
             Some(identity) => builder
                 .with_client_auth_cert(vec![identity.certificate.clone()], identity.private())

@@ -58,7 +58,7 @@ fn tls(config: &Config) -> anyhow::Result<Tls> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let identity = Identity::load_or_create(config, &SystemRandom, clock.now_ms())?;
     let names = &config.server_names;
-    let server = identity.pki.server_certificate(names, &SystemRandom, clock.now_ms())?;
+    let server = identity.pki.server().server_certificate(names, &SystemRandom, clock.now_ms())?;
     let device_ca = identity.pki.device.certificate().clone();
     let expired_grace = config.identity.expired_grace();
     Ok(Tls::new(&Material { server, device_ca, expired_grace, clock })?)

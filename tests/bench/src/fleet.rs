@@ -78,7 +78,7 @@ pub(crate) async fn prepare(
     add_rollout(&mut change, count, now_ms).await?;
     drop(change.commit().await?);
     store.close().await;
-    let server_ca = identity.pki.server.certificate().clone();
+    let server_ca = identity.pki.server().certificate().clone();
     Ok(Prepared { config: file, server_ca, devices })
 }
 

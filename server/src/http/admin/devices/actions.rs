@@ -24,6 +24,7 @@ use crate::http::admin::output::time;
 use crate::http::{Path, Problem};
 use crate::mqtt::{Delivery, commands};
 use crate::random;
+use crate::revocation;
 use crate::store::{self, Change};
 
 /// Random bytes of an enrolment token.
@@ -137,7 +138,7 @@ pub(in crate::http::admin) async fn revoke(
         ..Device::clone(&device)
     };
     store::devices::update(change.connection(), &device).await?;
-    store::devices::shut_out(change.connection(), &device.id).await?;
+    store::devices::shut_out(change.connection(), &device.id, at).await?;
     let skipped = open_deployments(&app, &device);
     skip(&mut change, &device, &skipped, at).await?;
     let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": skipped }));
@@ -148,9 +149,9 @@ pub(in crate::http::admin) async fn revoke(
         app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
     }
     let id = device.id.clone();
-    // In this order: a connection that is just being made looks at the record when the hub knows it.
+    // In this order: a connection that is just being made looks at the record once it is known.
     app.fleet.put_device(device);
-    app.hub.disconnect(&id);
+    revocation::follow_up(&app, &id).await;
     drop(turn);
     Ok(Json(item))
 }

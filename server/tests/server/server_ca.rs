@@ -1,0 +1,161 @@
+//! Another server CA while the server runs: checked before it is shown, and nobody is cut off.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio_rustls::TlsConnector;
+use waxwing_server::random::SystemRandom;
+use waxwing_server::{server_ca, setup};
+
+use crate::support::{Folder, Server, tls};
+
+#[tokio::test]
+async fn a_new_server_ca_is_shown_to_new_connections_and_open_ones_stay() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let mut open = server.connect(server.enrol(), None).await.unwrap();
+    let before = server.connector(None);
+    let new = make_ca(&folder);
+    server_ca::look(&server.running.app);
+    assert!(tls(&before, server.enrol()).await.is_ok(), "nothing has changed yet");
+    install(&new, &folder);
+    server_ca::look(&server.running.app);
+    assert!(tls(&trusting(&new), server.enrol()).await.is_ok());
+    assert!(tls(&before, server.enrol()).await.is_err());
+    assert_eq!(open.get("/.well-known/est/cacerts").await.status, 200);
+    let published = fs::read(folder.data().join("server-ca.pem")).unwrap();
+    assert_eq!(published, fs::read(new.join("server-ca.pem")).unwrap());
+    check_counted(&server, "done", 1).await;
+    // The next start, and the renewal of the certificate, are of the new one.
+    server.running.stop().await;
+    let server = folder.start().await;
+    assert!(tls(&trusting(&new), server.enrol()).await.is_ok());
+}
+
+#[tokio::test]
+async fn files_that_nobody_would_accept_are_refused_once_and_the_old_ca_stays() {
+    let damages: [(&str, fn(&Path)); 6] = [
+        ("key of another", |new| {
+            fs::write(new.join("server-ca.key"), KeyPair::generate().unwrap().serialize_pem())
+                .unwrap();
+        }),
+        ("no certificate", |new| fs::write(new.join("server-ca.pem"), "none").unwrap()),
+        ("no key", |new| fs::write(new.join("server-ca.key"), "").unwrap()),
+        ("no CA", |new| write(new, |params| params.is_ca = IsCa::ExplicitNoCa)),
+        ("expired", |new| write(new, |params| params.not_after = date_time_ymd(2025, 1, 1))),
+        ("of the future", |new| write(new, |params| params.not_before = date_time_ymd(2099, 1, 1))),
+    ];
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let connector = server.connector(None);
+    for (count, (what, damage)) in (1..).zip(damages) {
+        let new = make_ca(&folder);
+        damage(&new);
+        install(&new, &folder);
+        for _ in 0..3 {
+            server_ca::look(&server.running.app);
+        }
+        assert!(tls(&connector, server.enrol()).await.is_ok(), "{what}");
+        check_counted(&server, "refused", count).await;
+    }
+    check_counted(&server, "done", 0).await;
+}
+
+#[tokio::test]
+async fn another_root_does_not_become_the_server_ca() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let connector = server.connector(None);
+    let secrets = folder.config.secrets_dir();
+    for root in ["device-ca", "operator-ca"] {
+        for ending in ["key", "pem"] {
+            let file = |name: &str| secrets.join(format!("{name}.{ending}"));
+            fs::copy(file(root), file("server-ca")).unwrap();
+        }
+        server_ca::reload(&server.running.app);
+        assert!(tls(&connector, server.enrol()).await.is_ok(), "{root}");
+    }
+    check_counted(&server, "refused", 2).await;
+}
+
+#[tokio::test]
+async fn a_key_that_others_can_read_is_not_taken_up() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let connector = server.connector(None);
+    install(&make_ca(&folder), &folder);
+    let key = folder.config.secrets_dir().join("server-ca.key");
+    fs::set_permissions(key, fs::Permissions::from_mode(0o640)).unwrap();
+    server_ca::look(&server.running.app);
+    assert!(tls(&connector, server.enrol()).await.is_ok());
+    check_counted(&server, "refused", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_renews_its_own_certificate_long_before_it_ends() {
+    let server = Folder::new().start().await;
+    let app = &server.running.app;
+    let shown = || tokio::task::block_in_place(|| shown_to_openssl(&server));
+    let first = shown();
+    server_ca::keep_current(app).unwrap();
+    assert_eq!(shown(), first, "there is nothing to do");
+    server.clock.advance(std::time::Duration::from_hours(276 * 24));
+    server_ca::keep_current(app).unwrap();
+    assert_ne!(shown(), first);
+}
+
+/// The clock of the server is ahead of that of any client; openssl shows what it gets all the same.
+fn shown_to_openssl(server: &Server) -> CertificateDer<'static> {
+    let output = std::process::Command::new("openssl")
+        .args(["s_client", "-connect", &server.enrol().to_string()])
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    CertificateDer::from_pem_slice(&output.stdout).unwrap()
+}
+
+/// Makes another server CA in a folder of its own.
+fn make_ca(folder: &Folder) -> std::path::PathBuf {
+    let new = tempfile::tempdir_in(folder.temporary.path()).unwrap().keep();
+    let now_ms = waxwing_server::clock::Clock::now_ms(folder.clock.as_ref());
+    setup::make_server_ca(&new.join("ca"), &SystemRandom, now_ms).unwrap();
+    new.join("ca")
+}
+
+/// Puts a server CA where the server looks for it.
+fn install(new: &Path, folder: &Folder) {
+    for name in ["server-ca.key", "server-ca.pem"] {
+        fs::copy(new.join(name), folder.config.secrets_dir().join(name)).unwrap();
+    }
+}
+
+/// Writes a self-signed certificate with something wrong.
+fn write(new: &Path, change: impl FnOnce(&mut CertificateParams)) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    change(&mut params);
+    fs::write(new.join("server-ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(new.join("server-ca.key"), key.serialize_pem()).unwrap();
+}
+
+fn trusting(ca: &Path) -> TlsConnector {
+    let mut roots = RootCertStore::empty();
+    let pem = fs::read(ca.join("server-ca.pem")).unwrap();
+    roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    TlsConnector::from(Arc::new(config))
+}
+
+async fn check_counted(server: &Server, outcome: &str, count: u32) {
+    let url = format!("http://{}/metrics", server.running.addresses.ops);
+    let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let line = format!("waxwing_server_ca_reloads_total{{outcome=\"{outcome}\"}} {count}");
+    assert!(metrics.lines().any(|other| other == line), "{line} in {metrics}");
+}
