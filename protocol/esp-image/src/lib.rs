@@ -2,8 +2,8 @@
 //!
 //! `no_std` without `alloc` (only [`mod@write`] allocates), no I/O, no unsafe. Nothing in this crate
 //! decides whether an image may be *trusted*: its checksum and its appended SHA-256 find damage,
-//! not forgery. Trust comes from `waxwing-tuf`. Secure Boot v2 signature sectors are recognised
-//! and skipped, not verified.
+//! not forgery. Trust comes from `waxwing-tuf`. Secure Boot v2 signature sectors are read; their
+//! signatures are checked elsewhere.
 //!
 //! | module | what |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | [`otadata`] | the two records that say which slot boots, and how to change them safely |
 //! | [`partition`] | the partition table |
 //! | `model` | feature `model`: what the boot loader would do with a flash |
+//! | [`signature`] | Secure Boot v2 signature sectors |
 //! | `write` | feature `write`: makes app images |
 #![cfg_attr(not(test), no_std)]
 
@@ -22,10 +23,12 @@ pub mod app;
 mod bytes;
 pub mod check;
 mod chip;
+mod crc;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod otadata;
 pub mod partition;
+pub mod signature;
 #[cfg(feature = "write")]
 pub mod write;
 

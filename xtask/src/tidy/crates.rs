@@ -17,7 +17,7 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 12] = [
+const EDGES: [(&str, Uses); 13] = [
     ("waxwing", Uses::Only(&["waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
@@ -28,8 +28,15 @@ const EDGES: [(&str, Uses); 12] = [
     ("waxwing-bench", Uses::Everything),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),
-    ("waxwing-keys", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
-    ("waxwing-server", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
+    (
+        "waxwing-keys",
+        Uses::Only(&["waxwing-esp-image", "waxwing-secure-boot", "waxwing-tuf", "waxwing-wire"]),
+    ),
+    ("waxwing-secure-boot", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
+    (
+        "waxwing-server",
+        Uses::Only(&["waxwing-esp-image", "waxwing-secure-boot", "waxwing-tuf", "waxwing-wire"]),
+    ),
     ("waxwing-tuf", Uses::Only(&["waxwing-wire"])),
     ("waxwing-wire", Uses::Only(&[])),
     ("xtask", Uses::Everything),

@@ -15,12 +15,10 @@ use super::{
 };
 use crate::SECTOR_BYTES;
 use crate::bytes::u32_at;
+use crate::signature;
 
 /// Length of a SHA-256 in bytes.
 const HASH_BYTES: usize = 32;
-
-/// First byte of a Secure Boot v2 signature block.
-const SIGNATURE_MAGIC: u8 = 0xe7;
 
 /// Checks an image that arrives in pieces of any size.
 #[derive(Clone, Debug)]
@@ -260,7 +258,7 @@ impl Checker {
             if at >= IMAGE_BYTES_MAX {
                 return Err(ImageError::TooLong);
             }
-            if at == sector_at && *byte == SIGNATURE_MAGIC {
+            if at == sector_at && *byte == signature::MAGIC {
                 self.signature_at = Some(at);
             }
             let signature = self.signature_at.is_some_and(|start| at - start < SECTOR_BYTES);

@@ -42,7 +42,18 @@ impl EcdsaP256Key {
         let signature = Signature::from_der(signature).map_err(|_| BadSignature)?;
         let mut hash = Sha256::new();
         message(&mut |piece| hash.update(piece));
-        self.0.verify_prehash(&hash.finalize(), &signature).map_err(|_| BadSignature)
+        self.check(&hash.finalize(), &signature)
+    }
+
+    /// Checks a signature, r and s of 32 bytes each, over whatever has this SHA-256: for formats that
+    /// sign hashes. Who has the message takes [`PublicKey::verify`](super::PublicKey::verify).
+    pub fn verify_hash(&self, sha256: &[u8; 32], signature: &[u8; 64]) -> Result<(), BadSignature> {
+        let signature = Signature::from_slice(signature).map_err(|_| BadSignature)?;
+        self.check(sha256, &signature)
+    }
+
+    fn check(&self, sha256: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        self.0.verify_prehash(sha256, signature).map_err(|_| BadSignature)
     }
 }
 

@@ -170,3 +170,15 @@ fn key_object(key_type: &str, scheme: &str, public: &str) -> String {
         r#"{{"keytype":"{key_type}","scheme":"{scheme}","keyval":{{"public":"{public}"}}}}"#
     )
 }
+
+#[test]
+fn a_hash_is_signed_like_the_message_it_is_of() {
+    let (key, PublicKey::EcdsaP256(public)) = ecdsa_pair() else { panic!("a P-256 key") };
+    let signature: Signature = key.sign(b"waxwing");
+    let raw = |signature: &Signature| <[u8; 64]>::from(signature.to_bytes());
+    let hash = |message: &[u8]| Sha256::digest(message).into();
+    assert_eq!(public.verify_hash(&hash(b"waxwing"), &raw(&signature)), Ok(()));
+    assert_eq!(public.verify_hash(&hash(b"waxwinG"), &raw(&signature)), Err(BadSignature));
+    assert_eq!(public.verify_hash(&hash(b"waxwing"), &[0; 64]), Err(BadSignature));
+    assert_eq!(public.verify_hash(&hash(b"waxwing"), &[0xff; 64]), Err(BadSignature));
+}
