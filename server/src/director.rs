@@ -58,7 +58,7 @@ impl Director {
         now_ms: u64,
         version: u64,
     ) -> Result<Vec<u8>, Error> {
-        director::timestamp(self.signer.as_ref(), device, nonce, now_ms, version)
+        director::timestamp(self.signer.as_ref(), device.as_str(), &nonce.0, now_ms, version)
     }
 
     /// Signs the snapshot of a decision.
@@ -74,7 +74,7 @@ impl Director {
         version: u64,
     ) -> Result<Vec<u8>, Error> {
         let assignment = decision.offer.as_ref().map(assignment);
-        director::targets(self.signer.as_ref(), device, assignment, version)
+        director::targets(self.signer.as_ref(), device.as_str(), assignment, None, version)
     }
 }
 
@@ -83,9 +83,9 @@ fn assignment(offer: &Offer) -> Assignment<'_> {
     Assignment {
         path: &release.path,
         length: release.length,
-        sha256: release.sha256,
+        sha256: release.sha256.0,
         r#match: &release.r#match,
-        deploy: &offer.rollout.id,
+        deploy: offer.rollout.id.as_str(),
         soak_s: offer.rollout.soak_s,
     }
 }

@@ -18,6 +18,15 @@ pub const KEYS_PER_ROLE_MAX: usize = 8;
 /// Keys of other repositories by key id: none of them may be used here (D1).
 pub type ForeignKeys = BTreeMap<String, Repo>;
 
+/// Returns the product of an Image repository; `None` for the Director's.
+pub fn product_of(repo: &Repo) -> Option<ProductId> {
+    match repo {
+        Repo::Director => None,
+        // Both crates have the same rule for names, so this parses.
+        Repo::Image(product) => ProductId::parse(product).ok(),
+    }
+}
+
 /// Keys and threshold of a role, as the coordinator gives them.
 #[derive(Clone, Debug)]
 pub struct Holders {
@@ -167,7 +176,7 @@ impl Delegation {
         version: u64,
         foreign: &ForeignKeys,
     ) -> Result<Targets, Refusal> {
-        let repo = Repo::Image(self.product.clone());
+        let repo = Repo::Image(self.product.to_string());
         let mut targets = old.unwrap_or_else(|| empty_targets(repo, self.expires));
         let mut delegations = targets.delegations.take().unwrap_or_default();
         let name = Self::role(&self.product, &self.channel);

@@ -11,7 +11,6 @@ use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check as 
 use waxwing_tuf::author::{
     Hashes, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
 };
-use waxwing_wire::Digest;
 
 use crate::definition::{Definition, ImageVersion};
 
@@ -26,7 +25,7 @@ const SIGNATURES_BYTES: usize = 8 * 256;
 /// rule that devices and servers rely on.
 pub fn add(mut role: Targets, definition: &Definition, image: &[u8]) -> Result<Targets, Refusal> {
     let product = &definition.product.id;
-    if role.repo != Repo::Image(product.clone()) {
+    if role.repo != Repo::Image(product.to_string()) {
         return Err(Refusal::OtherProduct(role.repo));
     }
     let target = describe(definition, image)?;
@@ -74,14 +73,14 @@ fn describe(definition: &Definition, image: &[u8]) -> Result<Target, Refusal> {
     check::against(&app, length, &expected).map_err(Refusal::Mismatch)?;
     let r#match = Match {
         chip: product.chip.as_str().to_owned(),
-        hw: product.hardware.clone(),
+        hw: product.hardware.iter().map(ToString::to_string).collect(),
         kind: "app".to_owned(),
         secure_version,
         security_version: release.security_version,
         version: release.version.clone(),
     };
-    let hashes = Hashes { sha256: Digest(Sha256::digest(image).into()) };
-    Ok(Target { custom: Some(TargetCustom { r#match }), hashes, length })
+    let hashes = Hashes { sha256: Sha256::digest(image).into() };
+    Ok(Target { custom: Some(TargetCustom::image(r#match)), hashes, length })
 }
 
 fn check_budget(role: &Targets) -> Result<(), Refusal> {

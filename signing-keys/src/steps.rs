@@ -64,7 +64,7 @@ pub fn delegate(
     now: Time,
 ) -> Result<Vec<PathBuf>, Error> {
     let repo = folder.roots()?.repo;
-    if repo != Repo::Image(delegation.product.clone()) {
+    if repo != Repo::Image(delegation.product.to_string()) {
         return Err(Error::OtherRepo(repo));
     }
     let foreign = folder.foreign_keys(&repo)?;
@@ -99,7 +99,7 @@ pub fn release_add(
     let list = release::add(list, definition, &bytes)?;
     check_other_channels(folder, &role, &list)?;
     if let Some(target) = list.targets.get(&definition.target()) {
-        store_image(folder, image, &definition.target(), target.hashes.sha256)?;
+        store_image(folder, image, &definition.target(), Digest(target.hashes.sha256))?;
     }
     write_role(folder, &role, list, role_life, now)
 }

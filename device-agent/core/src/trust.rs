@@ -162,6 +162,7 @@ const fn code_of(cause: Cause) -> ErrorCode {
         }
         Cause::Replayed => ErrorCode::TRUST_COMMAND,
         Cause::WrongProduct | Cause::WrongPath => ErrorCode::POLICY_PRODUCT,
+        Cause::AboveCeiling => ErrorCode::POLICY_CEILING,
         Cause::WrongChannel => ErrorCode::POLICY_CHANNEL,
         Cause::WrongHardware => ErrorCode::POLICY_HARDWARE,
         Cause::WrongChip => ErrorCode::POLICY_CHIP,

@@ -23,4 +23,4 @@ pub use command::Command;
 pub use refusal::{Cause, Fault, Refusal};
 pub use store::{Fetch, FetchError, MemoryStore, Store, StoreError};
 pub use time::Time;
-pub use verify::Verified;
+pub use verify::{ContentCheck, Verified};

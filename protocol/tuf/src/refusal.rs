@@ -20,6 +20,8 @@ pub struct Refusal {
 /// Why something was refused. [`Cause::code_name`] is the stable name of each.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Cause {
+    /// The release is for a share of the devices that this one does not belong to (D10).
+    AboveCeiling,
     /// A field of the metadata is missing or has a value we do not read. Names the field.
     BadField(&'static str),
     /// The Director names this device more than once.
@@ -116,6 +118,7 @@ impl Cause {
     /// The stable name of the cause, for reports and logs.
     pub const fn code_name(self) -> &'static str {
         match self {
+            Self::AboveCeiling => "above_ceiling",
             Self::BadField(_) => "bad_field",
             Self::DeviceNamedTwice => "device_named_twice",
             Self::DirectorDelegates => "director_delegates",
@@ -179,7 +182,8 @@ impl Cause {
             | Self::WrongType
             | Self::WrongVersion => Fault::Delivery,
             Self::NoAttestedTime | Self::Store(_) => Fault::Local,
-            Self::BadField(_)
+            Self::AboveCeiling
+            | Self::BadField(_)
             | Self::DeviceNamedTwice
             | Self::DirectorDelegates
             | Self::NotInSnapshot
@@ -219,6 +223,7 @@ impl Refusal {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::AboveCeiling => "for a share of the devices that this one is not in",
             Self::BadField(field) => {
                 return write!(f, "field `{field}` is missing or not understood");
             }

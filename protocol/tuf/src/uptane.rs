@@ -5,16 +5,21 @@
 //! The order below is normative. This module neither downloads nor installs, and keeps no state of a
 //! deployment; it only answers the question what the repositories say now.
 
+mod ceiling;
 mod device;
 mod director;
 mod install;
+mod server_ca;
 
 use alloc::format;
 
+pub use ceiling::{CEILING_PERMILLE_MAX, ceiling_rank};
 pub use device::Device;
 pub use director::DIRECTOR_TARGETS_MAX;
 pub use install::{Install, NAME_BYTES_MAX};
+pub use server_ca::{SERVER_CA_BYTES_MAX, SERVER_CA_PATH};
 
+use self::director::Choice;
 use crate::client::{FetchedTimestamp, Limits, Repository, check_expiry};
 use crate::command::Command;
 use crate::refusal::{Cause, Refusal};
@@ -42,6 +47,10 @@ pub struct Client<S> {
     answered: Option<u64>,
     /// What the Director named at the last check that got so far.
     named: Option<Install>,
+    /// The pins that both repositories listed last.
+    server_ca: Option<Verified<Listed>>,
+    /// Why the Director's pins were not taken at the last check that got so far.
+    server_ca_refusal: Option<Refusal>,
 }
 
 /// What the repositories say.
@@ -76,6 +85,8 @@ impl<S: Store> Client<S> {
             saved,
             answered: None,
             named: None,
+            server_ca: None,
+            server_ca_refusal: None,
         })
     }
 
@@ -100,13 +111,23 @@ impl<S: Store> Client<S> {
             return Ok(Answer::Idle);
         }
         self.answered = None;
-        let answer = match self.director_choice(director, now).map_err(of_director)? {
+        let Choice { image: chosen, server_ca } =
+            self.director_choice(director, now).map_err(of_director)?;
+        let allowed = self.allowed(chosen).map_err(of_director);
+        let refreshed = match (&allowed, &server_ca) {
+            (Ok(None) | Err(_), None) => Ok(()),
+            (Ok(Some(_)), _) | (_, Some(_)) => self.refresh_image(image, now).map_err(of_image),
+        };
+        self.update_server_ca(server_ca, refreshed.clone(), image, now);
+        let answer = match allowed? {
             None => Answer::Nothing,
             Some(choice) => {
-                Answer::Install(self.check_image(&choice, image, now).map_err(of_image)?)
+                refreshed?;
+                Answer::Install(self.verify_install(&choice, image, now).map_err(of_image)?)
             }
         };
-        self.answered = announced;
+        // Pins that were refused are looked for again.
+        self.answered = announced.filter(|_| self.server_ca_refusal.is_none());
         Ok(answer)
     }
 
@@ -136,6 +157,22 @@ impl<S: Store> Client<S> {
     /// refusal. It is the Director's word alone and must never be installed.
     pub fn named(&self) -> Option<&Install> {
         self.named.as_ref()
+    }
+
+    /// The certificates by which the device should know its server (D15): both repositories list this
+    /// file, the Image repository in its top-level targets, which no channel can sign. `None` until
+    /// the first check after a start that got so far, and where the Director names none.
+    ///
+    /// Whoever fetches the file compares it with [`Listed::content`] before any use. Pins never
+    /// change an [`Answer`], and those that were taken count until others are: a server that lists
+    /// bad ones keeps nobody from an update.
+    pub fn server_ca(&self) -> Option<&Verified<Listed>> {
+        self.server_ca.as_ref()
+    }
+
+    /// Why the pins that the Director named at the last check were not taken, for a report.
+    pub fn server_ca_refusal(&self) -> Option<&Refusal> {
+        self.server_ca_refusal.as_ref()
     }
 
     /// The files this device has, as the poll tells them to the server: `d` for the Director or `i`
@@ -212,16 +249,18 @@ impl<S: Store> Client<S> {
         Ok(())
     }
 
-    /// What the Director wants this device to run, as far as the device's own rules allow it.
-    fn director_choice(
-        &mut self,
-        fetch: &mut impl Fetch,
-        now: Time,
-    ) -> Result<Option<Verified<Listed>>, Refusal> {
+    /// What the Director wants of this device.
+    fn director_choice(&mut self, fetch: &mut impl Fetch, now: Time) -> Result<Choice, Refusal> {
         self.director.update_snapshot(fetch, now)?;
         let targets = self.director.top_level_targets(fetch, now)?;
-        let choice =
-            director::choice(&targets, &self.device).map_err(|cause| cause.of("targets.json"))?;
+        director::choice(&targets, &self.device).map_err(|cause| cause.of("targets.json"))
+    }
+
+    /// The image the Director chose, if the device's own rules allow it.
+    fn allowed(
+        &mut self,
+        choice: Option<Verified<Listed>>,
+    ) -> Result<Option<Verified<Listed>>, Refusal> {
         if let Some(choice) = &choice {
             self.named = Install::decode(choice).ok();
             self.device.check(choice).map_err(|cause| cause.of(&*choice.path))?;
@@ -229,22 +268,67 @@ impl<S: Store> Client<S> {
         Ok(choice)
     }
 
-    /// The Image repository's word on what the Director chose.
-    fn check_image(
-        &mut self,
-        choice: &Verified<Listed>,
-        fetch: &mut impl Fetch,
-        now: Time,
-    ) -> Result<Verified<Install>, Refusal> {
+    fn refresh_image(&mut self, fetch: &mut impl Fetch, now: Time) -> Result<(), Refusal> {
         self.image.update_root(fetch)?;
         self.image.check_root_expiry(now)?;
         // The server leaves out what we have: without a new timestamp ours counts until it expires.
         if let Some(new) = self.image.fetch_timestamp(fetch)? {
             self.image.accept_timestamp(new, now)?;
         }
-        self.image.update_snapshot(fetch, now)?;
+        self.image.update_snapshot(fetch, now)
+    }
+
+    /// The Image repository's word on the image the Director chose.
+    fn verify_install(
+        &mut self,
+        choice: &Verified<Listed>,
+        fetch: &mut impl Fetch,
+        now: Time,
+    ) -> Result<Verified<Install>, Refusal> {
         let listed = self.image.target(&choice.path, fetch, now)?;
-        verify::verify_agreement(choice, &listed).map_err(|cause| cause.of(&*choice.path))
+        let install = verify::verify_install(choice, &listed);
+        let allowed =
+            install.and_then(|install| ceiling::check(&listed, &self.device.id).map(|()| install));
+        allowed.map_err(|cause| cause.of(&*choice.path))
+    }
+
+    fn update_server_ca(
+        &mut self,
+        named: Option<Verified<Listed>>,
+        refreshed: Result<(), Refusal>,
+        fetch: &mut impl Fetch,
+        now: Time,
+    ) {
+        let taken = match named {
+            None => Ok(None),
+            Some(named) => {
+                refreshed.and_then(|()| self.verify_server_ca(named, fetch, now).map(Some))
+            }
+        };
+        match taken {
+            Ok(server_ca) => {
+                self.server_ca = server_ca;
+                self.server_ca_refusal = None;
+            }
+            Err(refusal) => self.server_ca_refusal = Some(refusal),
+        }
+    }
+
+    /// The Image repository's word on the pins the Director named. Only its top-level targets count:
+    /// who may sign a channel may not say who the server is.
+    fn verify_server_ca(
+        &mut self,
+        named: Verified<Listed>,
+        fetch: &mut impl Fetch,
+        now: Time,
+    ) -> Result<Verified<Listed>, Refusal> {
+        let refuse = |cause: Cause| cause.of(SERVER_CA_PATH);
+        server_ca::check(&named).map_err(refuse).map_err(of_director)?;
+        let targets = self.image.top_level_targets(fetch, now).map_err(of_image)?;
+        let listed = targets.listed("targets", SERVER_CA_PATH).ok_or(Cause::NotListed);
+        let agreed = listed.and_then(|listed| verify::check_agreement(&named, &listed));
+        agreed.map_err(refuse).map_err(of_image)?;
+        Ok(named)
     }
 }
 

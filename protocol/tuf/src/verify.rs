@@ -100,18 +100,27 @@ pub fn verify_next_root(
     Ok(Verified(root))
 }
 
-/// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): length, hashes
-/// and every attribute that must match.
-pub fn verify_agreement(
+/// Makes an image installable: Director and Image repository must agree on it.
+pub fn verify_install(
     director: &Verified<Listed>,
     image: &Verified<Listed>,
 ) -> Result<Verified<Install>, Cause> {
+    check_agreement(director, image)?;
+    Install::decode(director).map(Verified)
+}
+
+/// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): length, hashes
+/// and every attribute that must match.
+pub(crate) fn check_agreement(
+    director: &Verified<Listed>,
+    image: &Verified<Listed>,
+) -> Result<(), Cause> {
     let attributes = match_object(director).zip(match_object(image));
     let agree = director.path == image.path
         && director.length == image.length
         && director.hashes == image.hashes
         && attributes.is_some_and(|(one, other)| one.same_as(other));
-    if agree { Install::decode(director).map(Verified) } else { Err(Cause::RepositoriesDisagree) }
+    if agree { Ok(()) } else { Err(Cause::RepositoriesDisagree) }
 }
 
 fn match_object(listed: &Listed) -> Option<Value<'_>> {
@@ -151,19 +160,73 @@ pub(crate) fn claimed_version(bytes: &[u8]) -> Option<u64> {
     Value::parse(bytes).ok()?.field("signed")?.field("version")?.as_u64()
 }
 
-/// Compares content with what signed metadata says about it, where it says anything.
-pub fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
-    if meta.length.is_some_and(|length| u64::try_from(bytes.len()) != Ok(length)) {
-        return Err(Cause::WrongLength);
-    }
-    check_hashes(bytes, &meta.hashes)
+/// Compares a metadata file with what another one says about it, where it says anything.
+pub(crate) fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
+    let mut check = ContentCheck::new(meta.length, &meta.hashes);
+    check.update(bytes)?;
+    check.finish()
 }
 
-/// Compares the hashes of content with the signed ones.
-pub fn check_hashes(bytes: &[u8], hashes: &Hashes) -> Result<(), Cause> {
-    let right = hashes.sha256.is_none_or(|hash| Sha256::digest(bytes)[..] == hash)
-        && hashes.sha512.is_none_or(|hash| Sha512::digest(bytes)[..] == hash);
-    if right { Ok(()) } else { Err(Cause::WrongHash) }
+/// Compares content, as it comes in pieces, with what signed metadata says about it.
+///
+/// The only place in which a signed hash meets the bytes it was signed for. Every hash of a kind we
+/// know has to be right (spec 5.5.2, 5.6.2, 5.7.2); one that nobody signed is not computed.
+#[derive(Clone, Debug)]
+pub struct ContentCheck {
+    length: Option<u64>,
+    seen: u64,
+    sha256: Option<(Sha256, [u8; 32])>,
+    sha512: Option<(Sha512, [u8; 64])>,
+}
+
+impl ContentCheck {
+    /// Begins. `length` is in bytes; metadata files, but never targets, may go without.
+    pub fn new(length: Option<u64>, hashes: &Hashes) -> Self {
+        Self {
+            length,
+            seen: 0,
+            sha256: hashes.sha256.map(|signed| (Sha256::new(), signed)),
+            sha512: hashes.sha512.map(|signed| (Sha512::new(), signed)),
+        }
+    }
+
+    /// Begins for content of which the SHA-256 is all that was signed, besides its `length`.
+    pub fn sha256(length: u64, signed: [u8; 32]) -> Self {
+        Self::new(Some(length), &Hashes { sha256: Some(signed), sha512: None })
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::WrongLength`] at the first byte too many: who sends without end is not listened to.
+    pub fn update(&mut self, piece: &[u8]) -> Result<(), Cause> {
+        self.seen = self.seen.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
+        if self.length.is_some_and(|length| self.seen > length) {
+            return Err(Cause::WrongLength);
+        }
+        if let Some((hash, _)) = &mut self.sha256 {
+            hash.update(piece);
+        }
+        if let Some((hash, _)) = &mut self.sha512 {
+            hash.update(piece);
+        }
+        Ok(())
+    }
+
+    /// Decides, after the last piece.
+    ///
+    /// # Errors
+    ///
+    /// [`Cause::WrongLength`] or [`Cause::WrongHash`].
+    pub fn finish(self) -> Result<(), Cause> {
+        if self.length.is_some_and(|length| self.seen != length) {
+            return Err(Cause::WrongLength);
+        }
+        let right = self.sha256.is_none_or(|(hash, signed)| hash.finalize()[..] == signed)
+            && self.sha512.is_none_or(|(hash, signed)| hash.finalize()[..] == signed);
+        if right { Ok(()) } else { Err(Cause::WrongHash) }
+    }
 }
 
 /// A metadata file, split into its signed part and the signatures; nothing is checked yet.

@@ -47,6 +47,7 @@ codes! {
     205 POLICY_SLOT "policy_slot" "The image is larger than the slot.";
     206 POLICY_ATTEMPTS "policy_attempts" "This image was tried too often.";
     207 POLICY_KIND "policy_kind" "The target is no application image.";
+    208 POLICY_CEILING "policy_ceiling" "The release is for a share of the devices that this one is not in.";
     300 DOWNLOAD_STATUS "download_status" "The server refused the download.";
     301 DOWNLOAD_RANGE "download_range" "The server sent another range than asked for.";
     302 DOWNLOAD_STALLED "download_stalled" "The download was slower than the minimum rate.";

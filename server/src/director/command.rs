@@ -27,6 +27,6 @@ impl Director {
         let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
         let expires = Time::from_millis(now_ms.saturating_add(life_ms));
         let content = Map::from_iter([("name".to_owned(), command.as_str().into())]);
-        director::command(self.signer.as_ref(), device, seq, expires, &content)
+        director::command(self.signer.as_ref(), device.as_str(), seq, expires, &content)
     }
 }

@@ -154,8 +154,8 @@ pub(super) fn releases(known: Known<'_>, roles: &[RoleListing]) -> Result<Vec<Re
 /// The form in which the author's rules take releases.
 fn as_targets(releases: &[Release]) -> Vec<Target> {
     let as_target = |release: &Release| Target {
-        custom: Some(TargetCustom { r#match: release.r#match.clone() }),
-        hashes: Hashes { sha256: release.sha256 },
+        custom: Some(TargetCustom::image(release.r#match.clone())),
+        hashes: Hashes { sha256: release.sha256.0 },
         length: release.length,
     };
     releases.iter().map(as_target).collect()

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use waxwing_tuf::author::{Repo, expiry};
+use waxwing_tuf::author::expiry;
 
 use super::arguments::{HoldersArgument, channel_of, life};
 use super::{Environment, Failure};
-use crate::ceremony::Delegation;
+use crate::ceremony::{Delegation, product_of};
 use crate::folder::Folder;
 use crate::steps;
 
@@ -37,7 +37,7 @@ impl Args {
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let repo = folder.roots()?.repo;
-        let Repo::Image(product) = repo.clone() else {
+        let Some(product) = product_of(&repo) else {
             return Err(Failure::Step(steps::Error::OtherRepo(repo)));
         };
         let Some(Ok(channel)) = channel_of(&self.role, &product) else {

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use waxwing_tuf::author::{Repo, SecretKey};
+use waxwing_tuf::author::SecretKey;
 use waxwing_wire::ProductId;
 use zeroize::Zeroizing;
 
 use super::arguments::Passphrase;
 use super::{Environment, Failure};
+use crate::ceremony::product_of;
 use crate::disk;
 use crate::folder::Folder;
 use crate::publish::{Error, Publication, Publishers};
@@ -121,8 +122,5 @@ fn upload(server: &Server, publication: &Publication) -> Result<(), Failure> {
 }
 
 fn product(publication: &Publication) -> Result<ProductId, Failure> {
-    match publication.repo() {
-        Repo::Image(product) => Ok(product.clone()),
-        Repo::Director => Err(Failure::Publish(Error::Director)),
-    }
+    product_of(publication.repo()).ok_or(Failure::Publish(Error::Director))
 }

@@ -10,7 +10,6 @@ use waxwing_tuf::author::{
 };
 use waxwing_tuf::role::{self, Root};
 use waxwing_tuf::verify::verify;
-use waxwing_wire::Digest;
 
 use super::roles::RoleFile;
 use super::{Error, Publishers, SNAPSHOT_LIFE, STAGED};
@@ -79,7 +78,7 @@ fn sign(metadata: &Metadata, signer: &dyn Signer) -> Result<Versioned, Error> {
 
 /// Describes a file as timestamp and snapshot do.
 pub(super) fn meta(bytes: &[u8], version: u64) -> MetaFile {
-    let sha256 = Digest(Sha256::digest(bytes).into());
+    let sha256 = Sha256::digest(bytes).into();
     MetaFile { hashes: Some(Hashes { sha256 }), length: u64::try_from(bytes.len()).ok(), version }
 }
 

@@ -2,10 +2,9 @@
 //!
 //! Not here: signatures. The verifier looks at them once the publication is complete.
 
-use sha2::{Digest as _, Sha256};
-use waxwing_tuf::Time;
 use waxwing_tuf::author::release::{self, METADATA_BYTES_MAX};
 use waxwing_tuf::author::{MetaFile, Metadata, Target, Targets, expiry};
+use waxwing_tuf::{ContentCheck, Time};
 use waxwing_wire::Digest;
 
 use super::latest::meta;
@@ -82,12 +81,13 @@ pub(super) fn images(folder: &Folder, roles: &[RoleFile]) -> Result<Vec<Image>, 
         if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
             return Err(Error::TargetPath(path.clone()));
         }
-        let sha256 = target.hashes.sha256;
-        let file = folder.image(path, sha256);
+        let file = folder.image(path, Digest(target.hashes.sha256));
         let bytes = std::fs::read(&file).map_err(|cause| disk::Error::io("read", &file, cause))?;
-        if Digest(Sha256::digest(&bytes).into()) != sha256 {
+        let mut content = ContentCheck::sha256(target.length, target.hashes.sha256);
+        if content.update(&bytes).and_then(|()| content.finish()).is_err() {
             return Err(Error::ImageChanged(file));
         }
+        let sha256 = Digest(target.hashes.sha256);
         Ok(Image { target: path.clone(), path: file, sha256, length: target.length })
     };
     targets.map(image).collect()

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::Match;
 use waxwing_tuf::author::director::{Assignment, snapshot, targets, timestamp};
-use waxwing_wire::{DeviceId, Digest, Nonce, RolloutId};
+use waxwing_wire::Digest;
 
 use crate::ceremony::{NEXT, ROTATE, director_root};
 use crate::common::{Ceremony, ROOT, delegate};
@@ -47,27 +47,27 @@ fn python_tuf_refuses_what_we_refuse() {
 fn python_tuf_reads_what_the_director_signs() {
     let ceremony = Ceremony::new();
     let online = director_root(&ceremony);
-    let device = DeviceId::parse("d-1").unwrap();
+    let device = "d-1";
     let image = b"not looked at by anybody here";
     let assignment = Assignment {
         path: TARGET,
         length: u64::try_from(image.len()).unwrap(),
-        sha256: Digest(Sha256::digest(image).into()),
+        sha256: Sha256::digest(image).into(),
         r#match: &release(),
-        deploy: &RolloutId::parse("r-1").unwrap(),
+        deploy: "r-1",
         soak_s: 60,
     };
     let decided_ms = now_ms(&ceremony);
     let write = |name: &str, bytes: Vec<u8>| ceremony.write(&format!("director/{name}"), bytes);
     let version = decided_ms;
-    let signed = targets(&online, &device, Some(assignment), version).unwrap();
+    let signed = targets(&online, device, Some(assignment), None, version).unwrap();
     write(&format!("metadata/{version}.targets.json"), signed);
     let signed = snapshot(&online, version).unwrap();
     write(&format!("metadata/{version}.snapshot.json"), signed);
-    let signed = timestamp(&online, &device, Nonce([7; 16]), decided_ms + 5, version).unwrap();
+    let signed = timestamp(&online, device, &[7; 16], decided_ms + 5, version).unwrap();
     write("metadata/timestamp.json", signed);
     let folder = TARGET.rsplit_once('/').unwrap().0;
-    write(&format!("targets/{folder}/{}.esp32c3.bin", assignment.sha256), image.to_vec());
+    write(&format!("targets/{folder}/{}.esp32c3.bin", Digest(assignment.sha256)), image.to_vec());
     let root = ceremony.path("director/metadata/1.root.json");
     let ran = ngclient(&ceremony.path("director"), &root, &[TARGET]);
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));

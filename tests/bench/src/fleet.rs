@@ -213,7 +213,7 @@ fn release() -> anyhow::Result<Release> {
         length: 1 << 19,
         r#match: Match {
             chip: Chip::Esp32c3.as_str().to_owned(),
-            hw: vec![Hardware::parse("r1")?],
+            hw: vec!["r1".to_owned()],
             kind: "app".to_owned(),
             secure_version: 0,
             security_version: 1,

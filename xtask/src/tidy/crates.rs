@@ -37,7 +37,7 @@ const EDGES: [(&str, Uses); 13] = [
         "waxwing-server",
         Uses::Only(&["waxwing-esp-image", "waxwing-secure-boot", "waxwing-tuf", "waxwing-wire"]),
     ),
-    ("waxwing-tuf", Uses::Only(&["waxwing-wire"])),
+    ("waxwing-tuf", Uses::Only(&[])),
     ("waxwing-wire", Uses::Only(&[])),
     ("xtask", Uses::Everything),
 ];

@@ -35,7 +35,7 @@ use waxwing_wire::bundle::{Kind as Frame, Writer};
 use waxwing_wire::poll::Request;
 use waxwing_wire::report::State;
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, Digest, ErrorCode, MessageId, Nonce, Report, RolloutId};
+use waxwing_wire::{DeviceId, Digest, ErrorCode, MessageId, Nonce, Report};
 
 /// When the story begins: 2026-11-20.
 const BEGIN_S: u64 = 1_795_132_800;
@@ -193,13 +193,12 @@ impl Backend {
         let decided = if self.withdrawn { BEGIN_S + 1 } else { BEGIN_S };
         let version = director::decision_version(decided * 1000, self.now_ms());
         let matched: Match = serde_json::from_value(Self::matched()).unwrap();
-        let rollout = RolloutId::parse("r-1").unwrap();
         let assignment = Assignment {
             path: PATH,
             length: u64::try_from(self.new.len()).unwrap(),
-            sha256: self.sha256(),
+            sha256: self.sha256().0,
             r#match: &matched,
-            deploy: &rollout,
+            deploy: "r-1",
             soak_s: 60,
         };
         let assignment = (!self.withdrawn).then_some(assignment);
@@ -207,12 +206,13 @@ impl Backend {
         [
             (
                 "timestamp.json".into(),
-                director::timestamp(key, &device, nonce, self.now_ms(), version).unwrap(),
+                director::timestamp(key, device.as_str(), &nonce.0, self.now_ms(), version)
+                    .unwrap(),
             ),
             (format!("{version}.snapshot.json"), director::snapshot(key, version).unwrap()),
             (
                 format!("{version}.targets.json"),
-                director::targets(key, &device, assignment, version).unwrap(),
+                director::targets(key, device.as_str(), assignment, None, version).unwrap(),
             ),
         ]
     }

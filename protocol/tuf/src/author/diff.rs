@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use waxwing_wire::Hardware;
-
 use super::fingerprint::fingerprint;
-use super::metadata::{Key, MetaFile, Metadata, RoleKeys, Root, Target, Targets};
+use super::metadata::{
+    ImageCustom, Key, MetaFile, Metadata, RoleKeys, Root, Target, TargetCustom, Targets,
+};
+use crate::hex;
 use crate::key::PublicKey;
 
 /// Names of keys by key id, as their holders gave them.
@@ -96,20 +97,26 @@ fn targets_facts(targets: &Targets, names: &Names) -> Facts {
 }
 
 fn target_fact(target: &Target) -> String {
-    let file = format!("{} bytes, sha256 {}", target.length, target.hashes.sha256);
-    target.custom.as_ref().map_or(file.clone(), |custom| {
-        let release = &custom.r#match;
-        let hardware: Vec<_> = release.hw.iter().map(Hardware::as_str).collect();
-        format!(
-            "version {}, security version {}, secure version {}, kind {}, chip {}, hardware {}, {file}",
-            release.version,
-            release.security_version,
-            release.secure_version,
-            release.kind,
-            release.chip,
-            hardware.join(" "),
-        )
-    })
+    let file = format!("{} bytes, sha256 {}", target.length, hex::encode(&target.hashes.sha256));
+    match &target.custom {
+        None => file,
+        Some(TargetCustom::Image(image)) => format!("{}, {file}", image_fact(image)),
+        Some(TargetCustom::ServerCa(_)) => format!("pins of the server's CA, {file}"),
+    }
+}
+
+fn image_fact(ImageCustom { ceiling_permille, r#match: release }: &ImageCustom) -> String {
+    let ceiling = |permille: &u16| format!(", at most {permille} of 1000 devices");
+    format!(
+        "version {}, security version {}, secure version {}, kind {}, chip {}, hardware {}{}",
+        release.version,
+        release.security_version,
+        release.secure_version,
+        release.kind,
+        release.chip,
+        release.hw.join(" "),
+        ceiling_permille.as_ref().map(ceiling).unwrap_or_default(),
+    )
 }
 
 fn file_facts(meta: &BTreeMap<String, MetaFile>) -> Facts {

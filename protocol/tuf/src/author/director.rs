@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use waxwing_wire::{DeviceId, Digest, Nonce, RolloutId};
 
 use super::Error;
-use super::metadata::{Hashes, Match, SPEC_VERSION};
+use super::metadata::{Hashes, Match, SPEC_VERSION, ServerCaKind, ServerCaMatch};
 use super::signer::Signer;
 use super::time::expiry;
 use crate::hex;
 use crate::time::Time;
+use crate::uptane::{DIRECTOR, SERVER_CA_PATH};
 
 /// Life of a Director timestamp: a device acts on it at once, so only clocks and slow links count.
 pub const TIMESTAMP_LIFE: Duration = Duration::from_mins(10);
@@ -28,8 +28,6 @@ pub const DECISION_LIFE: Duration = Duration::from_hours(7 * 24);
 
 /// Every decision is signed anew once per window, so that it never expires (D3).
 pub const WINDOW_MS: u64 = 3 * 24 * 3600 * 1000;
-
-const REPO: &str = "director";
 
 /// Returns the version of snapshot and targets for a decision: the time it was made, or the start
 /// of the current window if that is later; all in Unix milliseconds (D3).
@@ -45,13 +43,23 @@ pub struct Assignment<'a> {
     /// Length of the image in bytes.
     pub length: u64,
     /// Hash of the image.
-    pub sha256: Digest,
+    pub sha256: [u8; 32],
     /// The `match` object of the Image repository, field for field.
     pub r#match: &'a Match,
     /// The rollout this device takes part in.
-    pub deploy: &'a RolloutId,
+    pub deploy: &'a str,
     /// Seconds for which the device must stay healthy before it says so.
     pub soak_s: u32,
+}
+
+/// The pins of the server's CA (D15), as the Image repository lists them at
+/// [`SERVER_CA_PATH`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ServerCa {
+    /// Length of the file in bytes.
+    pub length: u64,
+    /// Hash of the file.
+    pub sha256: [u8; 32],
 }
 
 /// Signs the answer to one poll: `version` is `now_ms`, bound to the device and its nonce (D4).
@@ -61,14 +69,14 @@ pub struct Assignment<'a> {
 /// [`Error::Sign`] when the signer fails.
 pub fn timestamp(
     signer: &dyn Signer,
-    device: &DeviceId,
-    nonce: Nonce,
+    device: &str,
+    nonce: &[u8; 16],
     now_ms: u64,
     snapshot_version: u64,
 ) -> Result<Vec<u8>, Error> {
     let now = Time::from_millis(now_ms);
     let part = Part {
-        custom: Some(Custom { device, nonce: Some(nonce), time: Some(now) }),
+        custom: Some(Custom { device, nonce: Some(hex::encode(nonce)), time: Some(now) }),
         expires: expiry(now, TIMESTAMP_LIFE),
         meta: Some(Meta { snapshot: Some(Listed { version: snapshot_version }), targets: None }),
         ..Part::new("timestamp", now_ms)
@@ -90,23 +98,24 @@ pub fn snapshot(signer: &dyn Signer, version: u64) -> Result<Vec<u8>, Error> {
     sign(signer, &part)
 }
 
-/// Signs a decision: what this device should run, or that there is nothing for it; `version` as
-/// [`decision_version`] gives it.
+/// Signs a decision: what this device should run, or that there is nothing for it, and by what it
+/// knows its server, if the Image repository lists that; `version` as [`decision_version`] gives it.
 ///
 /// # Errors
 ///
 /// [`Error::Sign`] when the signer fails.
 pub fn targets<'a>(
     signer: &dyn Signer,
-    device: &'a DeviceId,
+    device: &'a str,
     assignment: Option<Assignment<'a>>,
+    server_ca: Option<ServerCa>,
     version: u64,
 ) -> Result<Vec<u8>, Error> {
+    let image = assignment.map(|image| (image.path, Target::image(device, image)));
+    let server_ca = server_ca.map(|pins| (SERVER_CA_PATH, Target::server_ca(device, pins)));
     let part = Part {
         custom: Some(Custom { device, nonce: None, time: None }),
-        targets: Some(
-            assignment.map(|one| (one.path, Target::new(device, one))).into_iter().collect(),
-        ),
+        targets: Some(image.into_iter().chain(server_ca).collect()),
         ..Part::new("targets", version)
     };
     sign(signer, &part)
@@ -120,14 +129,14 @@ pub fn targets<'a>(
 /// [`Error::Sign`] when the signer fails.
 pub fn command(
     signer: &dyn Signer,
-    device: &DeviceId,
+    device: &str,
     seq: u64,
     expires: Time,
     command: &Map<String, Value>,
 ) -> Result<Vec<u8>, Error> {
     // Sorted here, whatever order the map keeps.
     let content = command.iter().collect();
-    sign(signer, &Command { kind: "command", content, device, expires, repo: REPO, seq })
+    sign(signer, &Command { kind: "command", content, device, expires, repo: DIRECTOR, seq })
 }
 
 /// Wraps a part, whose fields are written in canonical order, into a signed envelope.
@@ -163,7 +172,7 @@ impl Part<'_> {
             custom: None,
             expires: expiry(Time::from_millis(version), DECISION_LIFE),
             meta: None,
-            repo: REPO,
+            repo: DIRECTOR,
             spec_version: SPEC_VERSION,
             targets: None,
             version,
@@ -173,9 +182,9 @@ impl Part<'_> {
 
 #[derive(Serialize)]
 struct Custom<'a> {
-    device: &'a DeviceId,
+    device: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    nonce: Option<Nonce>,
+    nonce: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<Time>,
 }
@@ -202,16 +211,32 @@ struct Target<'a> {
 
 #[derive(Serialize)]
 struct TargetCustom<'a> {
-    deploy: &'a RolloutId,
-    device: &'a DeviceId,
-    r#match: &'a Match,
-    soak_s: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deploy: Option<&'a str>,
+    device: &'a str,
+    r#match: Attributes<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soak_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Attributes<'a> {
+    Image(&'a Match),
+    ServerCa(ServerCaMatch),
 }
 
 impl<'a> Target<'a> {
-    fn new(device: &'a DeviceId, assignment: Assignment<'a>) -> Self {
+    fn image(device: &'a str, assignment: Assignment<'a>) -> Self {
         let Assignment { path: _, length, sha256, r#match, deploy, soak_s } = assignment;
-        let custom = TargetCustom { deploy, device, r#match, soak_s };
+        let r#match = Attributes::Image(r#match);
+        let custom = TargetCustom { deploy: Some(deploy), device, r#match, soak_s: Some(soak_s) };
+        Self { custom, hashes: Hashes { sha256 }, length }
+    }
+
+    fn server_ca(device: &'a str, ServerCa { length, sha256 }: ServerCa) -> Self {
+        let r#match = Attributes::ServerCa(ServerCaMatch { kind: ServerCaKind::ServerCa });
+        let custom = TargetCustom { deploy: None, device, r#match, soak_s: None };
         Self { custom, hashes: Hashes { sha256 }, length }
     }
 }
@@ -222,7 +247,7 @@ struct Command<'a> {
     kind: &'static str,
     #[serde(rename = "command")]
     content: BTreeMap<&'a String, &'a Value>,
-    device: &'a DeviceId,
+    device: &'a str,
     expires: Time,
     repo: &'static str,
     seq: u64,

@@ -9,11 +9,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use semver::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
-use waxwing_wire::{Digest, Hardware, ProductId};
 
 use super::Error;
+use super::name::{is_name, names};
+use crate::hex;
 use crate::json;
 use crate::key::PublicKey;
 use crate::time::Time;
@@ -217,7 +218,17 @@ pub struct MetaFile {
 #[serde(deny_unknown_fields)]
 pub struct Hashes {
     /// SHA-256 of the file.
-    pub sha256: Digest,
+    #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
+    pub sha256: [u8; 32],
+}
+
+fn to_hex<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(hash))
+}
+
+fn from_hex<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(deserializer)?;
+    hex::decode(&text).ok_or_else(|| de::Error::custom("not 64 lower-case hexadecimal digits"))
 }
 
 /// The signed part of `targets` or of a delegated role.
@@ -279,7 +290,7 @@ impl DelegatedRole {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// What must fit before it may be installed; absent for files that are not images.
+    /// What Waxwing says about it; absent for files that no device takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<TargetCustom>,
     /// Hash of the file.
@@ -290,10 +301,60 @@ pub struct Target {
 
 /// What Waxwing adds to a target.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum TargetCustom {
+    /// To an image.
+    Image(ImageCustom),
+    /// To the pins of the server's CA: [`crate::uptane::SERVER_CA_PATH`].
+    ServerCa(ServerCaCustom),
+}
+
+impl TargetCustom {
+    /// Describes an image that every device may install.
+    pub const fn image(r#match: Match) -> Self {
+        Self::Image(ImageCustom { ceiling_permille: None, r#match })
+    }
+
+    /// Describes the pins of the server's CA.
+    pub const fn server_ca() -> Self {
+        Self::ServerCa(ServerCaCustom { r#match: ServerCaMatch { kind: ServerCaKind::ServerCa } })
+    }
+}
+
+/// What Waxwing adds to an image.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct TargetCustom {
+pub struct ImageCustom {
+    /// How many of a thousand devices may install it at most, whatever a Director says (D10);
+    /// see [`crate::uptane::ceiling_rank`]. Absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling_permille: Option<u16>,
     /// What Director and Image repository must say alike.
     pub r#match: Match,
+}
+
+/// What Waxwing adds to the pins of the server's CA (D15).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerCaCustom {
+    /// What Director and Image repository must say alike.
+    pub r#match: ServerCaMatch,
+}
+
+/// What Director and Image repository must say alike about the pins of the server's CA.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerCaMatch {
+    /// That the target is no image.
+    pub kind: ServerCaKind,
+}
+
+/// The one kind of such a target.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum ServerCaKind {
+    /// Certificates by which devices know their server.
+    #[serde(rename = "server-ca")]
+    ServerCa,
 }
 
 /// What must fit before an image may be installed; Director and Image repository must agree on
@@ -304,7 +365,8 @@ pub struct Match {
     /// Name of the chip, such as `esp32c3`.
     pub chip: String,
     /// Hardware revisions it runs on.
-    pub hw: Vec<Hardware>,
+    #[serde(deserialize_with = "names")]
+    pub hw: Vec<String>,
     /// What kind of image: `app`.
     pub kind: String,
     /// The `secure_version` in the image's descriptor, compared with the chip's eFuses.
@@ -321,8 +383,8 @@ pub struct Match {
 pub enum Repo {
     /// Says what each device should run now.
     Director,
-    /// Says what may be installed on devices of one product at all.
-    Image(ProductId),
+    /// Says what may be installed on devices of one product, which is named, at all.
+    Image(String),
 }
 
 impl fmt::Display for Repo {
@@ -341,7 +403,11 @@ impl FromStr for Repo {
         match text.split_once('/') {
             None if text == "director" => Ok(Self::Director),
             Some(("image", product)) => {
-                ProductId::parse(product).map(Self::Image).map_err(|_| Error::Repo)
+                if is_name(product) {
+                    Ok(Self::Image(product.to_owned()))
+                } else {
+                    Err(Error::Repo)
+                }
             }
             None | Some(_) => Err(Error::Repo),
         }

@@ -11,6 +11,7 @@ mod diff;
 mod file;
 mod fingerprint;
 mod metadata;
+mod name;
 mod signer;
 mod time;
 
@@ -18,8 +19,9 @@ pub use diff::{Names, diff};
 pub use file::{SIGNATURES_MAX, Signature, SignedFile};
 pub use fingerprint::{PublicKeyFile, fingerprint};
 pub use metadata::{
-    DelegatedRole, Delegations, Hashes, Key, KeyValue, Match, MetaFile, Metadata, Repo, RoleKeys,
-    Root, RootRoles, SPEC_VERSION, Snapshot, SpecVersion, Target, TargetCustom, Targets, Timestamp,
+    DelegatedRole, Delegations, Hashes, ImageCustom, Key, KeyValue, Match, MetaFile, Metadata,
+    Repo, RoleKeys, Root, RootRoles, SPEC_VERSION, ServerCaCustom, ServerCaKind, ServerCaMatch,
+    Snapshot, SpecVersion, Target, TargetCustom, Targets, Timestamp,
 };
 pub use signer::{Algorithm, Ed25519Signer, P256Signer, SEED_BYTES, SecretKey, SignError, Signer};
 pub use time::expiry;

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::metadata::{Target, Targets};
+use super::metadata::{Target, TargetCustom, Targets};
 
 /// Most releases one role may list: about 6 KB, so that a device's heap holds it with room to
 /// spare. Delist what nobody should install any more.
@@ -37,8 +37,9 @@ pub fn check_secure_versions<'a>(
     targets: impl IntoIterator<Item = &'a Target>,
 ) -> Result<(), ReleaseRefusal> {
     let mut secure_versions = BTreeMap::new();
-    for custom in targets.into_iter().filter_map(|target| target.custom.as_ref()) {
-        let release = &custom.r#match;
+    for target in targets {
+        let Some(TargetCustom::Image(image)) = &target.custom else { continue };
+        let release = &image.r#match;
         let security_version = release.security_version;
         let one = *secure_versions.entry(security_version).or_insert(release.secure_version);
         let other = release.secure_version;

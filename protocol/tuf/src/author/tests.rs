@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use waxwing_wire::{DeviceId, Digest, Hardware, Nonce, ProductId, RolloutId};
 
 use super::*;
 use crate::json::Value;
@@ -34,7 +33,7 @@ fn root(version: u64, keys: &[&SecretKey], threshold: u32) -> Metadata {
         consistent_snapshot: true,
         expires: expiry(NOW, Duration::from_hours(24)),
         keys: all.collect(),
-        repo: Repo::Image(ProductId::parse("acme-th1").unwrap()),
+        repo: Repo::Image("acme-th1".into()),
         roles: RootRoles {
             root: role_keys(keys, threshold),
             snapshot: one.clone(),
@@ -59,7 +58,7 @@ fn signed(metadata: &Metadata, keys: &[&SecretKey]) -> Vec<u8> {
 fn release(security_version: u32, secure_version: u32) -> Match {
     Match {
         chip: "esp32c3".into(),
-        hw: vec![Hardware::parse("r1").unwrap(), Hardware::parse("r2").unwrap()],
+        hw: vec!["r1".into(), "r2".into()],
         kind: "app".into(),
         secure_version,
         security_version,
@@ -68,8 +67,8 @@ fn release(security_version: u32, secure_version: u32) -> Match {
 }
 
 fn target(release: Match) -> Target {
-    let custom = Some(TargetCustom { r#match: release });
-    Target { custom, hashes: Hashes { sha256: Digest([7; 32]) }, length: 1_048_576 }
+    let custom = Some(TargetCustom::image(release));
+    Target { custom, hashes: Hashes { sha256: [7; 32] }, length: 1_048_576 }
 }
 
 fn channel_role(targets: impl IntoIterator<Item = (String, Target)>) -> Targets {
@@ -77,7 +76,7 @@ fn channel_role(targets: impl IntoIterator<Item = (String, Target)>) -> Targets 
         custom: None,
         delegations: None,
         expires: NOW,
-        repo: Repo::Image(ProductId::parse("acme-th1").unwrap()),
+        repo: Repo::Image("acme-th1".into()),
         spec_version: SpecVersion::default(),
         targets: targets.into_iter().collect(),
         version: 9,
@@ -226,9 +225,7 @@ mod director_files {
 
     const NOW_MS: u64 = NOW.as_millis() + 123;
 
-    fn device() -> DeviceId {
-        DeviceId::parse("d-1").unwrap()
-    }
+    const DEVICE: &str = "d-1";
 
     fn signers(key: &SecretKey) -> Signers {
         Signers::new(1, vec![(key.key_id().to_owned(), key.public().clone())])
@@ -258,7 +255,7 @@ mod director_files {
     #[test]
     fn a_timestamp_is_bound_to_device_nonce_and_time() {
         for key in [ed25519(1), p256(1)] {
-            let bytes = timestamp(&key, &device(), Nonce([9; 16]), NOW_MS, 77).unwrap();
+            let bytes = timestamp(&key, DEVICE, &[9; 16], NOW_MS, 77).unwrap();
             let read = check::<role::Timestamp>(&bytes, &key);
             assert_eq!(read.header.version, NOW_MS);
             assert_eq!(read.header.expires, Time::from_seconds(NOW.as_seconds() + 600));
@@ -268,7 +265,7 @@ mod director_files {
             assert_eq!(attestation.nonce, [9; 16]);
             assert_eq!(attestation.time, NOW);
         }
-        let bytes = timestamp(&ed25519(1), &device(), Nonce([9; 16]), NOW_MS, 77).unwrap();
+        let bytes = timestamp(&ed25519(1), DEVICE, &[9; 16], NOW_MS, 77).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r#"{"signatures":[{"keyid":"7ab6b86cb2c9684b0ddc10896153aa2595decf4d4327a5ff1a8ab7422c828b12","sig":"85861fe907af98f301e6b9cc169895ac9fa58c5b66a6d8f7788e84fb847a4bec184b654389dd3f2d196b5e8078fb5c227ab90db3cf5907288ba2809c3182a606"}],"signed":{"_type":"timestamp","custom":{"device":"d-1","nonce":"09090909090909090909090909090909","time":"2026-11-20T09:30:00Z"},"expires":"2026-11-20T09:40:00Z","meta":{"snapshot.json":{"version":77}},"repo":"director","spec_version":"1.0.34","version":1795167000123}}"#);
     }
 
@@ -285,16 +282,15 @@ mod director_files {
     fn targets_carry_the_match_of_the_image_repository_unchanged() {
         let key = ed25519(1);
         let release = release(1, 0);
-        let rollout = RolloutId::parse("r-7").unwrap();
         let assignment = Assignment {
             path: "acme-th1/stable/1.4.2/esp32c3.bin",
             length: 1_048_576,
-            sha256: Digest([7; 32]),
+            sha256: [7; 32],
             r#match: &release,
-            deploy: &rollout,
+            deploy: "r-7",
             soak_s: 60,
         };
-        let bytes = targets(&key, &device(), Some(assignment), NOW_MS).unwrap();
+        let bytes = targets(&key, DEVICE, Some(assignment), None, NOW_MS).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"signatures":[{"keyid":"7ab6b86cb2c9684b0ddc10896153aa2595decf4d4327a5ff1a8ab7422c828b12","sig":"6246dfccfee15072c7498fe3a9a77d2dd6a6ee9db9d55f5b815e164c7edfa99c793df35f07dc769c10aaf51211e2d389f4ba38d7b6bbdd0726d452216e389c0c"}],"signed":{"_type":"targets","custom":{"device":"d-1"},"expires":"2026-11-27T09:30:00Z","repo":"director","spec_version":"1.0.34","targets":{"acme-th1/stable/1.4.2/esp32c3.bin":{"custom":{"deploy":"r-7","device":"d-1","match":{"chip":"esp32c3","hw":["r1","r2"],"kind":"app","secure_version":0,"security_version":1,"version":"1.4.2"},"soak_s":60},"hashes":{"sha256":"0707070707070707070707070707070707070707070707070707070707070707"},"length":1048576}},"version":1795167000123}}"#);
         let read = check_targets(&bytes, &key);
         let target_read = read.target(assignment.path).unwrap();
@@ -302,13 +298,13 @@ mod director_files {
         assert_eq!(matched.as_raw(), serde_json::to_string(&release).unwrap());
         assert!(!read.delegates());
         // Everything a replica signs for the same decision is the same.
-        assert_eq!(bytes, targets(&key, &device(), Some(assignment), NOW_MS).unwrap());
+        assert_eq!(bytes, targets(&key, DEVICE, Some(assignment), None, NOW_MS).unwrap());
     }
 
     #[test]
     fn targets_without_a_decision_still_name_the_device() {
         let key = ed25519(1);
-        let bytes = targets(&key, &device(), None, NOW_MS).unwrap();
+        let bytes = targets(&key, DEVICE, None, None, NOW_MS).unwrap();
         let read = check_targets(&bytes, &key);
         assert_eq!(read.targets().count(), 0);
         assert_eq!(read.custom().unwrap().as_raw(), r#"{"device":"d-1"}"#);
@@ -318,7 +314,7 @@ mod director_files {
     fn a_command_is_canonical_and_signed() {
         let key = ed25519(1);
         let what = json!({"name": "poll", "after": 1}).as_object().cloned().unwrap();
-        let bytes = command(&key, &device(), 5, NOW, &what).unwrap();
+        let bytes = command(&key, DEVICE, 5, NOW, &what).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes).unwrap(), @r#"{"signatures":[{"keyid":"7ab6b86cb2c9684b0ddc10896153aa2595decf4d4327a5ff1a8ab7422c828b12","sig":"873de37d7c1eb908aef7de46f9157a1216d85c1f294dd404e50839abefe9c3d42606e7a6853f95af4b76273d0369e09c982d853920a8c445c6d835d8945ab001"}],"signed":{"_type":"command","command":{"after":1,"name":"poll"},"device":"d-1","expires":"2026-11-20T09:30:00Z","repo":"director","seq":5}}"#);
     }
 

@@ -8,6 +8,7 @@ use crate::json::{Text, Value};
 use crate::path;
 use crate::refusal::Cause;
 use crate::role::{Hashes, Header, NAME_BYTES_MAX, Signers, name};
+use crate::verify::ContentCheck;
 
 /// Most delegations read from one role.
 pub const DELEGATIONS_MAX: usize = 256;
@@ -157,6 +158,11 @@ impl Listed {
     /// What the application wants to know about it.
     pub fn custom(&self) -> Option<Value<'_>> {
         self.custom.as_deref().map(Value::from_checked)
+    }
+
+    /// Begins to compare bytes with what is listed.
+    pub fn content(&self) -> ContentCheck {
+        ContentCheck::new(Some(self.length), &self.hashes)
     }
 }
 

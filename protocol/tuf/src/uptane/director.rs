@@ -1,6 +1,7 @@
 //! What a Director may say, and to whom.
 
 use super::Device;
+use super::server_ca::SERVER_CA_PATH;
 use crate::json::Value;
 use crate::refusal::Cause;
 use crate::role::{Attestation, Listed, Targets, Timestamp};
@@ -25,11 +26,18 @@ pub(super) fn attestation<'t>(
     Ok(attestation)
 }
 
-/// The one target the Director names for this device, if any (Uptane 2.1, 5.4.4.5).
-pub(super) fn choice(
-    targets: &Verified<Targets>,
-    device: &Device,
-) -> Result<Option<Verified<Listed>>, Cause> {
+/// What the Director wants of this device.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Choice {
+    /// The image it should run.
+    pub(super) image: Option<Verified<Listed>>,
+    /// The certificates by which it should know its server.
+    pub(super) server_ca: Option<Verified<Listed>>,
+}
+
+/// What the Director names for this device, if anything: at most one image (Uptane 2.1, 5.4.4.5), and
+/// the pins of the server's CA.
+pub(super) fn choice(targets: &Verified<Targets>, device: &Device) -> Result<Choice, Cause> {
     if targets.delegates() {
         return Err(Cause::DirectorDelegates);
     }
@@ -38,15 +46,18 @@ pub(super) fn choice(
     if targets.targets().count() > DIRECTOR_TARGETS_MAX {
         return Err(Cause::TooManyTargets);
     }
-    let mut choice = None;
+    let mut choice = Choice::default();
     for (path, target) in targets.targets() {
         require_device(target.custom, device)?;
         let path = path.as_plain().ok_or(Cause::WrongPath)?;
-        if choice.replace(path).is_some() {
+        let named = if path == SERVER_CA_PATH { &mut choice.server_ca } else { &mut choice.image };
+        // JSON that we read names no member twice, so this can only be a second image.
+        if named.is_some() {
             return Err(Cause::DeviceNamedTwice);
         }
+        *named = targets.listed("targets", path);
     }
-    Ok(choice.and_then(|path| targets.listed("targets", path)))
+    Ok(choice)
 }
 
 fn require_device(custom: Option<Value<'_>>, device: &Device) -> Result<(), Cause> {

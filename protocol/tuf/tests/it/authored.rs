@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-use waxwing_tuf::author::director::{self, Assignment};
+use sha2::Digest as _;
+use waxwing_tuf::author::director::{self, Assignment, ServerCa};
 use waxwing_tuf::author::{Ed25519Signer, Match};
 use waxwing_tuf::uptane::{Answer, Client};
 use waxwing_tuf::{MemoryStore, Time};
-use waxwing_wire::{DeviceId, Digest, Nonce, RolloutId};
 
-use crate::support::{Author, NOW, Server, role_json};
+use crate::server_ca::{PINS, list_pins};
+use crate::support::{NOW, Server, role_json};
 use crate::world::{FLOOR, NONCE, PATH, World, attributes, installs};
 
 /// The key with the number 4, which the hand-written roots let sign timestamps.
@@ -18,30 +18,27 @@ fn online_key() -> Ed25519Signer {
 }
 
 /// What the server sends in answer to one poll, for a decision made at `decided`.
-fn answer(now: Time, decided: Time, install: bool) -> Server {
-    let (key, device) = (online_key(), DeviceId::parse("d-1").unwrap());
+fn answer(now: Time, decided: Time, install: bool, server_ca: Option<ServerCa>) -> Server {
+    let (key, device) = (online_key(), "d-1");
     let attributes: Match = serde_json::from_value(attributes()).unwrap();
-    let rollout = RolloutId::parse("r-7").unwrap();
-    let target = Author::target(b"image", &json!({}));
-    let sha256: Digest = serde_json::from_value(target["hashes"]["sha256"].clone()).unwrap();
     let assignment = Assignment {
         path: PATH,
         length: 5,
-        sha256,
+        sha256: sha2::Sha256::digest(b"image").into(),
         r#match: &attributes,
-        deploy: &rollout,
+        deploy: "r-7",
         soak_s: 60,
     };
     let version = director::decision_version(decided.as_millis(), now.as_millis());
     let files = [
         (
             "timestamp.json".into(),
-            director::timestamp(&key, &device, Nonce(NONCE), now.as_millis(), version),
+            director::timestamp(&key, device, &NONCE, now.as_millis(), version),
         ),
         (format!("{version}.snapshot.json"), director::snapshot(&key, version)),
         (
             format!("{version}.targets.json"),
-            director::targets(&key, &device, install.then_some(assignment), version),
+            director::targets(&key, device, install.then_some(assignment), server_ca, version),
         ),
     ];
     let files: BTreeMap<_, _> =
@@ -59,7 +56,12 @@ fn what_the_director_signs_is_installed_once_and_signed_anew_every_window() {
     let mut client: Client<MemoryStore> = world.client();
     let minutes = |minutes: u64| Time::from_seconds(NOW.as_seconds() + 60 * minutes);
     let mut poll = |now, decided, install| {
-        client.check(&NONCE, FLOOR, &mut answer(now, decided, install), &mut world.image.served)
+        client.check(
+            &NONCE,
+            FLOOR,
+            &mut answer(now, decided, install, None),
+            &mut world.image.served,
+        )
     };
     assert_eq!(poll(minutes(1), NOW, false), Ok(Answer::Nothing));
     assert_eq!(poll(minutes(2), NOW, false), Ok(Answer::Idle));
@@ -69,4 +71,23 @@ fn what_the_director_signs_is_installed_once_and_signed_anew_every_window() {
     // Three days later the same decision has a new version, and the same content.
     let later = minutes(4 + 3 * 24 * 60);
     assert_eq!(installs(poll(later, minutes(3), true)), install);
+}
+
+#[test]
+fn the_pins_that_the_director_signs_are_those_that_the_image_repository_lists() {
+    let mut world = World::new();
+    for role in ["snapshot", "targets"] {
+        world.director.root["roles"][role] = role_json(1, &[4]);
+    }
+    world.director.publish_root();
+    list_pins(&mut world.image);
+    let mut client: Client<MemoryStore> = world.client();
+    let pins = ServerCa {
+        length: u64::try_from(PINS.len()).unwrap(),
+        sha256: sha2::Sha256::digest(PINS).into(),
+    };
+    let now = Time::from_seconds(NOW.as_seconds() + 60);
+    let mut director = answer(now, NOW, true, Some(pins));
+    installs(client.check(&NONCE, FLOOR, &mut director, &mut world.image.served));
+    assert_eq!(client.server_ca().unwrap().hashes.sha256, Some(pins.sha256));
 }

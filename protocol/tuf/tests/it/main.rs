@@ -8,13 +8,16 @@
 
 #[cfg(feature = "author")]
 mod authored;
+mod ceilings;
 mod commands;
+mod contents;
 mod delegations;
 mod documents;
 mod limits;
 mod power_cuts;
 mod properties;
 mod roots;
+mod server_ca;
 mod signatures;
 mod strangers;
 mod support;
