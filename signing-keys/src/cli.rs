@@ -22,6 +22,7 @@ use clap::{Parser, Subcommand};
 use waxwing_tuf::Time;
 
 use crate::console::Console;
+use crate::token::{self, uri};
 use crate::{definition, disk, document, folder, key_file, steps, upload};
 
 /// Make keys, hold key ceremonies, sign and publish releases.
@@ -145,6 +146,9 @@ pub enum Failure {
     /// A key could not be made or opened.
     #[error(transparent)]
     Key(#[from] key_file::Error),
+    /// Not the name of a key in a token.
+    #[error(transparent)]
+    KeyUri(uri::Malformed),
     /// The public half of a key could not be read.
     #[error("{} is no public key file", path.display())]
     PublicKey {
@@ -163,6 +167,9 @@ pub enum Failure {
     /// The person could not be asked or told.
     #[error("cannot talk to you")]
     Terminal(#[from] io::Error),
+    /// A token could not be used.
+    #[error(transparent)]
+    Token(#[from] token::Error),
     /// The server did not take it.
     #[error(transparent)]
     Upload(#[from] upload::Error),

@@ -1,15 +1,12 @@
 //! The person at the terminal: lines shown, questions answered, passphrases typed.
 //!
-//! Passphrases come from the terminal or from a file descriptor, never from arguments or the
+//! Passphrases and PINs come from the terminal or from a file descriptor, never from arguments or the
 //! environment, where other processes see them.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, Write as _};
 
-use crate::secret::Secret;
-
-/// Longest passphrase or answer read, in bytes.
-const LINE_BYTES_MAX: u64 = 1024;
+use crate::secret::{Secret, read_line};
 
 /// Standard output, standard error and the terminal.
 pub struct Console {
@@ -57,8 +54,8 @@ impl Console {
     pub fn confirm(&mut self, question: &str) -> io::Result<bool> {
         write!(io::stderr(), "{question} [y/N] ")?;
         let answer = match &mut self.passphrases {
-            Some(lines) => line(lines)?,
-            None => line(&mut io::stdin().lock())?,
+            Some(lines) => read_line(lines)?,
+            None => read_line(&mut io::stdin().lock())?,
         };
         Ok(matches!(answer.reveal().trim(), "y" | "Y" | "yes"))
     }
@@ -69,10 +66,16 @@ impl Console {
     ///
     /// The cause when there is no terminal to ask at.
     pub fn passphrase(&mut self, of: &str) -> io::Result<Secret> {
-        match &mut self.passphrases {
-            Some(lines) => line(lines),
-            None => rpassword::prompt_password(format!("Passphrase of {of}: ")).map(Secret::new),
-        }
+        self.secret(&format!("Passphrase of {of}: "))
+    }
+
+    /// Asks for the PIN of a token.
+    ///
+    /// # Errors
+    ///
+    /// The cause when there is no terminal to ask at.
+    pub fn pin(&mut self, of: &str) -> io::Result<Secret> {
+        self.secret(&format!("PIN of {of}: "))
     }
 
     /// Asks for a new passphrase, at a terminal twice.
@@ -90,18 +93,17 @@ impl Console {
         }
         Ok(first)
     }
+
+    fn secret(&mut self, question: &str) -> io::Result<Secret> {
+        match &mut self.passphrases {
+            Some(lines) => read_line(lines),
+            None => rpassword::prompt_password(question).map(Secret::new),
+        }
+    }
 }
 
 impl Default for Console {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn line(lines: &mut impl BufRead) -> io::Result<Secret> {
-    let mut text = String::with_capacity(usize::try_from(LINE_BYTES_MAX).unwrap_or_default());
-    lines.take(LINE_BYTES_MAX).read_line(&mut text)?;
-    let kept = text.trim_end_matches(['\r', '\n']).len();
-    text.truncate(kept);
-    Ok(Secret::new(text))
 }

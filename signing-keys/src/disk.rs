@@ -5,15 +5,20 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::secret::{self, Secret};
 
 /// Largest file read that is not an image; metadata and keys are far smaller.
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Only the owner may read or write: for secret keys.
 const MODE_SECRET: u32 = 0o600;
+
+/// What nobody but the owner may do with a secret.
+const MODE_OTHERS: u32 = 0o077;
 
 /// Reads a small file.
 ///
@@ -30,6 +35,20 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
         Ok(length) if length <= FILE_BYTES_MAX => Ok(bytes),
         Ok(_) | Err(_) => Err(Error::TooLong(path.to_owned())),
     }
+}
+
+/// Reads the first line of a file that only its owner may read: a PIN.
+///
+/// # Errors
+///
+/// [`Error`] names the file; one that others may read is refused.
+pub fn read_secret_line(path: &Path) -> Result<Secret, Error> {
+    let io = |cause| Error::io("read", path, cause);
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.mode() & MODE_OTHERS != 0 {
+        return Err(Error::Exposed(path.to_owned()));
+    }
+    secret::read_line(&mut BufReader::new(file)).map_err(io)
 }
 
 /// Writes a file under another name, reads it back, has it checked and renames it: whatever
@@ -164,6 +183,9 @@ pub enum Error {
     /// What was read back is not what was written.
     #[error("{} does not hold what was just written to it; check the disk", .0.display())]
     Changed(PathBuf),
+    /// A secret that is none.
+    #[error("others may read {}; make it yours alone with `chmod 600`", .0.display())]
+    Exposed(PathBuf),
     /// The system refused.
     #[error("cannot {doing} {}", path.display())]
     Io {

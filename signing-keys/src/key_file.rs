@@ -1,6 +1,6 @@
 //! Secret keys in files: encrypted PKCS#8 (RFC 5958) as PEM, PBES2 with scrypt and AES-256-CBC.
 //!
-//! For development and air-gapped machines; a hardware token is better. Not here: asking for the
+//! For development and air-gapped machines; a token is better ([`crate::token`]). Not here: asking for the
 //! passphrase, and making randomness.
 
 use std::path::{Path, PathBuf};

@@ -18,4 +18,5 @@ pub mod published;
 pub mod release;
 pub mod secret;
 pub mod steps;
+pub mod token;
 pub mod upload;

@@ -13,7 +13,7 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
@@ -22,6 +22,7 @@ const PACKAGES: [Package; 5] = [
     Package { name: "mosquitto-clients", probe: &["which", "mosquitto_pub", "mosquitto_sub"] },
     Package { name: "openssl", probe: &["openssl", "version"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
+    Package { name: "softhsm2", probe: &["softhsm2-util", "--version"] },
 ];
 
 /// Cases per property in a deep run (proptest's own default is 256).

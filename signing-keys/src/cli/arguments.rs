@@ -1,36 +1,128 @@
 //! Arguments that several commands share.
 
-use std::path::{Path, PathBuf};
+use std::convert::Infallible;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use waxwing_tuf::author::{PublicKeyFile, SecretKey};
+use waxwing_tuf::author::{PublicKeyFile, Signer};
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::id::InvalidName;
 use waxwing_wire::{Channel, ProductId};
 
 use super::{Environment, Failure};
 use crate::ceremony::Holders;
+use crate::token::uri::{KeyUri, Malformed, SCHEME};
+use crate::token::{self, Token};
 use crate::{disk, key_file};
 
-/// How to open key files.
-#[derive(Debug, clap::Args)]
-pub(super) struct Passphrase {
-    /// Read passphrases from this open file descriptor, one per line, instead of the terminal
-    #[arg(long, value_name = "N")]
-    passphrase_fd: Option<u32>,
+/// Names a secret key: a file, or a key in a token.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum KeyName {
+    File(PathBuf),
+    /// Judged when the key is opened: clap would repeat what is wrong, and that may be a PIN.
+    Token(Result<KeyUri, Malformed>),
 }
 
-impl Passphrase {
-    /// Opens a key file.
+impl KeyName {
+    /// Returns what the key is called if nobody says otherwise.
+    pub(super) fn stem(&self) -> String {
+        match self {
+            Self::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Token(uri) => {
+                uri.as_ref().map_or_else(|_| String::new(), |uri| uri.object.clone())
+            }
+        }
+    }
+}
+
+impl FromStr for KeyName {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text.starts_with(SCHEME) {
+            Self::Token(text.parse())
+        } else {
+            Self::File(PathBuf::from(text))
+        })
+    }
+}
+
+/// How to open keys.
+#[derive(Debug, clap::Args)]
+pub(super) struct Unlock {
+    /// Read passphrases, PINs and answers from this open file descriptor, one per line, instead of
+    /// the terminal
+    #[arg(long, value_name = "N")]
+    passphrase_fd: Option<u32>,
+    /// Read the PIN of the token from the first line of this file, which only you may read
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+    /// The PKCS#11 module of the token, by its absolute path
+    #[arg(
+        long,
+        visible_alias = "pkcs11",
+        value_name = "MODULE",
+        env = "WAXWING_PKCS11_MODULE",
+        hide_env_values = true
+    )]
+    pkcs11_module: Option<PathBuf>,
+}
+
+impl Unlock {
+    /// Opens a key.
     pub(super) fn open(
         &self,
-        path: &Path,
+        key: &KeyName,
         with: &mut Environment<'_>,
-    ) -> Result<SecretKey, Failure> {
+    ) -> Result<Box<dyn Signer>, Failure> {
         self.prepare(with)?;
-        let passphrase = with.console.passphrase(&path.display().to_string())?;
-        Ok(key_file::open(path, &passphrase)?)
+        match key {
+            KeyName::File(path) => {
+                let passphrase = with.console.passphrase(&path.display().to_string())?;
+                Ok(Box::new(key_file::open(path, &passphrase)?))
+            }
+            KeyName::Token(uri) => {
+                let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
+                Ok(Box::new(self.token(uri, with)?.signer(&uri.object)?))
+            }
+        }
+    }
+
+    /// Reads the public half of a key; of one in a token without its PIN.
+    pub(super) fn public(
+        &self,
+        key: &KeyName,
+        with: &mut Environment<'_>,
+    ) -> Result<PublicKey, Failure> {
+        match key {
+            KeyName::File(_) => Ok(self.open(key, with)?.public().clone()),
+            KeyName::Token(uri) => {
+                let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
+                Ok(self.reach(uri)?.public(&uri.object)?)
+            }
+        }
+    }
+
+    /// Finds a token and logs in, unless an earlier key of this command has.
+    pub(super) fn token(&self, uri: &KeyUri, with: &mut Environment<'_>) -> Result<Token, Failure> {
+        self.prepare(with)?;
+        let token = self.reach(uri)?;
+        if token.needs_pin()? {
+            let tries = token.tries()?;
+            let pin = match &self.pin_file {
+                Some(path) => disk::read_secret_line(path)?,
+                None => with.console.pin(&format!("token `{}`{tries}", uri.token))?,
+            };
+            token.login(&pin)?;
+        }
+        Ok(token)
+    }
+
+    fn reach(&self, uri: &KeyUri) -> Result<Token, Failure> {
+        let module = uri.module.as_ref().or(self.pkcs11_module.as_ref());
+        let module = module.ok_or(token::Error::ModuleUnnamed)?;
+        Ok(Token::open(module, &uri.token, uri.serial.as_deref())?)
     }
 
     /// Makes the console read from the descriptor, if there is one.

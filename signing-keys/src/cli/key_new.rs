@@ -1,30 +1,48 @@
 //! `key new`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use waxwing_tuf::author::{Algorithm, PublicKeyFile};
+use waxwing_tuf::author::{Algorithm, PublicKeyFile, Signer as _, fingerprint};
 
-use super::arguments::Passphrase;
+use super::arguments::Unlock;
 use super::{Environment, Failure};
 use crate::key_file::{self, Cost};
+use crate::token::KEY_ID_BYTES;
+use crate::token::uri::KeyUri;
 use crate::{disk, steps};
 
-/// Make a key: NAME.key, encrypted, for you alone, and NAME.pub.json to hand over
+/// Make a key: NAME.key, encrypted, for you alone, and NAME.pub.json to hand over; or one that
+/// never leaves a token
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: waxwing-keys key new -o alice.key")]
+#[command(after_help = "\
+Example: waxwing-keys key new -o alice.key
+         waxwing-keys key new --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token ota --label root-alice
+The public half of a key in a token is written by `waxwing-keys key pub`.")]
 pub(super) struct Args {
     /// Where to write the secret key; must not exist
-    #[arg(short, long = "output", value_name = "NAME.key")]
-    out: PathBuf,
+    #[arg(
+        short,
+        long = "output",
+        value_name = "NAME.key",
+        required_unless_present = "token",
+        conflicts_with = "token"
+    )]
+    out: Option<PathBuf>,
     /// Which kind of key
-    #[arg(long, value_enum, default_value = "ed25519")]
+    #[arg(long, visible_alias = "alg", value_enum, default_value = "ed25519")]
     algorithm: AlgorithmName,
     /// What to call the key when it is shown to people [default: NAME]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "token")]
     name: Option<String>,
+    /// Make it in the token of this label
+    #[arg(long, requires = "label")]
+    token: Option<String>,
+    /// What to call it there
+    #[arg(long, requires = "token")]
+    label: Option<String>,
     #[command(flatten)]
-    passphrase: Passphrase,
+    unlock: Unlock,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -35,23 +53,54 @@ enum AlgorithmName {
 
 impl Args {
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        self.passphrase.prepare(with)?;
-        let stem = self.out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let public = self.out.with_extension("pub.json");
-        if public.exists() {
-            return Err(Failure::Step(steps::Error::Exists(public)));
-        }
+        self.unlock.prepare(with)?;
         let algorithm = match self.algorithm {
             AlgorithmName::Ed25519 => Algorithm::Ed25519,
             AlgorithmName::P256 => Algorithm::EcdsaP256,
         };
-        let passphrase = with.console.new_passphrase(&self.out.display().to_string())?;
-        let key = key_file::create(&self.out, algorithm, &passphrase, Cost::SECURE, with.random)?;
+        if let (Some(token), Some(label)) = (&self.token, &self.label) {
+            return self.in_token(&KeyUri::new(token, label), algorithm, with);
+        }
+        // Without a token clap insists on it.
+        self.in_file(&self.out.clone().unwrap_or_default(), algorithm, with)
+    }
+
+    fn in_file(
+        &self,
+        out: &Path,
+        algorithm: Algorithm,
+        with: &mut Environment<'_>,
+    ) -> Result<(), Failure> {
+        let stem = out.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let public = out.with_extension("pub.json");
+        if public.exists() {
+            return Err(Failure::Step(steps::Error::Exists(public)));
+        }
+        let passphrase = with.console.new_passphrase(&out.display().to_string())?;
+        let key = key_file::create(out, algorithm, &passphrase, Cost::SECURE, with.random)?;
         let file = PublicKeyFile::of(&key, self.name.as_deref().unwrap_or(&stem));
         let bytes = file.to_bytes().map_err(document_error)?;
         disk::replace(&public, &bytes, |_| Ok::<_, disk::Error>(()))?;
-        with.console.say(format!("{} and {}", self.out.display(), public.display()))?;
+        with.console.say(format!("{} and {}", out.display(), public.display()))?;
         with.console.say(format!("fingerprint, to be read aloud: {}", file.fingerprint()))?;
+        Ok(())
+    }
+
+    fn in_token(
+        &self,
+        uri: &KeyUri,
+        algorithm: Algorithm,
+        with: &mut Environment<'_>,
+    ) -> Result<(), Failure> {
+        let mut id = [0; KEY_ID_BYTES];
+        (with.random)(&mut id)?;
+        let key = self.unlock.token(uri, with)?.create(&uri.object, algorithm, id)?;
+        with.console.say(format!("made in the token, for good: {uri}"))?;
+        let words = fingerprint(key.public());
+        with.console.say(format!("fingerprint, to be read aloud: {words}"))?;
+        let object = &uri.object;
+        with.console
+            .say(format!("to hand over: waxwing-keys key pub '{uri}' -o {object}.pub.json"))?;
         Ok(())
     }
 }

@@ -4,31 +4,34 @@ use std::path::PathBuf;
 
 use waxwing_tuf::author::PublicKeyFile;
 
-use super::arguments::Passphrase;
+use super::arguments::{KeyName, Unlock};
 use super::{Environment, Failure};
 use crate::disk;
 
 /// Show the public half of a key and its fingerprint, or write it to a file
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: waxwing-keys key pub alice.key -o alice.pub.json")]
+#[command(after_help = "\
+Example: waxwing-keys key pub alice.key -o alice.pub.json
+         waxwing-keys key pub 'pkcs11:token=ota;object=root-alice' -o root-alice.pub.json
+The PIN of a token is not needed for this.")]
 pub(super) struct Args {
-    /// The secret key
-    key: PathBuf,
+    /// The secret key: a file or `pkcs11:token=TOKEN;object=LABEL`
+    key: KeyName,
     /// Where to write the public half [default: standard output]
     #[arg(short, long = "output", value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What to call the key when it is shown to people [default: name of the file]
+    /// What to call the key when it is shown to people [default: name of the file or label]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
-    passphrase: Passphrase,
+    unlock: Unlock,
 }
 
 impl Args {
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        let key = self.passphrase.open(&self.key, with)?;
-        let stem = self.key.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let file = PublicKeyFile::of(&key, self.name.as_deref().unwrap_or(&stem));
+        let key = self.unlock.public(&self.key, with)?;
+        let stem = self.key.stem();
+        let file = PublicKeyFile::new(&key, self.name.as_deref().unwrap_or(&stem));
         let bytes = file.to_bytes().map_err(|cause| Failure::Document(cause.into()))?;
         match &self.out {
             Some(out) => {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use waxwing_tuf::author::SecretKey;
+use waxwing_tuf::author::Signer;
 use waxwing_wire::ProductId;
 use zeroize::Zeroizing;
 
-use super::arguments::Passphrase;
+use super::arguments::{KeyName, Unlock};
 use super::{Environment, Failure};
 use crate::ceremony::product_of;
 use crate::disk;
@@ -28,12 +28,12 @@ pub(super) struct Args {
     /// The folder of the repository
     #[arg(long, default_value = ".", value_name = "REPOSITORY")]
     dir: PathBuf,
-    /// The secret key for the snapshot
+    /// The secret key for the snapshot: a file or `pkcs11:token=TOKEN;object=LABEL`
     #[arg(long, value_name = "KEY", requires = "timestamp_key")]
-    snapshot_key: Option<PathBuf>,
+    snapshot_key: Option<KeyName>,
     /// The secret key for the timestamp; may be the same
     #[arg(long, value_name = "KEY", requires = "snapshot_key")]
-    timestamp_key: Option<PathBuf>,
+    timestamp_key: Option<KeyName>,
     /// Sign snapshot and timestamp anew although nothing has changed: they expire after 30 days
     #[arg(long, requires = "snapshot_key")]
     refresh: bool,
@@ -50,13 +50,13 @@ pub(super) struct Args {
     #[arg(short, long = "output", value_name = "FILE", conflicts_with = "server")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    passphrase: Passphrase,
+    unlock: Unlock,
 }
 
 /// The two keys, one of them perhaps in both roles.
 struct Keys {
-    snapshot: SecretKey,
-    timestamp: Option<SecretKey>,
+    snapshot: Box<dyn Signer>,
+    timestamp: Option<Box<dyn Signer>>,
 }
 
 impl Args {
@@ -65,8 +65,8 @@ impl Args {
         let server = self.server()?;
         let keys = self.keys(with)?;
         let publishers = keys.as_ref().map(|keys| Publishers {
-            snapshot: &keys.snapshot,
-            timestamp: keys.timestamp.as_ref().unwrap_or(&keys.snapshot),
+            snapshot: keys.snapshot.as_ref(),
+            timestamp: keys.timestamp.as_ref().unwrap_or(&keys.snapshot).as_ref(),
         });
         let publication = Publication::prepare(&folder, publishers, self.refresh, with.now)?;
         publication.stage(&folder, with.now)?;
@@ -87,8 +87,8 @@ impl Args {
         let (Some(snapshot), Some(timestamp)) = (&self.snapshot_key, &self.timestamp_key) else {
             return Ok(None);
         };
-        let key = self.passphrase.open(snapshot, with)?;
-        let other = (snapshot != timestamp).then(|| self.passphrase.open(timestamp, with));
+        let key = self.unlock.open(snapshot, with)?;
+        let other = (snapshot != timestamp).then(|| self.unlock.open(timestamp, with));
         Ok(Some(Keys { snapshot: key, timestamp: other.transpose()? }))
     }
 

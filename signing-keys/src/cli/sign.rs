@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::arguments::Passphrase;
+use super::arguments::{KeyName, Unlock};
 use super::check::show;
 use super::{Environment, Failure};
 use crate::document::Document;
@@ -10,13 +10,15 @@ use crate::folder::Folder;
 
 /// Show what a file changes and add one signature to it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: waxwing-keys sign acme-th1/metadata/1.root.json --key alice.key")]
+#[command(after_help = "\
+Example: waxwing-keys sign acme-th1/metadata/1.root.json --key alice.key
+         waxwing-keys sign acme-th1/metadata/1.root.json --key 'pkcs11:token=ota;object=root-alice'")]
 pub(super) struct Args {
     /// The file; the files it depends on lie beside it
     file: PathBuf,
-    /// The secret key to sign with
+    /// The secret key to sign with: a file or `pkcs11:token=TOKEN;object=LABEL`
     #[arg(long)]
-    key: PathBuf,
+    key: KeyName,
     /// The version before it, if that lies elsewhere
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
@@ -24,7 +26,7 @@ pub(super) struct Args {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    passphrase: Passphrase,
+    unlock: Unlock,
 }
 
 impl Args {
@@ -32,13 +34,13 @@ impl Args {
         let mut document = Document::open(&self.file, self.previous.as_deref())?;
         let names = Folder::around(&self.file).names();
         show(&document, &names, with)?;
-        self.passphrase.prepare(with)?;
+        self.unlock.prepare(with)?;
         let question = format!("Sign {}?", self.file.display());
         if !self.yes && !with.console.confirm(&question)? {
             return Err(Failure::Declined);
         }
-        let key = self.passphrase.open(&self.key, with)?;
-        document.sign(&key)?;
+        let key = self.unlock.open(&self.key, with)?;
+        document.sign(key.as_ref())?;
         for progress in document.progress()? {
             let (signed, needed) = (progress.signed.len(), progress.quorum.threshold);
             with.console.say(format!("{}: {signed} of {needed} signatures", progress.quorum.by))?;

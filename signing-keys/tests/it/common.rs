@@ -147,13 +147,14 @@ impl Ceremony {
     }
 
     pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ran {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_waxwing-keys"));
-        child.args(args).current_dir(self.folder.path());
-        child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = child.spawn().unwrap();
-        // A program that refuses at once does not wait for input.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        Ran(child.wait_with_output().unwrap())
+        Ran::of(self.command().args(args), input)
+    }
+
+    /// The real program, in this folder.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_waxwing-keys"));
+        command.current_dir(self.folder.path());
+        command
     }
 
     /// Every metadata file of the product with its content.
@@ -223,6 +224,14 @@ pub(crate) fn app(
 pub(crate) struct Ran(pub(crate) Output);
 
 impl Ran {
+    pub(crate) fn of(command: &mut Command, input: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // A program that refuses at once does not wait for input.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Self(child.wait_with_output().unwrap())
+    }
+
     /// Asserts success and returns what was shown.
     #[track_caller]
     pub(crate) fn good(self) -> String {

@@ -5,4 +5,5 @@ mod ceremony;
 mod common;
 mod publish;
 mod strangers;
+mod token;
 mod upload;

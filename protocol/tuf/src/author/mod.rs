@@ -23,7 +23,10 @@ pub use metadata::{
     Repo, RoleKeys, Root, RootRoles, SPEC_VERSION, ServerCaCustom, ServerCaKind, ServerCaMatch,
     Snapshot, SpecVersion, Target, TargetCustom, Targets, Timestamp,
 };
-pub use signer::{Algorithm, Ed25519Signer, P256Signer, SEED_BYTES, SecretKey, SignError, Signer};
+pub use signer::{
+    Algorithm, Ed25519Signer, P256Signer, SEED_BYTES, SecretKey, SignError, Signer,
+    p256_signature_der,
+};
 pub use time::expiry;
 
 /// Why something could not be written or signed.

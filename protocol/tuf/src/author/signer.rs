@@ -122,6 +122,18 @@ impl Signer for P256Signer {
     }
 }
 
+/// Turns a P-256 signature as tokens give it, r and s of 32 bytes each, into the DER form that
+/// [`Signer::sign`] returns.
+///
+/// # Errors
+///
+/// [`Error::Sign`] when r or s is not between 1 and the order of the curve.
+pub fn p256_signature_der(raw: &[u8]) -> Result<Vec<u8>, Error> {
+    let signature = p256::ecdsa::Signature::from_slice(raw);
+    let signature = signature.map_err(|_| SignError("not a P-256 signature".to_owned()))?;
+    Ok(signature.to_der().as_bytes().to_vec())
+}
+
 /// A key in memory of either kind, as PKCS#8 (RFC 5958) holds it.
 pub enum SecretKey {
     /// An Ed25519 key.
