@@ -10,7 +10,6 @@ mod search;
 mod stored;
 mod versions;
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -94,7 +93,7 @@ impl<S: Store> Repository<S> {
     pub fn update_root(&mut self, fetch: &mut impl Fetch) -> Result<(), Refusal> {
         for followed in 0..=self.limits.roots_max {
             // Spec 5.3.3: try N+1; if there is none, the trusted root is the newest.
-            let file_name = format!("{}.{ROOT}", self.root.header.version.saturating_add(1));
+            let file_name = versioned(self.root.header.version.saturating_add(1), ROOT);
             let Some(bytes) = fetch_capped(fetch, &file_name, self.limits.root_bytes_max)? else {
                 return Ok(());
             };
@@ -246,10 +245,11 @@ impl<S: Store> Repository<S> {
         bytes_max: usize,
     ) -> Result<Vec<u8>, Refusal> {
         // Spec 3.1: with consistent snapshots the version is part of the name.
+        let file_name = unversioned(role);
         let file_name = if self.root.consistent_snapshot {
-            format!("{}.{role}.json", announced.version)
+            versioned(announced.version, &file_name)
         } else {
-            format!("{role}.json")
+            file_name
         };
         let length = announced.length.map_or(Ok(bytes_max), usize::try_from).unwrap_or(usize::MAX);
         if length > bytes_max {
@@ -297,6 +297,30 @@ fn check_roles_only_advance(trusted: &Snapshot, new: &Snapshot) -> Result<(), Re
         return Err(cause.of(role));
     }
     Ok(())
+}
+
+/// The name under which a role is kept.
+fn unversioned(role: &str) -> String {
+    [role, ".json"].concat()
+}
+
+/// The name of one version of a file. Not by `format!`: nothing else in the client needs `core::fmt`,
+/// which is 2 KB of a device's flash.
+fn versioned(version: u64, file_name: &str) -> String {
+    // 20 digits hold every version.
+    let mut name = String::with_capacity(file_name.len() + 21);
+    push_decimal(version, &mut name);
+    name.push('.');
+    name.push_str(file_name);
+    name
+}
+
+fn push_decimal(number: u64, to: &mut String) {
+    if number > 9 {
+        push_decimal(number / 10, to);
+    }
+    let digit = u32::try_from(number % 10).ok().and_then(|digit| char::from_digit(digit, 10));
+    to.extend(digit);
 }
 
 fn fetch_capped(

@@ -24,8 +24,13 @@ pub(crate) fn decode_into(text: &str, out: &mut [u8]) -> Option<usize> {
 
 /// Encodes `bytes`.
 pub(crate) fn encode(bytes: &[u8]) -> String {
+    digits(bytes).collect()
+}
+
+/// The digits of `bytes`.
+pub(crate) fn digits(bytes: &[u8]) -> impl Iterator<Item = char> {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit).collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(digit)
 }
 
 fn digit(byte: u8) -> Option<u8> {

@@ -1,6 +1,5 @@
 //! Why something was not believed, and whose fault that is.
 
-use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
@@ -216,7 +215,7 @@ impl Cause {
 impl Refusal {
     /// Says in which repository that was.
     pub(crate) fn within(self, repository: &str) -> Self {
-        Self { subject: format!("{repository}/{}", self.subject), cause: self.cause }
+        Self { subject: [repository, "/", &self.subject].concat(), cause: self.cause }
     }
 }
 

@@ -4,20 +4,23 @@
 //! [`Verified`](crate::Verified), which [`crate::verify`] hands out. Unknown fields are allowed and
 //! signed, as the specification demands (section 4).
 
+mod key_id;
 mod root;
 mod snapshot;
 mod targets;
 mod timestamp;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::hex;
-use crate::json::Value;
+use crate::json::{Text, Value};
 use crate::key::PublicKey;
 use crate::refusal::Cause;
 use crate::time::Time;
 
+pub use key_id::KeyId;
 pub use root::Root;
 pub use snapshot::Snapshot;
 pub use targets::{DELEGATIONS_MAX, Delegation, Listed, Target, Targets};
@@ -52,7 +55,7 @@ pub struct Header {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Signers {
     threshold: usize,
-    keys: Vec<(String, PublicKey)>,
+    keys: Vec<(KeyId, PublicKey)>,
 }
 
 /// What one file says about another: its version and, if the repository cares, length and hashes.
@@ -67,12 +70,12 @@ pub struct FileMeta {
 }
 
 /// Hashes of a file, as far as we know the algorithms.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Hashes {
     /// SHA-256.
     pub sha256: Option<[u8; 32]>,
-    /// SHA-512.
-    pub sha512: Option<[u8; 64]>,
+    /// SHA-512; apart, because it is rare and long.
+    pub sha512: Option<Box<[u8; 64]>>,
 }
 
 impl Header {
@@ -89,7 +92,8 @@ impl Header {
 
 impl Signers {
     /// A set of keys, `threshold` of which must sign. A threshold of 0 can never be met.
-    pub fn new(threshold: usize, keys: Vec<(String, PublicKey)>) -> Self {
+    pub fn new(threshold: usize, keys: Vec<(impl Into<KeyId>, PublicKey)>) -> Self {
+        let keys = keys.into_iter().map(|(id, key)| (id.into(), key)).collect();
         Self { threshold, keys }
     }
 
@@ -99,8 +103,8 @@ impl Signers {
     }
 
     /// Key ids and keys. Several ids may name the same key.
-    pub fn keys(&self) -> impl Iterator<Item = (&str, &PublicKey)> {
-        self.keys.iter().map(|(id, key)| (id.as_str(), key))
+    pub fn keys(&self) -> impl Iterator<Item = (&KeyId, &PublicKey)> {
+        self.keys.iter().map(|(id, key)| (id, key))
     }
 
     /// Decodes `{"keyids": [...], "threshold": n}`, the keys themselves being in `keys`. Keys of
@@ -114,13 +118,15 @@ impl Signers {
         if ids.clone().count() > KEYS_MAX {
             return Err(Cause::BadField("keyids"));
         }
-        let mut signers = Self::new(threshold.ok_or(Cause::BadField("threshold"))?, Vec::new());
+        let threshold = threshold.ok_or(Cause::BadField("threshold"))?;
+        let mut signers = Self { threshold, keys: Vec::with_capacity(ids.clone().count()) };
         for id in ids {
-            let id = name(id).ok_or(Cause::BadField("keyids"))?;
+            let name = name(id).ok_or(Cause::BadField("keyids"))?;
+            let id = KeyId::from(&*name);
             if signers.keys.iter().any(|(other, _)| *other == id) {
                 return Err(Cause::BadField("keyids"));
             }
-            if let Some(Ok(key)) = keys.field(&id).map(PublicKey::from_tuf_json) {
+            if let Some(Ok(key)) = keys.field(&name).map(PublicKey::from_tuf_json) {
                 signers.keys.push((id, key));
             }
         }
@@ -152,6 +158,7 @@ impl Hashes {
             hashes.field("sha256").map(|hash| hash.as_plain().and_then(hex::decode).ok_or(BAD));
         let sha512 =
             hashes.field("sha512").map(|hash| hash.as_plain().and_then(hex::decode).ok_or(BAD));
+        let sha512 = sha512.map(|hash| hash.map(Box::new));
         let hashes = Self { sha256: sha256.transpose()?, sha512: sha512.transpose()? };
         if hashes.is_empty() { Err(BAD) } else { Ok(hashes) }
     }
@@ -164,6 +171,13 @@ impl Hashes {
 
 /// A role name, key id or path: a string that is not empty and not absurdly long.
 pub(crate) fn name(value: Value<'_>) -> Option<String> {
-    let text: String = value.as_text()?.chars().take(NAME_BYTES_MAX + 1).collect();
-    (1..=NAME_BYTES_MAX).contains(&text.len()).then_some(text)
+    bounded(value.as_text()?)
+}
+
+fn bounded(text: Text<'_>) -> Option<String> {
+    let name: String = match text.as_plain() {
+        Some(plain) if plain.len() <= NAME_BYTES_MAX => plain.into(),
+        Some(_) | None => text.chars().take(NAME_BYTES_MAX + 1).collect(),
+    };
+    (1..=NAME_BYTES_MAX).contains(&name.len()).then_some(name)
 }

@@ -5,8 +5,8 @@ use core::fmt;
 const MILLIS_PER_SECOND: u64 = 1_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 /// Days from 0000-03-01 to 1970-01-01 in the Gregorian calendar.
-const DAYS_BEFORE_EPOCH: u64 = 719_468;
-const DAYS_PER_ERA: u64 = 146_097;
+const DAYS_BEFORE_EPOCH: u32 = 719_468;
+const DAYS_PER_ERA: u32 = 146_097;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -28,15 +28,13 @@ impl Time {
         let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
         let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
         let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
-        if !(1970..=9999).contains(&year) || hour > 23 || minute > 59 || second > 59 {
+        let is_date = (1970..=9999).contains(&year) && (1..=last_day(year, month)).contains(&day);
+        if !is_date || hour > 23 || minute > 59 || second > 59 {
             return None;
         }
-        let days = days_since_epoch(year, month, day)?;
-        // The other way round gives the same date only if the date exists.
-        if date_of(days) != (year, month, day) {
-            return None;
-        }
-        Some(Self::from_seconds(days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second))
+        let days = u64::from(days_since_epoch(year, month, day)?);
+        let seconds = u64::from(hour * 3_600 + minute * 60 + second);
+        Some(Self::from_seconds(days * SECONDS_PER_DAY + seconds))
     }
 
     /// Unix milliseconds.
@@ -60,7 +58,7 @@ impl fmt::Display for Time {
     }
 }
 
-fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> {
+fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u32; 3]> {
     let mut parts = text.split(separator);
     let mut numbers = [0; 3];
     for (number, width) in numbers.iter_mut().zip(widths) {
@@ -73,8 +71,20 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[u64; 3]> 
     parts.next().is_none().then_some(numbers)
 }
 
+/// The last day of a month in the Gregorian calendar; 0 if there is no such month.
+const fn last_day(year: u32, month: u32) -> u32 {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if is_leap => 29,
+        2 => 28,
+        _ => 0,
+    }
+}
+
 /// Howard Hinnant's `days_from_civil`: years begin in March, so that the leap day is the last.
-fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
+fn days_since_epoch(year: u32, month: u32, day: u32) -> Option<u32> {
     let year = if month > 2 { year } else { year.checked_sub(1)? };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
     let year_of_era = year % 400;
@@ -84,15 +94,16 @@ fn days_since_epoch(year: u64, month: u64, day: u64) -> Option<u64> {
 
 /// Howard Hinnant's `civil_from_days`.
 fn date_of(days_since_epoch: u64) -> (u64, u64, u64) {
-    let days = days_since_epoch + DAYS_BEFORE_EPOCH;
-    let day_of_era = days % DAYS_PER_ERA;
+    let days = days_since_epoch + u64::from(DAYS_BEFORE_EPOCH);
+    let days_per_era = u64::from(DAYS_PER_ERA);
+    let day_of_era = days % days_per_era;
     let year_of_era =
         (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month + 2) / 5 + 1;
     let (month, next_year) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (days / DAYS_PER_ERA * 400 + year_of_era + next_year, month, day)
+    (days / days_per_era * 400 + year_of_era + next_year, month, day)
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ mod director;
 mod install;
 mod server_ca;
 
-use alloc::format;
-
 pub use ceiling::{CEILING_PERMILLE_MAX, ceiling_rank};
 pub use device::Device;
 pub use director::DIRECTOR_TARGETS_MAX;
@@ -72,7 +70,7 @@ impl<S: Store> Client<S> {
         (director, director_root): (S, &[u8]),
         (image, image_root): (S, &[u8]),
     ) -> Result<Self, Refusal> {
-        let name = format!("image/{}", device.product);
+        let name = ["image/", &device.product].concat();
         let director =
             Repository::open(director, director_root, Some(DIRECTOR), Limits::DEVICE_DIRECTOR);
         let director = director.map_err(of_director)?;

@@ -15,7 +15,9 @@ use crate::hex;
 use crate::json::{Malformed, Value};
 use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
 use crate::refusal::Cause;
-use crate::role::{FileMeta, Hashes, Header, KEYS_MAX, Listed, Role, Root, Signers, Targets};
+use crate::role::{
+    FileMeta, Hashes, Header, KEYS_MAX, KeyId, Listed, Role, Root, Signers, Targets,
+};
 use crate::time::Time;
 use crate::uptane::{DIRECTOR, Install};
 
@@ -186,7 +188,7 @@ impl ContentCheck {
             length,
             seen: 0,
             sha256: hashes.sha256.map(|signed| (Sha256::new(), signed)),
-            sha512: hashes.sha512.map(|signed| (Sha512::new(), signed)),
+            sha512: hashes.sha512.as_deref().map(|signed| (Sha512::new(), *signed)),
         }
     }
 
@@ -306,8 +308,8 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    fn signature(&self, key_id: &str) -> Option<Value<'a>> {
-        let is_its = |id: Value<'_>| id.as_text().is_some_and(|id| id == *key_id);
+    fn signature(&self, key_id: &KeyId) -> Option<Value<'a>> {
+        let is_its = |id: Value<'_>| id.as_text().is_some_and(|id| key_id.is(id));
         self.signatures.iter().find(|(id, _)| is_its(*id)).map(|(_, signature)| *signature)
     }
 

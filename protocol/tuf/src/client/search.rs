@@ -1,10 +1,9 @@
 //! Targets roles: loading them, and the search for a target through delegations (spec 5.6).
 
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use super::{Repository, check_expiry, check_version};
+use super::{Repository, check_expiry, check_version, unversioned};
 use crate::refusal::{Cause, Refusal};
 use crate::role::{Header, Listed, Signers, Targets};
 use crate::store::{Fetch, Store};
@@ -137,17 +136,20 @@ impl<S: Store> Repository<S> {
         fetch: &mut impl Fetch,
         now: Time,
     ) -> Result<Verified<Targets>, Refusal> {
-        let file = format!("{role}.json");
+        let file = unversioned(role);
         let refuse = |cause: Cause| cause.of(&*file);
         let snapshot = self.snapshot.as_ref().ok_or_else(|| Cause::Missing.of(super::SNAPSHOT))?;
         let announced = snapshot.role(role).ok_or_else(|| refuse(Cause::NotInSnapshot))?.clone();
         let stored = self.stored_role(role, &file, signers, announced.version)?;
-        if let Some(stored) = &stored
-            && verify::check_file(stored.file(), &announced).is_ok()
-        {
-            check_expiry(&stored.header, now).map_err(refuse)?;
-            return Ok(stored.clone());
-        }
+        let as_announced =
+            |file: &Verified<Targets>| verify::check_file(file.file(), &announced).is_ok();
+        let stored = match stored {
+            Some(stored) if as_announced(&stored) => {
+                check_expiry(&stored.header, now).map_err(refuse)?;
+                return Ok(stored);
+            }
+            other => other,
+        };
         // Spec 5.6.1 and 5.6.2: no more bytes than announced, with the announced hash.
         let bytes = self.fetch_announced(fetch, role, &announced, self.limits.targets_bytes_max)?;
         // Spec 5.6.3: signed by a threshold of the keys its delegator names.

@@ -1,9 +1,8 @@
 //! The trusted files in the store: opening, replacing and forgetting them.
 
-use alloc::format;
 use alloc::vec::Vec;
 
-use super::{ROOT, Repository, SNAPSHOT, TIMESTAMP};
+use super::{ROOT, Repository, SNAPSHOT, TIMESTAMP, unversioned};
 use crate::refusal::{Cause, Refusal};
 use crate::role::{Role, Root, Signers};
 use crate::store::Store;
@@ -30,7 +29,7 @@ impl<S: Store> Repository<S> {
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         for (role, _) in snapshot.roles() {
             // Only the version, and only to tell the server: a role is verified whenever it is used.
-            let bytes = self.load(&format!("{role}.json"))?;
+            let bytes = self.load(&unversioned(role))?;
             if let Some(version) = bytes.and_then(|bytes| verify::claimed_version(&bytes)) {
                 self.roles.set(role, version);
             }

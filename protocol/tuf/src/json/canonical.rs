@@ -8,12 +8,12 @@ use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{Text, Value};
+use super::{Members, Text, Value};
 
 /// Streams the canonical form of `value` into `sink`.
 pub(super) fn write(value: Value<'_>, sink: &mut dyn FnMut(&[u8])) {
     if let Some(members) = value.members() {
-        write_object(members.map(Member::from).collect(), sink);
+        write_object(members, sink);
     } else if let Some(elements) = value.elements() {
         write_list(elements, (b"[", b"]"), sink, |element, sink| write(element, sink));
     } else if let Some(text) = value.as_text() {
@@ -32,9 +32,18 @@ pub(super) fn same(one: Value<'_>, other: Value<'_>) -> bool {
     rest.is_some_and(<[u8]>::is_empty)
 }
 
-fn write_object(members: BinaryHeap<Member<'_>>, sink: &mut dyn FnMut(&[u8])) {
-    let members = members.into_sorted_vec();
-    write_list(members.into_iter(), (b"{", b"}"), sink, |member, sink| {
+/// What is in order already, as everything we write is, needs no memory.
+fn write_object(members: Members<'_>, sink: &mut dyn FnMut(&[u8])) {
+    if members.clone().map(|(name, _)| name).is_sorted() {
+        write_members(members.map(Member::from), sink);
+    } else {
+        let sorted: BinaryHeap<Member<'_>> = members.map(Member::from).collect();
+        write_members(sorted.into_sorted_vec().into_iter(), sink);
+    }
+}
+
+fn write_members<'a>(members: impl Iterator<Item = Member<'a>>, sink: &mut dyn FnMut(&[u8])) {
+    write_list(members, (b"{", b"}"), sink, |member, sink| {
         write_text(member.name, sink);
         sink(b":");
         write(member.value, sink);

@@ -1,5 +1,6 @@
 //! ECDSA on P-256 with SHA-256.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
@@ -14,17 +15,19 @@ pub(super) const SPKI_PREFIX: [u8; 26] = [
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
-/// A P-256 public key: a point on the curve.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub struct EcdsaP256Key(VerifyingKey);
+/// A P-256 public key: a point on the curve. Apart, so that a device with Ed25519 keys makes no room
+/// for the larger kind.
+#[derive(Clone, Eq, PartialEq)]
+pub struct EcdsaP256Key(Box<VerifyingKey>);
 
 impl EcdsaP256Key {
     pub(super) fn parse(point: &[u8; 65]) -> Result<Self, BadKey> {
-        VerifyingKey::from_sec1_bytes(point).map(Self).map_err(|_| BadKey)
+        let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| BadKey)?;
+        Ok(Self(Box::new(key)))
     }
 
     /// The uncompressed point of SEC 1.
-    pub fn to_bytes(self) -> [u8; 65] {
+    pub fn to_bytes(&self) -> [u8; 65] {
         let mut bytes = [0; 65];
         for (to, from) in bytes.iter_mut().zip(self.0.to_encoded_point(false).as_bytes()) {
             *to = *from;

@@ -10,20 +10,21 @@ use super::{BadKey, BadSignature, Message};
 pub(super) const SPKI_PREFIX: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// An Ed25519 public key: canonically encoded and of full order.
+/// An Ed25519 public key: canonically encoded and of full order. Kept as its encoding, a sixth of the
+/// point: a device holds a dozen keys and checks a signature now and then.
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub struct Ed25519Key(VerifyingKey);
+pub struct Ed25519Key([u8; 32]);
 
 impl Ed25519Key {
     pub(super) fn parse(bytes: &[u8; 32]) -> Result<Self, BadKey> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| BadKey)?;
         let canonical = key.to_edwards().compress().as_bytes() == bytes;
-        if canonical && !key.is_weak() { Ok(Self(key)) } else { Err(BadKey) }
+        if canonical && !key.is_weak() { Ok(Self(*bytes)) } else { Err(BadKey) }
     }
 
     /// The 32 bytes of RFC 8032.
     pub fn to_bytes(self) -> [u8; 32] {
-        self.0.to_bytes()
+        self.0
     }
 
     /// Does what `VerifyingKey::verify_strict` does, on a message that need not lie in memory: `s`
@@ -39,7 +40,8 @@ impl Ed25519Key {
         if r.is_weak() {
             return Err(BadSignature);
         }
-        let mut verifier = self.0.verify_stream(&signature).map_err(|_| BadSignature)?;
+        let key = VerifyingKey::from_bytes(&self.0).map_err(|_| BadSignature)?;
+        let mut verifier = key.verify_stream(&signature).map_err(|_| BadSignature)?;
         // A `Message` only borrows its sink mutably, hence the closure.
         message(&mut |piece| verifier.update(piece));
         verifier.finalize_and_verify().map_err(|_| BadSignature)

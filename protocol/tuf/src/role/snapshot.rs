@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::json::Value;
 use crate::refusal::Cause;
-use crate::role::{FileMeta, Header, Role};
+use crate::role::{FileMeta, Header, Role, bounded};
 
 /// The versions of the targets roles that belong together.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,11 +32,11 @@ impl Role for Snapshot {
 
     fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause> {
         let meta = signed.field("meta").and_then(Value::members).ok_or(Cause::BadField("meta"))?;
-        let mut roles = Vec::new();
+        let mut roles = Vec::with_capacity(meta.clone().count());
         for (file, meta) in meta {
             // A name too long for us is a role we never look for.
-            if file.chars().count() <= super::NAME_BYTES_MAX {
-                roles.push((alloc::format!("{file}"), FileMeta::decode(meta)?));
+            if let Some(file) = bounded(file) {
+                roles.push((file, FileMeta::decode(meta)?));
             }
         }
         let snapshot = Self { header, roles };

@@ -25,7 +25,7 @@ pub struct Targets {
 }
 
 /// A file that may be installed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Target<'a> {
     /// Its length in bytes.
     pub length: u64,
@@ -150,7 +150,7 @@ impl Listed {
             role: role.into(),
             path: path.into(),
             length: target.length,
-            hashes: target.hashes,
+            hashes: target.hashes.clone(),
             custom: target.custom.map(|custom| custom.as_raw().into()),
         }
     }
