@@ -8,12 +8,15 @@ mod delegate;
 mod key_new;
 mod key_pub;
 mod publish;
+mod record;
 mod release_add;
 mod release_remove;
 mod renew;
 mod root_init;
 mod root_rotate;
 mod sign;
+mod transcript_show;
+mod transcript_verify;
 
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +26,8 @@ use waxwing_tuf::Time;
 
 use crate::console::Console;
 use crate::token::{self, uri};
-use crate::{definition, disk, document, folder, key_file, steps, upload};
+use crate::transcript::UsedKey;
+use crate::{definition, disk, document, folder, key_file, steps, transcript, upload};
 
 /// Make keys, hold key ceremonies, sign and publish releases.
 ///
@@ -32,6 +36,9 @@ use crate::{definition, disk, document, folder, key_file, steps, upload};
 #[derive(Debug, Parser)]
 #[command(name = "waxwing-keys", version, after_help = EXAMPLES)]
 pub struct Cli {
+    /// Who you are, for the transcript
+    #[arg(long, global = true, value_name = "NAME", env = "USER", default_value = "somebody")]
+    by: String,
     #[command(subcommand)]
     command: Command,
 }
@@ -60,6 +67,8 @@ pub struct Environment<'a> {
     pub random: &'a mut dyn FnMut(&mut [u8]) -> Result<(), key_file::Error>,
     /// The person.
     pub console: &'a mut Console,
+    /// The keys that were made or opened so far, for the transcript.
+    pub keys: Vec<UsedKey>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,6 +87,9 @@ enum Command {
     #[command(subcommand)]
     Root(Root),
     Sign(sign::Args),
+    /// Read or check the transcript that every step adds a line to.
+    #[command(subcommand)]
+    Transcript(Transcript),
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,6 +110,12 @@ enum Root {
     Rotate(root_rotate::Args),
 }
 
+#[derive(Debug, Subcommand)]
+enum Transcript {
+    Show(transcript_show::Args),
+    Verify(transcript_verify::Args),
+}
+
 impl Cli {
     /// Runs the command.
     ///
@@ -105,18 +123,26 @@ impl Cli {
     ///
     /// [`Failure`] says why it did not do what it should.
     pub fn run(self, environment: &mut Environment<'_>) -> Result<(), Failure> {
-        match self.command {
-            Command::Check(args) => args.run(environment),
-            Command::Delegate(args) => args.run(environment),
-            Command::Key(Key::New(args)) => args.run(environment),
-            Command::Key(Key::Pub(args)) => args.run(environment),
-            Command::Publish(args) => args.run(environment),
-            Command::Release(Release::Add(args)) => args.run(environment),
-            Command::Release(Release::Remove(args)) => args.run(environment),
-            Command::Renew(args) => args.run(environment),
-            Command::Root(Root::Init(args)) => args.run(environment),
-            Command::Root(Root::Rotate(args)) => args.run(environment),
-            Command::Sign(args) => args.run(environment),
+        record::run(self.command, self.by, environment)
+    }
+}
+
+impl Command {
+    fn run(self, environment: &mut Environment<'_>) -> Result<(), Failure> {
+        match self {
+            Self::Check(args) => args.run(environment),
+            Self::Delegate(args) => args.run(environment),
+            Self::Key(Key::New(args)) => args.run(environment),
+            Self::Key(Key::Pub(args)) => args.run(environment),
+            Self::Publish(args) => args.run(environment),
+            Self::Release(Release::Add(args)) => args.run(environment),
+            Self::Release(Release::Remove(args)) => args.run(environment),
+            Self::Renew(args) => args.run(environment),
+            Self::Root(Root::Init(args)) => args.run(environment),
+            Self::Root(Root::Rotate(args)) => args.run(environment),
+            Self::Sign(args) => args.run(environment),
+            Self::Transcript(Transcript::Show(args)) => args.run(environment),
+            Self::Transcript(Transcript::Verify(args)) => args.run(environment),
         }
     }
 }
@@ -170,6 +196,9 @@ pub enum Failure {
     /// A token could not be used.
     #[error(transparent)]
     Token(#[from] token::Error),
+    /// The transcript cannot be relied on, or not be written.
+    #[error(transparent)]
+    Transcript(#[from] transcript::Error),
     /// The server did not take it.
     #[error(transparent)]
     Upload(#[from] upload::Error),

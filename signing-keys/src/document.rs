@@ -132,11 +132,13 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// [`Error::NotAsked`] when no quorum lists the key; the file is then as it was.
+    /// [`Error::NotAsked`] when no quorum lists the key, [`Error::Folder`] when two repositories
+    /// share a key; the file is then as it was.
     pub fn sign(&mut self, signer: &dyn Signer) -> Result<(), Error> {
         if !self.quorums.iter().any(|quorum| quorum.keys.contains(signer.public())) {
             return Err(Error::NotAsked { path: self.path.clone(), role: self.role.clone() });
         }
+        self.check_keys()?;
         let mut file = SignedFile::parse(&self.bytes)?;
         file.sign(signer)?;
         let bytes = file.to_bytes()?;
@@ -153,6 +155,7 @@ impl Document {
     ///
     /// [`Error::Untrusted`] says what is missing.
     pub fn check(&self, now: Time) -> Result<(), Error> {
+        self.check_keys()?;
         for quorum in &self.quorums {
             self.verify(&self.bytes, &quorum.signers())?;
         }
@@ -166,6 +169,10 @@ impl Document {
             return Err(Error::Expired { path: self.path.clone(), at: self.metadata.expires() });
         }
         Ok(())
+    }
+
+    fn check_keys(&self) -> Result<(), Error> {
+        Ok(Folder::around(&self.path).check_keys(self.metadata.repo())?)
     }
 
     fn verify(&self, bytes: &[u8], signers: &Signers) -> Result<(), Error> {

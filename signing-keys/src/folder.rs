@@ -1,6 +1,7 @@
 //! The folder of one repository: which files it holds, and which of them can be trusted.
 //!
 //! ```text
+//! <ceremony>/transcript.jsonl                                     who did what
 //! <ceremony>/keys/*.pub.json, <ceremony>/<repository>/keys/*.pub.json  names of keys, for people
 //! <ceremony>/<repository>/metadata/1.root.json, 2.root.json ...  signed in place
 //! <ceremony>/<repository>/metadata/targets.json, <role>.json     working copies: edited, signed
@@ -14,7 +15,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use waxwing_tuf::author::{Metadata, Names, PublicKeyFile, Repo, SignedFile};
+use waxwing_tuf::author::{Metadata, Names, PublicKeyFile, Repo, SignedFile, fingerprint};
 use waxwing_tuf::key::PublicKey;
 use waxwing_tuf::role::Root;
 use waxwing_tuf::verify::{verify_next_root, verify_trusted_root};
@@ -158,21 +159,42 @@ impl Folder {
         let mut foreign = ForeignKeys::new();
         let Some(ceremony) = self.ceremony() else { return Ok(foreign) };
         for repository in list(&ceremony)?.iter().take(SIBLINGS_MAX) {
-            let files = list(&repository.join("metadata")).unwrap_or_default();
-            for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
-                foreign.extend(foreign_keys_of(path, repo)?);
+            for path in metadata_files(&repository.join("metadata")) {
+                foreign.extend(foreign_keys_of(&path, repo)?);
             }
         }
         Ok(foreign)
     }
 
-    fn repository(&self) -> PathBuf {
-        self.metadata.join("..")
+    /// Checks that no key that this repository lists or has listed is at home in another one of
+    /// the same ceremony folder (D1), whoever wrote the files.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shared`] names the key; else as [`Folder::foreign_keys`].
+    pub fn check_keys(&self, repo: &Repo) -> Result<(), Error> {
+        let foreign = self.foreign_keys(repo)?;
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        for path in metadata_files(&self.metadata) {
+            for key in keys_of(&parse(&path, &disk::read(&path)?)?) {
+                if let Some(other) = foreign.get(&key.key_id()) {
+                    return Err(Error::Shared { key: fingerprint(&key), repo: other.clone() });
+                }
+            }
+        }
+        Ok(())
     }
 
-    /// Only where the layout above is kept: else what lies around has nothing to do with this.
-    fn ceremony(&self) -> Option<PathBuf> {
+    /// Returns the ceremony folder, but only where the layout above is kept: else what lies around
+    /// has nothing to do with this.
+    pub fn ceremony(&self) -> Option<PathBuf> {
         self.metadata.ends_with("metadata").then(|| self.repository().join(".."))
+    }
+
+    fn repository(&self) -> PathBuf {
+        self.metadata.join("..")
     }
 }
 
@@ -186,13 +208,22 @@ pub fn foreign_keys_of(path: &Path, repo: &Repo) -> Result<ForeignKeys, Error> {
     if metadata.repo() == repo {
         return Ok(ForeignKeys::new());
     }
-    let keys = match &metadata {
+    let keys = keys_of(&metadata).into_iter();
+    Ok(keys.map(|key| (key.key_id(), metadata.repo().clone())).collect())
+}
+
+fn keys_of(metadata: &Metadata) -> Vec<PublicKey> {
+    let keys = match metadata {
         Metadata::Root(root) => Some(&root.keys),
         Metadata::Targets(targets) => targets.delegations.as_ref().map(|listed| &listed.keys),
         Metadata::Snapshot(_) | Metadata::Timestamp(_) => None,
     };
-    let keys = keys.into_iter().flatten().filter_map(|(_, key)| PublicKey::try_from(key).ok());
-    Ok(keys.map(|key| (key.key_id(), metadata.repo().clone())).collect())
+    keys.into_iter().flatten().filter_map(|(_, key)| PublicKey::try_from(key).ok()).collect()
+}
+
+fn metadata_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    let files = list(folder).unwrap_or_default().into_iter();
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "json"))
 }
 
 /// Reads the signed part of a file.
@@ -233,6 +264,17 @@ pub enum Error {
         /// Why not.
         #[source]
         cause: waxwing_tuf::author::Error,
+    },
+    /// A key that two repositories list.
+    #[error(
+        "key `{key}` also belongs to repository {repo}: whoever holds it could mix the two up; \
+         replace it in one of them (D1)"
+    )]
+    Shared {
+        /// Fingerprint of the key.
+        key: String,
+        /// Where it belongs, too.
+        repo: Repo,
     },
     /// A root is not to be trusted.
     #[error("{} is not a root that devices would trust", path.display())]

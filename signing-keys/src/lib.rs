@@ -2,7 +2,8 @@
 //! library for tests and demonstrations.
 //!
 //! [`ceremony`] and [`release`] decide, pure; [`steps`], [`document`] and [`publish`] put that on
-//! disk; [`upload`] hands it to a server; [`cli`] is the command line. Whatever is written is read
+//! disk; [`upload`] hands it to a server; [`transcript`]
+//! remembers who did what; [`cli`] is the command line. Whatever is written is read
 //! back through the verifier of `waxwing-tuf` that devices run: there is no other here.
 
 pub mod ceremony;
@@ -19,4 +20,5 @@ pub mod release;
 pub mod secret;
 pub mod steps;
 pub mod token;
+pub mod transcript;
 pub mod upload;

@@ -27,7 +27,8 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let mut console = Console::new();
     let mut random = random;
-    let mut environment = Environment { now: now()?, random: &mut random, console: &mut console };
+    let (now, keys) = (now()?, Vec::new());
+    let mut environment = Environment { now, random: &mut random, console: &mut console, keys };
     Cli::parse().run(&mut environment)?;
     Ok(())
 }

@@ -78,6 +78,7 @@ impl Publication {
         now: Time,
     ) -> Result<Self, Error> {
         let roots = folder.roots()?;
+        folder.check_keys(&roots.repo)?;
         let Repo::Image(_) = &roots.repo else { return Err(Error::Director) };
         let (version, at) = (roots.newest.header.version, roots.newest.header.expires);
         if at < expiry(now, LIFE_LEFT_MIN) {

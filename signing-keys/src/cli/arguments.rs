@@ -14,6 +14,7 @@ use super::{Environment, Failure};
 use crate::ceremony::Holders;
 use crate::token::uri::{KeyUri, Malformed, SCHEME};
 use crate::token::{self, Token};
+use crate::transcript::{Use, UsedKey};
 use crate::{disk, key_file};
 
 /// Names a secret key: a file, or a key in a token.
@@ -70,23 +71,15 @@ pub(super) struct Unlock {
 }
 
 impl Unlock {
-    /// Opens a key.
+    /// Opens a key to sign with.
     pub(super) fn open(
         &self,
         key: &KeyName,
         with: &mut Environment<'_>,
     ) -> Result<Box<dyn Signer>, Failure> {
-        self.prepare(with)?;
-        match key {
-            KeyName::File(path) => {
-                let passphrase = with.console.passphrase(&path.display().to_string())?;
-                Ok(Box::new(key_file::open(path, &passphrase)?))
-            }
-            KeyName::Token(uri) => {
-                let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
-                Ok(Box::new(self.token(uri, with)?.signer(&uri.object)?))
-            }
-        }
+        let signer = self.fetch(key, with)?;
+        with.keys.push(UsedKey::new(signer.public(), Use::Signed));
+        Ok(signer)
     }
 
     /// Reads the public half of a key; of one in a token without its PIN.
@@ -96,7 +89,7 @@ impl Unlock {
         with: &mut Environment<'_>,
     ) -> Result<PublicKey, Failure> {
         match key {
-            KeyName::File(_) => Ok(self.open(key, with)?.public().clone()),
+            KeyName::File(_) => Ok(self.fetch(key, with)?.public().clone()),
             KeyName::Token(uri) => {
                 let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
                 Ok(self.reach(uri)?.public(&uri.object)?)
@@ -117,6 +110,20 @@ impl Unlock {
             token.login(&pin)?;
         }
         Ok(token)
+    }
+
+    fn fetch(&self, key: &KeyName, with: &mut Environment<'_>) -> Result<Box<dyn Signer>, Failure> {
+        self.prepare(with)?;
+        match key {
+            KeyName::File(path) => {
+                let passphrase = with.console.passphrase(&path.display().to_string())?;
+                Ok(Box::new(key_file::open(path, &passphrase)?))
+            }
+            KeyName::Token(uri) => {
+                let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
+                Ok(Box::new(self.token(uri, with)?.signer(&uri.object)?))
+            }
+        }
     }
 
     fn reach(&self, uri: &KeyUri) -> Result<Token, Failure> {

@@ -6,10 +6,13 @@ use std::time::Duration;
 use waxwing_tuf::author::expiry;
 
 use super::arguments::{HoldersArgument, channel_of, life};
+use super::check::show;
 use super::{Environment, Failure};
 use crate::ceremony::{Delegation, product_of};
+use crate::document::Document;
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Let some keys sign the releases of a channel; writes targets.json and the role file, unsigned
 #[derive(Debug, clap::Args)]
@@ -34,6 +37,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&Folder::of(&self.dir))
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let repo = folder.roots()?.repo;
@@ -45,9 +53,12 @@ impl Args {
         };
         let expires = expiry(with.now, self.expires);
         let delegation = Delegation { product, channel, holders: self.keys.read()?, expires };
-        for path in steps::delegate(&folder, &delegation, self.role_expires, with.now)? {
+        let written = steps::delegate(&folder, &delegation, self.role_expires, with.now)?;
+        folder.remember(self.keys.files())?;
+        for path in written {
+            show(&Document::open(&path, None)?, &folder.names(), with)?;
             with.console.say(format!("{} waits for signatures", path.display()))?;
         }
-        Ok(folder.remember(self.keys.files())?)
+        Ok(())
     }
 }

@@ -10,6 +10,7 @@ use super::{Environment, Failure};
 use crate::key_file::{self, Cost};
 use crate::token::KEY_ID_BYTES;
 use crate::token::uri::KeyUri;
+use crate::transcript::{Scene, Use, UsedKey};
 use crate::{disk, steps};
 
 /// Make a key: NAME.key, encrypted, for you alone, and NAME.pub.json to hand over; or one that
@@ -52,6 +53,17 @@ enum AlgorithmName {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        match &self.out {
+            Some(out) => Scene::of_files(
+                disk::folder(out),
+                vec![out.clone(), out.with_extension("pub.json")],
+            ),
+            None => Scene::of_files(Path::new("."), Vec::new()),
+        }
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         self.unlock.prepare(with)?;
         let algorithm = match self.algorithm {
@@ -78,6 +90,7 @@ impl Args {
         }
         let passphrase = with.console.new_passphrase(&out.display().to_string())?;
         let key = key_file::create(out, algorithm, &passphrase, Cost::SECURE, with.random)?;
+        with.keys.push(UsedKey::new(key.public(), Use::Made));
         let file = PublicKeyFile::of(&key, self.name.as_deref().unwrap_or(&stem));
         let bytes = file.to_bytes().map_err(document_error)?;
         disk::replace(&public, &bytes, |_| Ok::<_, disk::Error>(()))?;
@@ -95,6 +108,7 @@ impl Args {
         let mut id = [0; KEY_ID_BYTES];
         (with.random)(&mut id)?;
         let key = self.unlock.token(uri, with)?.create(&uri.object, algorithm, id)?;
+        with.keys.push(UsedKey::new(key.public(), Use::Made));
         with.console.say(format!("made in the token, for good: {uri}"))?;
         let words = fingerprint(key.public());
         with.console.say(format!("fingerprint, to be read aloud: {words}"))?;

@@ -7,6 +7,7 @@ use waxwing_tuf::author::PublicKeyFile;
 use super::arguments::{KeyName, Unlock};
 use super::{Environment, Failure};
 use crate::disk;
+use crate::transcript::Scene;
 
 /// Show the public half of a key and its fingerprint, or write it to a file
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,12 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Option<Result<Scene, disk::Error>> {
+        let out = self.out.as_ref()?;
+        Some(Scene::of_files(disk::folder(out), vec![out.clone()]))
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let key = self.unlock.public(&self.key, with)?;
         let stem = self.key.stem();

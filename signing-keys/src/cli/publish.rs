@@ -14,6 +14,7 @@ use crate::disk;
 use crate::folder::Folder;
 use crate::publish::{Error, Publication, Publishers};
 use crate::secret::Secret;
+use crate::transcript::Scene;
 use crate::upload::Server;
 
 /// Sign snapshot and timestamp, check everything as a device would, and hand it to a server
@@ -60,6 +61,11 @@ struct Keys {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&Folder::of(&self.dir))?.and(self.out.as_ref())
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let server = self.server()?;

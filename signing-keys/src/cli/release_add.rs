@@ -7,7 +7,8 @@ use super::arguments::life;
 use super::{Environment, Failure};
 use crate::definition::Definition;
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Put a release on the list of its channel; chip, versions and project are read from the image
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&Folder::of(&self.dir))
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let definition = Definition::read(&self.definition)?;
         let image = self.file.or_else(|| definition.release.image.clone());

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::arguments::life;
 use super::{Environment, Failure};
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Take releases off the list of a channel, which revokes them
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&Folder::of(&self.dir))
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
         let path = steps::release_remove(&folder, &self.role, &self.paths, self.expires, with.now)?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::arguments::life;
 use super::{Environment, Failure};
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Let a role file say the same for longer, before it expires
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&Folder::of(&self.dir))
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let path = steps::renew(&Folder::of(&self.dir), &self.role, self.expires, with.now)?;
         with.console.say(format!("{} waits for signatures", path.display()))?;

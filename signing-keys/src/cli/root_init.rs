@@ -6,10 +6,13 @@ use std::time::Duration;
 use waxwing_tuf::author::{Repo, expiry};
 
 use super::arguments::{HoldersArgument, life};
+use super::check::show;
 use super::{Environment, Failure};
 use crate::ceremony::FirstRoot;
+use crate::document::Document;
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Write the first root of a repository, unsigned
 #[derive(Debug, clap::Args)]
@@ -46,6 +49,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_metadata(&self.out)
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let root = FirstRoot {
             repo: self.repo,
@@ -60,6 +68,7 @@ impl Args {
         for holders in [&self.root, &self.targets, &self.snapshot, &self.timestamp] {
             Folder::around(&self.out).remember(holders.files())?;
         }
+        show(&Document::open(&self.out, None)?, &Folder::around(&self.out).names(), with)?;
         let out = self.out.display();
         with.console.say(format!("{out} needs {needed} signatures: waxwing-keys sign {out}"))?;
         Ok(())

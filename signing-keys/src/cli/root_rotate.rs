@@ -6,10 +6,13 @@ use std::time::Duration;
 use waxwing_tuf::author::expiry;
 
 use super::arguments::{life, public_keys};
+use super::check::show;
 use super::{Environment, Failure};
 use crate::ceremony::RootChange;
+use crate::document::Document;
 use crate::folder::Folder;
-use crate::steps;
+use crate::transcript::Scene;
+use crate::{disk, steps};
 
 /// Write the root that follows, with other keys or a later expiry, unsigned
 ///
@@ -46,6 +49,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_metadata(&self.out)
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let change = RootChange {
             roles: self.roles,
@@ -56,6 +64,8 @@ impl Args {
         };
         steps::root_rotate(&self.from, &self.out, &change, &self.also)?;
         Folder::around(&self.out).remember(&self.add)?;
+        let document = Document::open(&self.out, Some(&self.from))?;
+        show(&document, &Folder::around(&self.out).names(), with)?;
         let out = self.out.display();
         with.console.say(format!(
             "{out} needs the signatures of the old and the new quorum: waxwing-keys sign {out}"

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use super::arguments::{KeyName, Unlock};
 use super::check::show;
 use super::{Environment, Failure};
+use crate::disk;
 use crate::document::Document;
 use crate::folder::Folder;
+use crate::transcript::Scene;
 
 /// Show what a file changes and add one signature to it
 #[derive(Debug, clap::Args)]
@@ -30,6 +32,11 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// What it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_metadata(&self.file)
+    }
+
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let mut document = Document::open(&self.file, self.previous.as_deref())?;
         let names = Folder::around(&self.file).names();

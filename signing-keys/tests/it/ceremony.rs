@@ -113,6 +113,47 @@ fn one_key_never_serves_two_repositories() {
 }
 
 #[test]
+fn a_key_that_two_repositories_got_on_different_machines_is_found_by_every_command() {
+    let ceremony = Ceremony::signed();
+    // Made on a machine that knew nothing of the product.
+    let elsewhere = Ceremony::new();
+    elsewhere.run(&root_init("director", "director/metadata/1.root.json")).good();
+    ceremony.write(DIRECTOR_ROOT, elsewhere.bytes(DIRECTOR_ROOT));
+    let reason = "also belongs to repository";
+    for file in [ROOT, STABLE, DIRECTOR_ROOT] {
+        ceremony.run(&["check", file]).refused(reason);
+    }
+    let before = ceremony.bytes(DIRECTOR_ROOT);
+    ceremony.sign(DIRECTOR_ROOT, "alice").refused(reason);
+    assert_eq!(ceremony.bytes(DIRECTOR_ROOT), before);
+    ceremony.sign(STABLE, "ar").refused(reason);
+    ceremony.publish(&[]).refused(reason);
+    let delegate = delegate("stable", "1:dave.pub.json");
+    ceremony.run(&delegate).good();
+    ceremony.run(&ROTATE).refused("already belongs to repository director");
+}
+
+#[test]
+fn a_coordinator_sees_every_fingerprint_before_anybody_signs() {
+    let ceremony = Ceremony::new();
+    let words = |name: &str| {
+        let file: Value =
+            serde_json::from_slice(&ceremony.bytes(&format!("{name}.pub.json"))).unwrap();
+        format!("{name} ({})", file["fingerprint"].as_str().unwrap())
+    };
+    let shown = ceremony.run(&root_init("image/acme-th1", ROOT)).good();
+    for name in ["alice", "bob", "carol", "at", "bt", "s", "t"] {
+        assert!(shown.contains(&words(name)), "{name}: {shown}");
+    }
+    ceremony.sign(ROOT, "alice").good();
+    ceremony.sign(ROOT, "bob").good();
+    let shown = ceremony.run(&delegate("stable", "1:ar.pub.json")).good();
+    assert!(shown.contains(&words("ar")), "{shown}");
+    let shown = ceremony.run(&ROTATE).good();
+    assert!(shown.contains(&words("dave")) && shown.contains(&words("carol")), "{shown}");
+}
+
+#[test]
 fn a_channel_key_of_one_product_serves_no_other_repository() {
     let ceremony = Ceremony::delegated();
     let out = "other/metadata/1.root.json";

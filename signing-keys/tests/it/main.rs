@@ -6,4 +6,5 @@ mod common;
 mod publish;
 mod strangers;
 mod token;
+mod transcript;
 mod upload;

@@ -1,4 +1,4 @@
-//! Keys in a token: SoftHSM, through the real program.
+//! Keys in a token: `SoftHSM`, through the real program.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -18,8 +18,12 @@ const BITS_PER_WORD: usize = 11;
 /// Returns six English words for the key, taken from its key id (a SHA-256).
 pub fn fingerprint(key: &PublicKey) -> String {
     // A key id always is 32 bytes in hexadecimal digits.
-    let bits: [u8; 32] = hex::decode(&key.key_id()).unwrap_or_default();
-    let mut bits = bits.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1));
+    words(&hex::decode(&key.key_id()).unwrap_or_default())
+}
+
+/// Returns six English words for a SHA-256, to be read aloud or written on paper.
+pub fn words(hash: &[u8; 32]) -> String {
+    let mut bits = hash.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1));
     let words = bip39::Language::English.word_list();
     let word = |_| {
         let index =

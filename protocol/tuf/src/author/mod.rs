@@ -17,7 +17,7 @@ mod time;
 
 pub use diff::{Names, diff};
 pub use file::{SIGNATURES_MAX, Signature, SignedFile};
-pub use fingerprint::{PublicKeyFile, fingerprint};
+pub use fingerprint::{PublicKeyFile, fingerprint, words};
 pub use metadata::{
     DelegatedRole, Delegations, Hashes, ImageCustom, Key, KeyValue, Match, MetaFile, Metadata,
     Repo, RoleKeys, Root, RootRoles, SPEC_VERSION, ServerCaCustom, ServerCaKind, ServerCaMatch,
