@@ -12,5 +12,7 @@
     reason = "test code"
 )]
 
+mod compromise;
 mod metadata;
 mod support;
+mod transport;

@@ -144,6 +144,22 @@ impl Ceremony {
         remove: &[&str],
         add: &[&str],
     ) -> Result<PathBuf> {
+        self.rotate_to(repository, roles, remove, add, None)
+    }
+
+    /// As [`Ceremony::rotate`], with another threshold for these roles.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses.
+    pub fn rotate_to(
+        &self,
+        repository: Repository,
+        roles: &[&str],
+        remove: &[&str],
+        add: &[&str],
+        threshold: Option<usize>,
+    ) -> Result<PathBuf> {
         let metadata = self.metadata(repository);
         let newest = newest_root(&metadata)?;
         let next = metadata.join(format!("{}.root.json", newest + 1));
@@ -153,6 +169,7 @@ impl Ceremony {
         rotate.args(roles.iter().flat_map(|role| ["--role", role]));
         rotate.args(remove.iter().flat_map(|key| ["--remove".to_owned(), self.shown(key)]));
         rotate.args(add.iter().flat_map(|key| ["--add".to_owned(), self.shown(key)]));
+        rotate.args(threshold.map(|threshold| format!("--threshold={threshold}")));
         run(rotate.arg("-o").arg(&next), b"")?;
         Ok(next)
     }
@@ -187,6 +204,16 @@ impl Ceremony {
     ///
     /// Fails when the tool refuses a step.
     pub fn list(&self, release: &Release<'_>) -> Result<()> {
+        let is_dev = release.channel == DEV_CHANNEL;
+        self.list_by(release, if is_dev { &[DEV_KEY] } else { &RELEASE_QUORUM })
+    }
+
+    /// Lists a release in its channel and signs with these keys.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses a step.
+    pub fn list_by(&self, release: &Release<'_>, keys: &[&str]) -> Result<()> {
         let definition = self.folder.join(format!("releases/{PRODUCT}/{}.toml", release.version));
         let text = format!(
             "version = \"{}\"\nchannel = \"{}\"\nsecurity_version = {}\n",
@@ -196,8 +223,6 @@ impl Ceremony {
         let mut add = Program::Keys.command()?;
         add.args(["release", "add"]).arg(&definition).arg("--dir").arg(self.repository());
         run(add.arg("--file").arg(release.image), b"")?;
-        let is_dev = release.channel == DEV_CHANNEL;
-        let keys = if is_dev { &[DEV_KEY][..] } else { &RELEASE_QUORUM };
         self.sign(&self.role_file(release.channel), keys)
     }
 
@@ -212,6 +237,17 @@ impl Ceremony {
         remove.args(["--role", &format!("{PRODUCT}-{channel}")]);
         run(remove.arg(format!("{PRODUCT}/{channel}/{version}/esp32c3.bin")), b"")?;
         Ok(self.role_file(channel))
+    }
+
+    /// Lets a list say the same in a next version. Nobody has signed that yet.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such list.
+    pub fn renew(&self, role: &str) -> Result<PathBuf> {
+        let mut renew = Program::Keys.command()?;
+        run(renew.args(["renew", role, "--dir"]).arg(self.repository()), b"")?;
+        Ok(self.metadata(Repository::Image).join(format!("{role}.json")))
     }
 
     /// Lets `threshold` of these keys sign a channel from now on. Neither the top-level list nor the
@@ -235,6 +271,15 @@ impl Ceremony {
     /// Fails when a device would refuse the repository.
     pub fn publish_here(&self, publisher: &str) -> Result<()> {
         run(&mut self.publish_with(publisher)?, &passphrases()).map(drop)
+    }
+
+    /// Signs snapshot and timestamp anew although nothing has changed, without a server.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device would refuse the repository.
+    pub fn refresh_here(&self, publisher: &str) -> Result<()> {
+        run(self.publish_with(publisher)?.arg("--refresh"), &passphrases()).map(drop)
     }
 
     /// Tries to publish what the tool must refuse, and returns why it does.

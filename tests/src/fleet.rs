@@ -44,6 +44,10 @@ pub struct Batch<'a> {
     pub device_address: Option<&'a str>,
     /// The security version compiled into their first image.
     pub security_version: u32,
+    /// The root of the Director they are born with, if not the first one.
+    pub director_root: Option<&'a Path>,
+    /// The root of the Image repository they are born with, if not the first one.
+    pub image_root: Option<&'a Path>,
 }
 
 impl Default for Batch<'_> {
@@ -55,6 +59,8 @@ impl Default for Batch<'_> {
             hardware: "r1",
             device_address: None,
             security_version: 1,
+            director_root: None,
+            image_root: None,
         }
     }
 }
@@ -182,7 +188,7 @@ fn configuration(server: &Server, birth: &Birth<'_>) -> String {
         server.address(Listener::Mqtt),
         server.ca().display(),
         image.display(),
-        birth.director_root.display(),
-        birth.image_root.display(),
+        birth.batch.director_root.unwrap_or(birth.director_root).display(),
+        birth.batch.image_root.unwrap_or(birth.image_root).display(),
     )
 }

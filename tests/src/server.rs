@@ -59,7 +59,7 @@ impl Server {
         fs::create_dir_all(folder)?;
         let mut server = Self { folder: folder.to_owned(), process: None, addresses: Value::Null };
         server.configure(|_| "127.0.0.1:0".to_owned())?;
-        let token = server.start()?.context("the first start shows a token")?;
+        let token = server.start(true)?.context("the first start shows a token")?;
         fs::write(server.token(), token)?;
         // From now on it listens where it does now: a restart must not lose the fleet.
         let addresses = server.addresses.clone();
@@ -74,7 +74,7 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn restart(&mut self) -> Result<()> {
-        self.start().map(drop)
+        self.start(false).map(drop)
     }
 
     /// Ends the server as a power cut would.
@@ -146,12 +146,12 @@ impl Server {
         Ok(fs::write(self.folder.join("server.toml"), text)?)
     }
 
-    /// Starts the process and returns the token, if it shows one.
-    fn start(&mut self) -> Result<Option<String>> {
+    /// Starts the process and returns the token, which only the first start shows.
+    fn start(&mut self, is_first: bool) -> Result<Option<String>> {
         let mut command = Program::Server.command()?;
         command.arg("--config").arg(self.folder.join("server.toml"));
         let process = Process::spawn("server", command, &self.folder.join("logs"))?;
-        let token = wait_until_ready(&process)?;
+        let token = wait_until_ready(&process, is_first)?;
         let addresses = fs::read(self.data().join("run/listeners.json"))?;
         self.addresses = serde_json::from_slice(&addresses)?;
         self.process = Some(process);
@@ -159,16 +159,15 @@ impl Server {
     }
 }
 
-/// Reads what the server says until it listens.
-fn wait_until_ready(process: &Process) -> Result<Option<String>> {
-    let mut token = None;
+/// Reads what the server says until it listens and, if it is to, has shown its token: the two come
+/// through different pipes, in any order.
+fn wait_until_ready(process: &Process, shows_token: bool) -> Result<Option<String>> {
+    let (mut token, mut listens) = (None, false);
     while let Some(line) = process.line()? {
-        match line {
-            Line::Error(line) if line.contains("listening") => {
-                let late = process.lines_so_far().find_map(|line| token_in(&line));
-                return Ok(token.or(late));
-            }
-            Line::Error(_) | Line::Output(_) => token = token.or(token_in(&line)),
+        listens |= matches!(&line, Line::Error(line) if line.contains("listening"));
+        token = token.or_else(|| token_in(&line));
+        if listens && (token.is_some() || !shows_token) {
+            return Ok(token);
         }
     }
     bail!("the server ended before it listened; see {}", process.log().display())

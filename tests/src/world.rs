@@ -117,9 +117,23 @@ impl World {
     pub fn start_batch(&self, batch: &Batch<'_>, factory: &Path) -> Result<Fleet> {
         let tokens = batch.names.iter().map(|name| Ok((name.clone(), self.register(name)?)));
         let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        self.start_with(batch, &tokens, factory)
+    }
+
+    /// Starts devices that are registered, with these tokens.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device does not enrol.
+    pub fn start_with(
+        &self,
+        batch: &Batch<'_>,
+        tokens: &[(String, String)],
+        factory: &Path,
+    ) -> Result<Fleet> {
         let birth = Birth {
             batch,
-            tokens: &tokens,
+            tokens,
             factory: (factory, FACTORY_VERSION),
             director_root: &self.director_root,
             image_root: &self.ceremony.image_root(),
@@ -201,6 +215,15 @@ impl World {
     /// Fails when the server refuses.
     pub fn register(&self, device: &str) -> Result<String> {
         self.operator.ask(&["device", "add", device, "--product", PRODUCT])?;
+        self.token(device)
+    }
+
+    /// Returns a one-time token for a registered device.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn token(&self, device: &str) -> Result<String> {
         let answer = self.operator.ask(&["device", "token", device])?;
         Ok(answer["token"].as_str().context("the answer holds a token")?.to_owned())
     }
