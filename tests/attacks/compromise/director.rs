@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 use waxwing_e2e::ceremony::{Ceremony, PRODUCT, Repository};
 use waxwing_e2e::fleet::Event;
 use waxwing_tuf::author::director::{self, Assignment};
-use waxwing_tuf::author::{Ed25519Signer, Metadata, SignedFile, Signer, Target};
+use waxwing_tuf::author::{Ed25519Signer, Match, Metadata, SignedFile, Signer, TargetCustom};
+use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Kind, Writer};
 use waxwing_wire::poll;
-use waxwing_wire::{DeviceId, Digest, RolloutId};
 
 use super::hostile::{Answers, Asked, Reply};
 
@@ -37,10 +37,8 @@ pub(crate) struct Orders {
     pub(crate) roots: Files,
     /// The Image repository.
     pub(crate) image: Files,
-    /// What devices shall run: path and target.
-    pub(crate) offer: Option<(String, Target)>,
-    /// For which device the decision is, if not for the one that asks.
-    pub(crate) for_device: Option<String>,
+    /// What devices shall run.
+    pub(crate) offer: Option<Offer>,
     /// Images by their hash.
     pub(crate) images: BTreeMap<Digest, Vec<u8>>,
     /// By how much it lies about the time, in milliseconds.
@@ -50,6 +48,15 @@ pub(crate) struct Orders {
     /// Version of the decision.
     version: u64,
     count: u64,
+}
+
+/// An image with the attributes that the Director claims for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    path: String,
+    attributes: Match,
+    sha256: [u8; 32],
+    length: u64,
 }
 
 impl Puppet {
@@ -93,16 +100,15 @@ impl Puppet {
     /// Says to a device what the orders say, for its nonce.
     pub(crate) fn bundle(&self, device: &str, request: &poll::Request) -> Result<Vec<u8>> {
         let orders = self.orders().clone();
-        let device = DeviceId::parse(orders.for_device.as_deref().unwrap_or(device))?;
         let now_ms = now_ms().saturating_add_signed(orders.lie_ms);
         let version = orders.version;
         let signer = self.signer.as_ref();
-        let rollout = RolloutId::parse(&format!("{HOSTILE}{version}"))?;
-        let assignment = orders.offer.as_ref().map(|(path, target)| Assignment {
-            path,
-            length: target.length,
-            sha256: target.hashes.sha256,
-            r#match: &target.custom.as_ref().expect("an image has attributes").r#match,
+        let rollout = format!("{HOSTILE}{version}");
+        let assignment = orders.offer.as_ref().map(|offer| Assignment {
+            path: &offer.path,
+            length: offer.length,
+            sha256: offer.sha256,
+            r#match: &offer.attributes,
             deploy: &rollout,
             soak_s: 1,
         });
@@ -110,11 +116,11 @@ impl Puppet {
         for (name, bytes) in &orders.roots {
             bundle.push(Kind::Director, name, bytes)?;
         }
-        let timestamp = director::timestamp(signer, &device, request.nonce, now_ms, version)?;
+        let timestamp = director::timestamp(signer, device, &request.nonce.0, now_ms, version)?;
         bundle.push(Kind::Director, "timestamp.json", &timestamp)?;
         let name = format!("{version}.snapshot.json");
         bundle.push(Kind::Director, &name, &director::snapshot(signer, version)?)?;
-        let targets = director::targets(signer, &device, assignment, version)?;
+        let targets = director::targets(signer, device, assignment, None, version)?;
         bundle.push(Kind::Director, &format!("{version}.targets.json"), &targets)?;
         for (name, bytes) in &orders.image {
             bundle.push(Kind::Image, name, bytes)?;
@@ -125,12 +131,10 @@ impl Puppet {
 
 impl Orders {
     /// Orders an image, listed or not.
-    pub(crate) fn offer_image(&mut self, path: String, mut target: Target, image: Vec<u8>) {
-        let sha256 = Digest(Sha256::digest(&image).into());
-        target.hashes.sha256 = sha256;
-        target.length = image.len() as u64;
-        self.images.insert(sha256, image);
-        self.offer = Some((path, target));
+    pub(crate) fn offer_image(&mut self, path: String, attributes: Match, image: Vec<u8>) {
+        let sha256 = Sha256::digest(&image).into();
+        self.offer = Some(Offer { path, attributes, sha256, length: image.len() as u64 });
+        self.images.insert(Digest(sha256), image);
     }
 }
 
@@ -171,13 +175,16 @@ pub(crate) fn target_path(channel: &str, version: &str) -> String {
     format!("{PRODUCT}/{channel}/{version}/esp32c3.bin")
 }
 
-/// What a repository says about a release.
-pub(crate) fn listed(image: &Files, channel: &str, path: &str) -> Result<Target> {
+/// What a repository says about an image.
+pub(crate) fn listed(image: &Files, channel: &str, path: &str) -> Result<Match> {
     let role = newest(image, &format!("{PRODUCT}-{channel}")).context("there is such a role")?;
     let Metadata::Targets(role) = SignedFile::parse(&image[&role])?.metadata()? else {
-        anyhow::bail!("{role} lists no targets");
+        bail!("{role} lists no targets");
     };
-    role.targets.get(path).cloned().with_context(|| format!("{path} is not listed"))
+    match role.targets.get(path).and_then(|target| target.custom.clone()) {
+        Some(TargetCustom::Image(image)) => Ok(image.r#match),
+        other => bail!("{path} is no image that is listed: {other:?}"),
+    }
 }
 
 /// The name of the newest file of a role.

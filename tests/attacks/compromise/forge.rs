@@ -10,7 +10,6 @@ use sha2::{Digest as _, Sha256};
 use waxwing_e2e::ceremony::{Ceremony, PRODUCT, Repository};
 use waxwing_e2e::server::{Listener, Server};
 use waxwing_tuf::author::{Hashes, MetaFile, Metadata, SignedFile, Signer};
-use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Kind, Writer};
 
 use super::director::{Files, files, newest};
@@ -65,6 +64,6 @@ fn sign(metadata: &Metadata, key: &dyn Signer) -> Result<Vec<u8>> {
 }
 
 fn meta(bytes: &[u8], version: u64) -> MetaFile {
-    let sha256 = Digest(Sha256::digest(bytes).into());
+    let sha256 = Sha256::digest(bytes).into();
     MetaFile { hashes: Some(Hashes { sha256 }), length: Some(bytes.len() as u64), version }
 }

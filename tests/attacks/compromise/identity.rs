@@ -93,15 +93,15 @@ fn row_37_who_holds_the_secure_boot_key_brings_nothing_over_the_air() {
     let signed = sign_for_secure_boot(&image).unwrap();
     let publics = stage.world.ceremony.metadata(Repository::Image);
     let publics = files(&publics).unwrap();
-    let target = listed(&publics, CHANNEL, &target_path(CHANNEL, "1.1.0")).unwrap();
+    let attributes = listed(&publics, CHANNEL, &target_path(CHANNEL, "1.1.0")).unwrap();
 
     let (thief, hostile) = stage.break_in().unwrap();
     let listed = target_path(CHANNEL, "1.1.0");
-    thief.order(|orders| orders.offer_image(listed, target.clone(), signed.clone()));
+    thief.order(|orders| orders.offer_image(listed, attributes.clone(), signed.clone()));
     fleet.wait_for(refused("trust_mismatch")).unwrap();
-    let mut target = target;
-    target.custom.as_mut().unwrap().r#match.version = "6.6.6".parse().unwrap();
-    thief.order(|orders| orders.offer_image(target_path(CHANNEL, "6.6.6"), target, signed));
+    let mut attributes = attributes;
+    attributes.version = "6.6.6".parse().unwrap();
+    thief.order(|orders| orders.offer_image(target_path(CHANNEL, "6.6.6"), attributes, signed));
     fleet.wait_for(refused("trust_unlisted")).unwrap();
     assert_eq!(fleet.running().unwrap()[DEVICE], FACTORY_VERSION);
     drop(hostile);

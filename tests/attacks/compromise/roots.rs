@@ -121,8 +121,8 @@ fn row_37_who_holds_a_quorum_of_director_root_keys_still_needs_the_image_reposit
     fleet.wait_for(obeyed("healthy")).unwrap();
     let path = target_path(CHANNEL, "1.1.0");
     let image = files(&stolen.metadata(Repository::Image)).unwrap();
-    let target = listed(&image, CHANNEL, &path).unwrap();
-    thief.order(|orders| orders.offer_image(path, target, evil_image().unwrap()));
+    let attributes = listed(&image, CHANNEL, &path).unwrap();
+    thief.order(|orders| orders.offer_image(path, attributes, evil_image().unwrap()));
     fleet.wait_for(refused("trust_mismatch")).unwrap();
     drop(hostile);
     stage.world.server.restart().unwrap();

@@ -118,17 +118,17 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     lab.wait_for(refused("policy_channel")).unwrap();
     // Not its own code.
     let path = target_path(CHANNEL, "1.3.0");
-    let target = listed(&old, CHANNEL, &path).unwrap();
-    thief.order(|orders| orders.offer_image(path, target, evil_image().unwrap()));
+    let attributes = listed(&old, CHANNEL, &path).unwrap();
+    thief.order(|orders| orders.offer_image(path, attributes, evil_image().unwrap()));
     fleet.wait_for(refused("trust_mismatch")).unwrap();
     // Not what was taken off the list: not with the list of today, not with that of yesterday.
     let path = target_path(CHANNEL, "1.2.0");
-    let target = listed(&old, CHANNEL, &path).unwrap();
-    thief.order(|orders| orders.offer_image(path.clone(), target.clone(), delisted.clone()));
+    let attributes = listed(&old, CHANNEL, &path).unwrap();
+    thief.order(|orders| orders.offer_image(path.clone(), attributes.clone(), delisted.clone()));
     fleet.wait_for(refused("trust_unlisted")).unwrap();
     thief.order(|orders| {
         orders.image = old;
-        orders.offer_image(path, target, delisted);
+        orders.offer_image(path, attributes, delisted);
     });
     wait_for_refusal(&mut fleet, "trust_rollback").unwrap();
     // Not another time in the past: its timestamp is older than the last one.
