@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod debian;
 mod demo;
+mod device;
 mod firmware_check;
 mod python;
 mod steps;

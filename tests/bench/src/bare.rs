@@ -54,7 +54,8 @@ async fn connection(
     Ok(http1::Builder::new().serve_connection(stream, service).await?)
 }
 
-fn tls(config: &Config) -> anyhow::Result<Tls> {
+/// The TLS of the server with this configuration.
+pub(crate) fn tls(config: &Config) -> anyhow::Result<Tls> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let identity = Identity::load_or_create(config, &SystemRandom, clock.now_ms())?;
     let names = &config.server_names;

@@ -166,16 +166,16 @@ fn placeholder(n: usize, now_ms: u64) -> Issued {
 }
 
 fn product_id() -> anyhow::Result<ProductId> {
-    Ok(ProductId::parse("th1")?)
+    Ok(ProductId::parse("acme-th1")?)
 }
 
 fn product() -> anyhow::Result<Product> {
     Ok(Product {
         id: product_id()?,
         chip: Chip::Esp32c3,
-        hardware: vec![Hardware::parse("r1")?],
+        hardware: vec![Hardware::parse("r2")?],
         channels: vec![Channel::parse("stable")?],
-        slot_bytes: 1 << 20,
+        slot_bytes: 2_031_616,
         image_version: VersionRule::Match,
         image_project: ProjectRule::Ignore,
         created_at: 0,
@@ -208,12 +208,12 @@ fn release() -> anyhow::Result<Release> {
         product: product_id()?,
         channel: Channel::parse("stable")?,
         version: Version::new(1, 1, 0),
-        path: "th1/stable/1.1.0/esp32c3.bin".to_owned(),
-        sha256: Digest([2; 32]),
-        length: 1 << 19,
+        path: "acme-th1/stable/1.1.0/esp32c3.bin".to_owned(),
+        sha256: Digest([1; 32]),
+        length: 1_000_000,
         r#match: Match {
             chip: Chip::Esp32c3.as_str().to_owned(),
-            hw: vec!["r1".to_owned()],
+            hw: vec!["r2".to_owned()],
             kind: "app".to_owned(),
             secure_version: 0,
             security_version: 1,

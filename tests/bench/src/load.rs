@@ -68,14 +68,7 @@ impl Device {
         server_ca: &CertificateDer<'static>,
         number: u32,
     ) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add(server_ca.clone())?;
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(poller.key.serialize_der()));
-        let mut config = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![poller.certificate.clone()], key)?;
-        config.resumption = Resumption::disabled();
-        let connector = TlsConnector::from(Arc::new(config));
+        let connector = TlsConnector::from(Arc::new(client_config(poller, server_ca)?));
         let nonces = AtomicU64::new(u64::from(number) << 32);
         Ok(Self { connector, have: BTreeMap::new(), nonces })
     }
@@ -113,8 +106,8 @@ impl Device {
         let number = self.nonces.fetch_add(1, Ordering::Relaxed);
         let request = Request {
             nonce: Nonce(u128::from(number).to_be_bytes()),
-            product: ProductId::parse("th1")?,
-            hw: Hardware::parse("r1")?,
+            product: ProductId::parse("acme-th1")?,
+            hw: Hardware::parse("r2")?,
             fw: Version::new(1, 0, 0),
             fw_sha256: Digest([1; 32]),
             security_version: 1,
@@ -129,6 +122,21 @@ impl Device {
         );
         Ok((head + &body).into_bytes())
     }
+}
+
+/// The TLS of a device.
+pub(crate) fn client_config(
+    poller: &Poller,
+    server_ca: &CertificateDer<'static>,
+) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(server_ca.clone())?;
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(poller.key.serialize_der()));
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![poller.certificate.clone()], key)?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 /// Lets all devices poll for as long as the bounds allow.

@@ -11,6 +11,7 @@ mod metadata;
 mod poll;
 mod process;
 mod report;
+mod trust;
 
 use clap::{Parser, Subcommand};
 
@@ -29,6 +30,8 @@ enum What {
     Bare(bare::Args),
     /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
     Poll(poll::Args),
+    /// Measure the trust core: size, memory, instructions, bytes, signatures.
+    Trust(trust::Args),
 }
 
 #[tokio::main]
@@ -36,5 +39,6 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse().what {
         What::Bare(args) => bare::serve(&args).await,
         What::Poll(args) => poll::run(&args).await,
+        What::Trust(args) => trust::run(&args).await,
     }
 }

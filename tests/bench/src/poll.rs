@@ -2,16 +2,15 @@
 //!
 //! Not here: how the load is made and how numbers are written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use waxwing_server::clock::{Clock as _, SystemClock};
 
 use crate::fleet::{self, Prepared};
 use crate::load::{self, Bounds, Device, Mode};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::report::{Comparison, Report, Run};
 
 /// Runs of each server in each mode: the median of five is what is reported (D32).
@@ -47,7 +46,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<()> {
     let clock = SystemClock::new();
     let prepared = fleet::prepare(&data, args.devices, args.pollers, clock.now_ms()).await?;
     let start = clock.monotonic();
-    let waxwing = Process::waxwing(&server(args)?, &prepared.config, &data).await?;
+    let waxwing =
+        Process::waxwing(&process::server(args.server.as_deref())?, &prepared.config, &data)
+            .await?;
     let start_time = clock.monotonic().saturating_sub(start);
     let bare = Process::bare(&prepared.config).await?;
     let devices = caught_up(&prepared, &waxwing).await?;
@@ -105,13 +106,4 @@ async fn caught_up(prepared: &Prepared, waxwing: &Process) -> anyhow::Result<Vec
         devices.push(Arc::new(device));
     }
     Ok(devices)
-}
-
-fn server(args: &Args) -> anyhow::Result<PathBuf> {
-    if let Some(server) = &args.server {
-        return Ok(server.clone());
-    }
-    let here = std::env::current_exe()?;
-    let server = here.parent().map(|folder: &Path| folder.join("waxwing-server"));
-    server.filter(|server| server.exists()).context("no waxwing-server beside this program")
 }

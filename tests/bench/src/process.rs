@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -78,6 +78,20 @@ impl Process {
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes * 1024)
     }
+}
+
+/// Returns the server to measure: the one given, else the one beside this program.
+///
+/// # Errors
+///
+/// When there is none.
+pub(crate) fn server(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(server) = given {
+        return Ok(server.to_owned());
+    }
+    let here = std::env::current_exe()?;
+    let server = here.parent().map(|folder| folder.join("waxwing-server"));
+    server.filter(|server| server.exists()).context("no waxwing-server beside this program")
 }
 
 async fn address(announced: &Path) -> anyhow::Result<SocketAddr> {
