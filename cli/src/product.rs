@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use waxwing_wire::{Channel, Hardware, ProductId};
 
 use crate::api::Api;
@@ -33,6 +34,12 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
+    /// Replace the Secure Boot keys of a product by those of its definition file.
+    #[command(after_help = "Example:\n  waxwing product secure-boot releases/th1/product.toml")]
+    SecureBoot {
+        /// The `product.toml` that is reviewed in git.
+        definition: PathBuf,
+    },
     /// Show one product.
     Show {
         /// The product.
@@ -48,6 +55,7 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             let products = api.list("products", &[], limit).await?;
             out.list(&products, &["id", "chip", "hardware", "channels", "slot_bytes"])
         }
+        Command::SecureBoot { definition } => secure_boot(&definition, api, out).await,
         Command::Show { product } => out.one(&api.get(&format!("products/{product}"), &[]).await?),
     }
 }
@@ -65,6 +73,8 @@ struct Definition {
     image_version: Option<String>,
     /// The project name that the image must carry, or `ignore`; by default the product's (D27).
     image_project: Option<String>,
+    /// Its Secure Boot keys; the server checks them.
+    secure_boot: Option<serde_json::Value>,
 }
 
 /// The request that registers a product.
@@ -77,13 +87,27 @@ struct NewProduct {
     slot_bytes: u32,
     image_version: String,
     image_project: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secure_boot: Option<serde_json::Value>,
     /// The root metadata file in base64: its bytes are signed, so they travel unchanged.
     image_root: String,
 }
 
-async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Result<(), Error> {
+fn read(definition: &Path) -> Result<Definition, Error> {
     let invalid = |error| Error::Usage(format!("{}: {error}", definition.display()));
-    let product: Definition = toml::from_str(&input::file(definition)?).map_err(invalid)?;
+    toml::from_str(&input::file(definition)?).map_err(invalid)
+}
+
+async fn secure_boot(definition: &Path, api: &Api, out: Output) -> Result<(), Error> {
+    let product = read(definition)?;
+    let keys = product.secure_boot.unwrap_or_else(|| json!({ "required": false }));
+    let path = format!("products/{}/secure-boot", product.id);
+    let sentence = format!("replaced the Secure Boot keys of {}", product.id);
+    out.done(&sentence, &api.put(&path, &keys).await?)
+}
+
+async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Result<(), Error> {
+    let product = read(definition)?;
     let sentence = format!("registered product {}", product.id);
     let request = NewProduct {
         image_version: product.image_version.unwrap_or_else(|| "match".to_owned()),
@@ -93,6 +117,7 @@ async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Resul
         hardware: product.hardware,
         channels: product.channels,
         slot_bytes: product.slot_bytes,
+        secure_boot: product.secure_boot,
         image_root: STANDARD.encode(input::file(root)?),
     };
     out.done(&sentence, &api.post("products", &request).await?)

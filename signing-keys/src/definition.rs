@@ -9,6 +9,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use waxwing_esp_image::Chip;
+use waxwing_secure_boot::{Policy, PolicyFault};
 use waxwing_wire::{Channel, Hardware, ProductId};
 
 use crate::disk;
@@ -33,6 +34,9 @@ pub struct Product {
     /// Which project name the image must carry (D27).
     #[serde(default)]
     pub image_project: ImageProject,
+    /// Its Secure Boot keys.
+    #[serde(default)]
+    pub secure_boot: Policy,
 }
 
 /// Whether the version inside the image must be that of the release.
@@ -137,6 +141,8 @@ impl Product {
         if product.channels.is_empty() {
             return Err(refuse(path, Fault::Empty("channels")));
         }
+        let keys = product.secure_boot.check();
+        keys.map_err(|fault| refuse(path, Fault::SecureBoot(fault)))?;
         Ok(product)
     }
 
@@ -194,6 +200,9 @@ pub enum Fault {
     /// The folder is named after another product.
     #[error("the folder must be called {0}, after the product")]
     Folder(ProductId),
+    /// The Secure Boot keys make no sense.
+    #[error("`secure_boot`: {0}")]
+    SecureBoot(PolicyFault),
     /// Not TOML, or not the fields expected.
     #[error("{0}")]
     Toml(toml::de::Error),
@@ -256,6 +265,11 @@ mod tests {
             (PRODUCT.replace("acme-th1", "acme"), RELEASE.to_owned(), "folder must be called acme"),
             (PRODUCT.replace("acme-th1", "../x"), RELEASE.to_owned(), "a name is"),
             (format!("{PRODUCT}\nx = 1"), RELEASE.to_owned(), "unknown field `x`"),
+            (
+                format!("{PRODUCT}\nsecure_boot = {{ required = true }}"),
+                RELEASE.to_owned(),
+                "no key",
+            ),
             (PRODUCT.to_owned(), RELEASE.replace("1.4.2", "1.4.3"), "must be called 1.4.3.toml"),
             (PRODUCT.to_owned(), RELEASE.replace("stable", "beta"), "channel `beta`"),
             (PRODUCT.to_owned(), RELEASE.replace("1.4.2", "1.4"), "version"),

@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 use waxwing_esp_image::App;
 use waxwing_esp_image::app::ImageError;
 use waxwing_esp_image::check::{self, Expected, Mismatch};
+use waxwing_esp_image::signature::{Sector, SignatureError};
+use waxwing_secure_boot::{Signed, Unsigned, verify};
 use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check as check_releases};
 use waxwing_tuf::author::{
     Hashes, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
@@ -53,13 +55,37 @@ pub fn remove(mut role: Targets, paths: &[String]) -> Result<Targets, Refusal> {
     Ok(role)
 }
 
+/// Checks the Secure Boot signatures of an image, and returns who signed it: nobody, if it has none.
+///
+/// # Errors
+///
+/// [`Refusal`] when it is no image or a signature is no good.
+pub fn signed_by(image: &[u8]) -> Result<Vec<Signed>, Refusal> {
+    let app = App::parse(image).map_err(Refusal::Image)?;
+    let Some(at) = app.signature_at else { return Ok(Vec::new()) };
+    let sector = Sector::of_file(image).map_err(waxwing_secure_boot::Refusal::from)?;
+    // The boot loader looks nowhere else than at the first sector boundary behind the image.
+    if !is_last_sector(at, image) {
+        return Err(Refusal::SecureBoot(SignatureError::Truncated.into()));
+    }
+    Ok(verify(&sector)?)
+}
+
+fn is_last_sector(at: u32, image: &[u8]) -> bool {
+    u64::from(at) + u64::from(waxwing_esp_image::SECTOR_BYTES) == bytes(image)
+}
+
+fn bytes(image: &[u8]) -> u64 {
+    u64::try_from(image.len()).unwrap_or(u64::MAX)
+}
+
 /// Looks at the image and says what metadata says of it.
 fn describe(definition: &Definition, image: &[u8]) -> Result<Target, Refusal> {
     let Definition { product, release } = definition;
     let app = App::parse(image).map_err(Refusal::Image)?;
     let secure_version = app.descriptor.map_or(0, |descriptor| descriptor.secure_version);
     let version = release.version.to_string();
-    let length = u64::try_from(image.len()).unwrap_or(u64::MAX);
+    let length = bytes(image);
     let expected = Expected {
         chip: product.chip,
         slot_bytes: product.slot_bytes,
@@ -71,6 +97,8 @@ fn describe(definition: &Definition, image: &[u8]) -> Result<Target, Refusal> {
         secure_version,
     };
     check::against(&app, length, &expected).map_err(Refusal::Mismatch)?;
+    let signed_by: Vec<_> = signed_by(image)?.iter().map(|block| block.key_digest).collect();
+    product.secure_boot.judge(&signed_by)?;
     let r#match = Match {
         chip: product.chip.as_str().to_owned(),
         hw: product.hardware.iter().map(ToString::to_string).collect(),
@@ -114,6 +142,12 @@ pub enum Refusal {
     /// The image is not what the definition says.
     #[error("the image does not fit its definition")]
     Mismatch(#[source] Mismatch),
+    /// A Secure Boot signature is no good.
+    #[error("the image's Secure Boot signature is no good")]
+    SecureBoot(#[from] waxwing_secure_boot::Refusal),
+    /// No device would boot the image.
+    #[error("no device of the product would boot the image: {0}")]
+    Unsigned(#[from] Unsigned),
     /// There is no such release.
     #[error("{0} is not listed; `waxwing-keys check` shows what is")]
     NotListed(String),

@@ -62,6 +62,8 @@ words!(
         RolloutResumed "rollout_resumed",
         /// A rollout was started.
         RolloutStarted "rollout_started",
+        /// The Secure Boot keys of a product were replaced.
+        SecureBootChanged "secure_boot_changed",
         /// An enrolment token was made.
         TokenCreated "token_created",
         /// A spent enrolment token was tried with another key (D13).

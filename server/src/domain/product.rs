@@ -4,6 +4,7 @@
 
 use semver::Version;
 use waxwing_esp_image::Chip;
+pub use waxwing_secure_boot::Policy as SecureBoot;
 use waxwing_wire::{Channel, Hardware, ProductId};
 
 use super::words;
@@ -25,6 +26,8 @@ pub struct Product {
     pub image_version: VersionRule,
     /// Whether an image must name the project (D27).
     pub image_project: ProjectRule,
+    /// Its Secure Boot keys.
+    pub secure_boot: SecureBoot,
     /// When it was made, in Unix milliseconds.
     pub created_at: u64,
 }

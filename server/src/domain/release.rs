@@ -124,7 +124,7 @@ pub(crate) mod tests {
     use waxwing_wire::Hardware;
 
     use super::*;
-    use crate::domain::product::{ProjectRule, VersionRule};
+    use crate::domain::product::{ProjectRule, SecureBoot, VersionRule};
 
     pub(crate) fn product() -> Product {
         Product {
@@ -135,6 +135,7 @@ pub(crate) mod tests {
             slot_bytes: 1 << 20,
             image_version: VersionRule::Match,
             image_project: ProjectRule::Ignore,
+            secure_boot: SecureBoot::default(),
             created_at: 0,
         }
     }

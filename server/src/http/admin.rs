@@ -60,6 +60,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::with_openapi(openapi::info())
         .routes(routes!(products::list, products::create))
         .routes(routes!(products::show))
+        .routes(routes!(products::secure_boot::set))
         .routes(routes!(images::put))
         .routes(routes!(metadata::publish))
         .routes(routes!(releases::list))

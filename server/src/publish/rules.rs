@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use waxwing_secure_boot::Unsigned;
 use waxwing_tuf::author::release::{RELEASES_PER_ROLE_MAX, ReleaseRefusal, check_secure_versions};
 use waxwing_tuf::author::{Hashes, Match, Target, TargetCustom};
 use waxwing_tuf::client::RoleListing;
@@ -59,6 +60,9 @@ pub enum Rule {
     /// Releases that must not be listed together (D2).
     #[error(transparent)]
     Releases(#[from] ReleaseRefusal),
+    /// Not signed by a Secure Boot key that devices accept now.
+    #[error("no device would boot it: {0}")]
+    Unsigned(#[from] Unsigned),
     /// A file that belongs to nothing.
     #[error("nothing in the publication refers to it, or it differs from what is stored")]
     Unused,
@@ -84,6 +88,7 @@ impl Rule {
             Self::NoImage { .. } => "image_missing",
             Self::Releases(_) => "releases_conflict",
             Self::Unacceptable(_) => "release_unacceptable",
+            Self::Unsigned(_) => "release_unsigned",
             Self::Unused => "metadata_unused",
             Self::VersionGap { .. } => "metadata_version_gap",
         }
@@ -195,6 +200,7 @@ fn channel_of(known: Known<'_>, role: &str) -> Option<Channel> {
 fn check_image(known: Known<'_>, release: &Release) -> Result<(), Rule> {
     let image = known.images.get(&release.sha256).filter(|image| image.length == release.length);
     let image = image.ok_or_else(|| Rule::NoImage { sha256: release.sha256.to_string() })?;
+    known.product.secure_boot.judge(&image.signed_by)?;
     let differs = |what: &str, found: String, expected: String| Rule::Descriptor {
         found: format!("{what} {found}"),
         expected,

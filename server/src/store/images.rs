@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 use waxwing_wire::{Digest, ProductId};
 
-use super::row::{Row, to_integer};
+use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
 
 /// What an image says about itself.
@@ -21,6 +21,8 @@ pub struct Image {
     pub project: Option<String>,
     /// Anti-rollback version in its descriptor, 0 without one.
     pub secure_version: u32,
+    /// Digests of the Secure Boot keys that signed it, in the order of the blocks.
+    pub signed_by: Vec<Digest>,
     /// When it came, in Unix milliseconds.
     pub uploaded_at: u64,
 }
@@ -29,8 +31,8 @@ pub struct Image {
 pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO images \
-         (product, sha256, length, version, project, secure_version, uploaded_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+         (product, sha256, length, version, project, secure_version, signed_by, uploaded_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
     )
     .bind(image.product.as_str())
     .bind(image.sha256.to_string())
@@ -38,6 +40,7 @@ pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> 
     .bind(&image.version)
     .bind(&image.project)
     .bind(i64::from(image.secure_version))
+    .bind(to_json(&image.signed_by))
     .bind(to_integer(image.uploaded_at))
     .execute(db)
     .await?;
@@ -75,6 +78,7 @@ fn read(row: &Row<'_>) -> Result<Image, Error> {
         version: row.text_or_null("version")?,
         project: row.text_or_null("project")?,
         secure_version: row.number("secure_version")?,
+        signed_by: row.json("signed_by")?,
         uploaded_at: row.number("uploaded_at")?,
     })
 }

@@ -11,8 +11,8 @@ use crate::domain::product::{ProjectRule, VersionRule};
 pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO products \
-         (id, chip, hardware, channels, slot_bytes, image_version, image_project, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         (id, chip, hardware, channels, slot_bytes, image_version, image_project, secure_boot, \
+         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(product.id.as_str())
     .bind(product.chip.as_str())
@@ -21,9 +21,20 @@ pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Err
     .bind(i64::from(product.slot_bytes))
     .bind(product.image_version.as_str())
     .bind(product.image_project.as_str())
+    .bind(to_json(&product.secure_boot))
     .bind(to_integer(product.created_at))
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Replaces the Secure Boot keys of a product.
+pub async fn set_secure_boot(db: &mut SqliteConnection, product: &Product) -> Result<(), Error> {
+    sqlx::query("UPDATE products SET secure_boot = $2 WHERE id = $1")
+        .bind(product.id.as_str())
+        .bind(to_json(&product.secure_boot))
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -52,6 +63,7 @@ fn read(row: &Row<'_>) -> Result<Product, Error> {
         slot_bytes: row.number("slot_bytes")?,
         image_version: row.word("image_version", VersionRule::parse)?,
         image_project: ProjectRule::parse(&row.text("image_project")?),
+        secure_boot: row.json("secure_boot")?,
         created_at: row.number("created_at")?,
     })
 }

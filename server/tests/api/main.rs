@@ -11,4 +11,5 @@ mod openapi;
 mod products;
 mod releases;
 mod rollouts;
+mod secure_boot;
 mod support;

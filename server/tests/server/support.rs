@@ -25,7 +25,7 @@ use waxwing_esp_image::Chip;
 use waxwing_server::clock::FakeClock;
 use waxwing_server::config::Config;
 use waxwing_server::domain::device::Status;
-use waxwing_server::domain::product::{ProjectRule, VersionRule};
+use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::{Device, Product};
 use waxwing_server::random::{self, SystemRandom};
 use waxwing_server::revocation;
@@ -350,6 +350,7 @@ pub(crate) fn product() -> Product {
         slot_bytes: 1 << 20,
         image_version: VersionRule::Match,
         image_project: ProjectRule::Ignore,
+        secure_boot: SecureBoot::default(),
         created_at: 0,
     }
 }

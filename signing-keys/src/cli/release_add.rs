@@ -1,14 +1,16 @@
 //! `release add`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use waxwing_secure_boot::Signed;
 
 use super::arguments::life;
 use super::{Environment, Failure};
 use crate::definition::Definition;
 use crate::folder::Folder;
 use crate::transcript::Scene;
-use crate::{disk, steps};
+use crate::{disk, release, steps};
 
 /// Put a release on the list of its channel; chip, versions and project are read from the image
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,23 @@ pub(super) struct Args {
     expires: Duration,
 }
 
+/// Says which Secure Boot keys signed the image.
+fn secure_boot(definition: &Definition, image: &Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(image).map_err(|cause| disk::Error::io("read", image, cause))?;
+    let signed = release::signed_by(&bytes).map_err(steps::Error::from)?;
+    let keys = &definition.product.secure_boot;
+    let lines = signed.iter().map(|Signed { scheme, key_digest }| {
+        let standing = match () {
+            () if keys.key_digests.contains(key_digest) => "registered",
+            () if keys.revoked_key_digests.contains(key_digest) => "revoked",
+            () => "not registered",
+        };
+        format!("signed for Secure Boot with {scheme} by {key_digest} ({standing})")
+    });
+    let lines: Vec<_> = lines.collect();
+    Ok(if lines.is_empty() { "not signed for Secure Boot".to_owned() } else { lines.join("\n") })
+}
+
 impl Args {
     /// What it may change.
     pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
@@ -41,6 +60,7 @@ impl Args {
         let folder = Folder::of(&self.dir);
         let path = steps::release_add(&folder, &definition, &image, self.expires, with.now)?;
         with.console.say(format!("{} lists {}", path.display(), definition.target()))?;
+        with.console.say(secure_boot(&definition, &image)?)?;
         with.console
             .say(format!("it waits for signatures: waxwing-keys sign {}", path.display()))?;
         Ok(())

@@ -15,7 +15,7 @@ use waxwing_esp_image::Chip;
 use waxwing_server::config::Config;
 use waxwing_server::domain::device::{CertificateStatus, Status, Tags};
 use waxwing_server::domain::group::Members;
-use waxwing_server::domain::product::{ProjectRule, VersionRule};
+use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::rollout::{Gate, Phase, State};
 use waxwing_server::domain::{Device, Group, Product, Release, Rollout};
 use waxwing_server::pki::{DeviceKey, Peer, Validity};
@@ -178,6 +178,7 @@ fn product() -> anyhow::Result<Product> {
         slot_bytes: 2_031_616,
         image_version: VersionRule::Match,
         image_project: ProjectRule::Ignore,
+        secure_boot: SecureBoot::default(),
         created_at: 0,
     })
 }

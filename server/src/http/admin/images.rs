@@ -14,7 +14,9 @@ use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use waxwing_esp_image::app::Checker;
 use waxwing_esp_image::check::{self, Expected};
+use waxwing_esp_image::signature::Collector;
 use waxwing_esp_image::{App as Parsed, ImageError};
+use waxwing_secure_boot::{Unsigned, verify};
 use waxwing_wire::Digest;
 
 use super::input::Author;
@@ -44,6 +46,9 @@ pub(super) struct ImageView {
     project: Option<String>,
     /// Anti-rollback version in its descriptor, 0 without one.
     secure_version: u32,
+    /// Digests of the Secure Boot keys whose signatures on it are good.
+    #[schema(value_type = Vec<String>)]
+    signed_by: Vec<Digest>,
     /// When it was stored, as RFC 3339.
     uploaded_at: String,
 }
@@ -56,6 +61,7 @@ impl From<Image> for ImageView {
             version: image.version,
             project: image.project,
             secure_version: image.secure_version,
+            signed_by: image.signed_by,
             uploaded_at: time(image.uploaded_at),
         }
     }
@@ -98,13 +104,15 @@ pub(super) async fn put(
 struct Received {
     blob: Incoming,
     checker: Checker,
+    signature: Collector,
     length: u64,
 }
 
 async fn receive(app: &App, mut body: Body) -> Result<Received, Problem> {
     let (blobs, bytes_max) = (app.blobs.clone(), app.config.limits.image_bytes);
     let blob = blocking(move || blobs.receive(bytes_max)).await??;
-    let mut received = Received { blob, checker: Checker::new(), length: 0 };
+    let mut received =
+        Received { blob, checker: Checker::new(), signature: Collector::new(), length: 0 };
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             Problem::bad_request(
@@ -123,6 +131,7 @@ impl Received {
     fn write(mut self, bytes: &Bytes) -> Result<Self, Problem> {
         self.blob.write(bytes)?;
         self.checker.update(bytes).map_err(malformed)?;
+        self.signature.update(bytes);
         self.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(self)
     }
@@ -134,9 +143,11 @@ impl Received {
         sha256: Digest,
         uploaded_at: u64,
     ) -> Result<Image, Problem> {
-        let Self { blob, checker, length } = self;
+        let Self { blob, checker, signature, length } = self;
         let parsed = checker.finish().map_err(malformed)?;
         check_fit(product, &parsed, length)?;
+        let signed_by = signed_by(&parsed, signature)?;
+        product.secure_boot.judge(&signed_by).map_err(unsigned)?;
         blocking(move || blob.finish(&sha256)).await??;
         let descriptor = parsed.descriptor;
         let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
@@ -147,6 +158,7 @@ impl Received {
             version: descriptor.map(|descriptor| text(descriptor.version.as_bytes())),
             project: descriptor.map(|descriptor| text(descriptor.project.as_bytes())),
             secure_version: secure_version(&parsed),
+            signed_by,
             uploaded_at,
         })
     }
@@ -173,6 +185,27 @@ fn check_fit(product: &Product, parsed: &Parsed, length: u64) -> Result<(), Prob
         Ok(()) => Ok(()),
         Err(mismatch) => refuse(mismatch.to_string()),
     }
+}
+
+/// Returns the keys that signed the image. A signature that is there must be good, whether or not the
+/// product asks for one.
+fn signed_by(parsed: &Parsed, signature: Collector) -> Result<Vec<Digest>, Problem> {
+    let Some(at) = parsed.signature_at else { return Ok(Vec::new()) };
+    let sector = signature.finish(at).map_err(waxwing_secure_boot::Refusal::from);
+    let signed = sector.and_then(|sector| verify(&sector)).map_err(|refusal| {
+        let detail = format!("Its Secure Boot signature is no good: {refusal}.");
+        Problem::refused("image_signature_bad", detail).field("sha256")
+    })?;
+    Ok(signed.iter().map(|block| block.key_digest).collect())
+}
+
+fn unsigned(why: Unsigned) -> Problem {
+    let code = match why {
+        Unsigned::NoSignature => "image_unsigned",
+        Unsigned::Revoked(_) => "image_signer_revoked",
+        Unsigned::Unregistered(_) => "image_signer_unknown",
+    };
+    Problem::refused(code, format!("No device would boot it: {why}.")).field("sha256")
 }
 
 fn secure_version(parsed: &Parsed) -> u32 {

@@ -1,5 +1,7 @@
 //! `/api/v1/products`: kinds of devices.
 
+pub(super) mod secure_boot;
+
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,6 +18,7 @@ use waxwing_tuf::Limits;
 use waxwing_tuf::verify::verify_trusted_root;
 use waxwing_wire::{Channel, Hardware, ProductId};
 
+use self::secure_boot::SecureBoot;
 use super::input::{Author, Body, PageQuery, Query, name};
 use super::output::{Page, time};
 use super::{change, metadata};
@@ -61,6 +64,9 @@ pub(super) struct NewProduct {
     /// The project that an image must name, or `ignore`.
     #[schema(example = "th1-firmware")]
     image_project: String,
+    /// Its Secure Boot keys; by default none is required.
+    #[serde(default)]
+    secure_boot: SecureBoot,
     /// The first root of the Image repository, from the ceremony: `1.root.json` as base64.
     image_root: String,
 }
@@ -91,6 +97,8 @@ pub(super) struct ProductView {
     image_version: VersionRule,
     /// The project that an image must name, or `ignore`.
     image_project: String,
+    /// Its Secure Boot keys.
+    secure_boot: SecureBoot,
     /// When it was made, as RFC 3339.
     created_at: String,
 }
@@ -105,6 +113,7 @@ impl From<&Product> for ProductView {
             slot_bytes: product.slot_bytes,
             image_version: product.image_version,
             image_project: product.image_project.as_str().to_owned(),
+            secure_boot: SecureBoot::from(&product.secure_boot),
             created_at: time(product.created_at),
         }
     }
@@ -151,7 +160,7 @@ pub(super) async fn create(
         let detail = format!("There is a product {} already. Choose another id.", new.id);
         return Err(Problem::conflict("product_exists", detail).field("id"));
     }
-    let product = product(new, at);
+    let product = product(new, at)?;
     let repository = image_repository(&product.id);
     store::products::add(change.connection(), &product).await?;
     store::metadata::put(change.connection(), &repository, "1.root.json", &root, at).await?;
@@ -177,8 +186,8 @@ fn unknown() -> Problem {
     Problem::not_found("unknown_product", NEXT_STEP)
 }
 
-fn product(new: NewProduct, created_at: u64) -> Product {
-    Product {
+fn product(new: NewProduct, created_at: u64) -> Result<Product, Problem> {
+    Ok(Product {
         id: new.id,
         chip: new.chip,
         hardware: new.hardware,
@@ -186,8 +195,9 @@ fn product(new: NewProduct, created_at: u64) -> Product {
         slot_bytes: new.slot_bytes,
         image_version: new.image_version,
         image_project: ProjectRule::parse(&new.image_project),
+        secure_boot: new.secure_boot.policy()?,
         created_at,
-    }
+    })
 }
 
 fn check(new: &NewProduct) -> Result<(), Problem> {
