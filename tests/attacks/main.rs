@@ -13,6 +13,7 @@
 )]
 
 mod compromise;
+mod keys;
 mod metadata;
 mod support;
 mod transport;

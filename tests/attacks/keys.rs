@@ -1,0 +1,5 @@
+//! Row 50: lost keys. Rehearsed with tokens (`SoftHSM`) and the real tool, judged by python-tuf.
+
+mod director;
+mod losses;
+mod room;
