@@ -17,14 +17,15 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 13] = [
-    ("waxwing", Uses::Only(&["waxwing-wire"])),
+const EDGES: [(&str, Uses); 14] = [
+    ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
     (
         "waxwing-agent-host",
         Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"]),
     ),
+    ("waxwing-audit", Uses::Only(&["waxwing-tuf", "waxwing-wire"])),
     ("waxwing-bench", Uses::Everything),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),
@@ -35,7 +36,13 @@ const EDGES: [(&str, Uses); 13] = [
     ("waxwing-secure-boot", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     (
         "waxwing-server",
-        Uses::Only(&["waxwing-esp-image", "waxwing-secure-boot", "waxwing-tuf", "waxwing-wire"]),
+        Uses::Only(&[
+            "waxwing-audit",
+            "waxwing-esp-image",
+            "waxwing-secure-boot",
+            "waxwing-tuf",
+            "waxwing-wire",
+        ]),
     ),
     ("waxwing-tuf", Uses::Only(&[])),
     ("waxwing-wire", Uses::Only(&[])),
