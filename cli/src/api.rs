@@ -8,6 +8,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response, Url};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::{Error, Problem};
@@ -48,6 +49,39 @@ impl Api {
         self.answer(self.http.get(url).query(query)).await
     }
 
+    /// Reads one thing into a type.
+    pub(crate) async fn read<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Error> {
+        decode(self.get(path, query).await?)
+    }
+
+    /// Reads something that may not be there, byte for byte as it was signed.
+    pub(crate) async fn text_if_any(&self, path: &str) -> Result<Option<String>, Error> {
+        match self.body(self.http.get(self.url(path)?)).await {
+            Ok(body) => {
+                String::from_utf8(body).map(Some).map_err(|error| Error::Answer(error.to_string()))
+            }
+            Err(Error::Refused { problem }) if problem.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks for something that needs no more words, and reads the answer into a type.
+    pub(crate) async fn read_act<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
+        decode(self.act(path).await?)
+    }
+
+    /// Reads the page of a list that comes after another one.
+    pub(crate) async fn page(&self, path: &str, after: Option<&str>) -> Result<Page, Error> {
+        let count = PAGE_ITEMS.to_string();
+        let mut query = vec![("limit", count.as_str())];
+        query.extend(after.map(|after| ("after", after)));
+        self.read(path, &query).await
+    }
+
     /// Asks for something that needs no more words.
     pub(crate) async fn act(&self, path: &str) -> Result<Value, Error> {
         self.answer(self.http.post(self.url(path)?)).await
@@ -82,7 +116,7 @@ impl Api {
             let count = PAGE_ITEMS.min(limit - items.len()).to_string();
             let mut query = [query, &[("limit", count.as_str())]].concat();
             query.extend(after.as_deref().map(|after| ("after", after)));
-            let page = Page::parse(self.get(path, &query).await?)?;
+            let page: Page = self.read(path, &query).await?;
             items.extend(page.items);
             let Some(next) = page.next else { return Ok(items) };
             if items.len() >= limit || after.as_ref() == Some(&next) {
@@ -108,6 +142,14 @@ impl Api {
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Value, Error> {
+        let body = self.body(request).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+    }
+
+    async fn body(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>, Error> {
         let unreachable = |source| Error::Unreachable { server: self.base.to_string(), source };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
@@ -115,11 +157,12 @@ impl Api {
         if !status.is_success() {
             return Err(Error::Refused { problem: Problem::new(status.as_u16(), &body) });
         }
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+        Ok(body)
     }
+}
+
+fn decode<T: DeserializeOwned>(answer: Value) -> Result<T, Error> {
+    serde_json::from_value(answer).map_err(|error| Error::Answer(error.to_string()))
 }
 
 /// Reads the server's address; only TLS will do for a token.
@@ -186,13 +229,9 @@ async fn body(mut response: Response) -> Result<Result<Vec<u8>, reqwest::Error>,
 
 /// One page of a list.
 #[derive(serde::Deserialize)]
-struct Page {
-    items: Vec<Value>,
-    next: Option<String>,
-}
-
-impl Page {
-    fn parse(answer: Value) -> Result<Self, Error> {
-        serde_json::from_value(answer).map_err(|error| Error::Answer(error.to_string()))
-    }
+pub(crate) struct Page {
+    /// What is on it.
+    pub(crate) items: Vec<Value>,
+    /// Where the next one begins.
+    pub(crate) next: Option<String>,
 }

@@ -52,6 +52,9 @@ pub(crate) enum Error {
     /// The counters of a rollout are not those of its evidence.
     #[error("the counters of rollout {0} are not what its signed reports say")]
     Unequal(String),
+    /// `waxwing doctor` found something.
+    #[error("{0} of the checks failed")]
+    Unwell(usize),
     /// Wrong use that the argument parser cannot see.
     #[error("{0}")]
     Usage(String),
@@ -59,6 +62,9 @@ pub(crate) enum Error {
 
 /// The status that says the token is not, or no longer, valid.
 const UNAUTHORIZED: u16 = 401;
+
+/// The status that says there is no such thing.
+const NOT_FOUND: u16 = 404;
 
 /// The server's reason (RFC 9457, with our `code` and `field`).
 #[derive(Debug, Default, Deserialize)]
@@ -78,6 +84,11 @@ impl Problem {
         let problem: Self = serde_json::from_slice(body).unwrap_or_default();
         Self { status, ..problem }
     }
+
+    /// Tells whether what was asked for does not exist.
+    pub(crate) const fn is_not_found(&self) -> bool {
+        self.status == NOT_FOUND
+    }
 }
 
 impl std::fmt::Display for Problem {
@@ -95,19 +106,24 @@ impl std::fmt::Display for Problem {
 impl Error {
     /// Prints the error with its causes and the next step.
     pub(crate) fn print(&self) {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        eprintln!("waxwing: {text}");
+        eprintln!("waxwing: {}", self.chain());
         if let Self::Refused { problem: Problem { field: Some(field), .. } } = self {
             eprintln!("  field: {field}");
         }
         if let Some(step) = self.next_step() {
             eprintln!("  next: {step}");
         }
+    }
+
+    /// Returns the error with its causes.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
     }
 
     /// Returns 1 when the server or the network is why, 2 when the user is.
@@ -118,7 +134,8 @@ impl Error {
             | Self::Output(_)
             | Self::Refused { .. }
             | Self::Unequal(_)
-            | Self::Unreachable { .. } => 1,
+            | Self::Unreachable { .. }
+            | Self::Unwell(_) => 1,
             Self::File { .. } | Self::NoProfile(_) | Self::Usage(_) => 2,
         }
     }
@@ -134,7 +151,11 @@ impl Error {
             }
             Self::Unequal(_) => Some("keep the database, and report this as a bug"),
             Self::Unreachable { source, .. } => Some(unreachable_step(source)),
-            Self::File { .. } | Self::Output(_) | Self::Refused { .. } | Self::Usage(_) => None,
+            Self::File { .. }
+            | Self::Output(_)
+            | Self::Refused { .. }
+            | Self::Unwell(_)
+            | Self::Usage(_) => None,
         }
     }
 }

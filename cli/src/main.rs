@@ -3,13 +3,14 @@
 //! One module per command group: arguments, request, what to print. Not here: rules. The server
 //! decides, and this program shows its answer; it holds no key that signs anything.
 //!
-//! Exit codes: 0 done; 1 the server refused, cannot be reached, or a watched rollout ended
-//! badly; 2 wrong use: arguments, files or profile.
+//! Exit codes: 0 done; 1 the server refused, cannot be reached, a watched rollout ended badly, or a
+//! check of `doctor` failed; 2 wrong use: arguments, files or profile.
 
 mod api;
 mod audit;
 mod device;
 mod director;
+mod doctor;
 mod error;
 mod group;
 mod input;
@@ -40,6 +41,7 @@ Examples:
   waxwing rollout create --product th1 --channel stable --release 1.1.0 --group lab --phases 10,50,100
   waxwing rollout start ROLLOUT && waxwing rollout watch ROLLOUT
   waxwing device list --json | jq -r '.[].id'
+  waxwing doctor
 
 Prints tables on a terminal, and JSON with --json or into a pipe.";
 
@@ -70,6 +72,8 @@ enum Command {
     /// The Director: its online key and its root.
     #[command(subcommand)]
     Director(director::Command),
+    /// Check that everything is as it should be: server, expiries, rollouts, audit log.
+    Doctor(doctor::Args),
     /// Groups of devices, by name or by tag.
     #[command(subcommand)]
     Group(group::Command),
@@ -105,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Audit(args) => audit::run(args, &api()?, out).await,
         Command::Device(command) => device::run(command, &api()?, out).await,
         Command::Director(command) => director::run(command, &api()?, out).await,
+        Command::Doctor(args) => doctor::run(args, &api()?, &arguments.profile, out).await,
         Command::Group(command) => group::run(command, &api()?, out).await,
         Command::Login(args) => login::run(args, &arguments.profile).await,
         Command::Product(command) => product::run(command, &api()?, out).await,

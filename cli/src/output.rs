@@ -135,9 +135,9 @@ fn printable(c: char) -> char {
 /// Colours the words for states of devices, rollouts and deployments.
 fn color(word: &str) -> Option<Color> {
     match word {
-        "active" | "finished" | "healthy" => Some(Color::Green),
+        "active" | "finished" | "healthy" | "ok" => Some(Color::Green),
         "booted" | "confirmed" | "downloading" | "running" | "verified" => Some(Color::Cyan),
-        "draft" | "paused" | "registered" | "timed_out" => Some(Color::Yellow),
+        "draft" | "paused" | "registered" | "timed_out" | "warning" => Some(Color::Yellow),
         "cancelled" | "failed" | "halted" | "revoked" | "rolled_back" => Some(Color::Red),
         _ => None,
     }

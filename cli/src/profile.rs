@@ -76,8 +76,8 @@ pub(crate) fn save(name: &ProfileName, profile: &Profile) -> Result<PathBuf, Err
     Ok(path)
 }
 
-/// Temporary files are made with mode 0600.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file for its owner only, whole or not at all: temporary files are made with mode 0600.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut file = NamedTempFile::new_in(folder)?;
@@ -88,10 +88,13 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn path(name: &ProfileName) -> Result<PathBuf, Error> {
-    let config =
-        env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let config = config.or_else(|| env::home_dir().map(|home| home.join(".config")));
-    let config =
-        config.ok_or_else(|| Error::Usage("neither XDG_CONFIG_HOME nor HOME".to_owned()))?;
+    let config = xdg("XDG_CONFIG_HOME", ".config")?;
     Ok(config.join("waxwing/profiles").join(format!("{name}.toml")))
+}
+
+/// Returns a folder of the XDG base directories: what the variable says, or its place below HOME.
+pub(crate) fn xdg(variable: &str, below_home: &str) -> Result<PathBuf, Error> {
+    let folder = env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let folder = folder.or_else(|| env::home_dir().map(|home| home.join(below_home)));
+    folder.ok_or_else(|| Error::Usage(format!("neither {variable} nor HOME")))
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::director::Director;
 use crate::director::clock_guard::{self, Boot, ClockGuard};
+use crate::expiries;
 use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Ingest};
@@ -21,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
 use crate::random::Random;
+use crate::readiness::AuditState;
 use crate::repositories::{self, Repositories};
 use crate::revocation;
 use crate::server_ca;
@@ -65,6 +67,10 @@ pub struct App {
     pub enrolment_limiter: Limiter,
     /// Numbers for Prometheus.
     pub metrics: Arc<Metrics>,
+    /// What was said about what expires.
+    pub expiries: expiries::Watch,
+    /// What the last look at the audit log found.
+    pub audit_state: AuditState,
 }
 
 /// What the command line may ask for.
@@ -119,6 +125,8 @@ impl App {
             crl: revocation::List::default(),
             enrolment_limiter,
             metrics: Arc::new(metrics),
+            expiries: expiries::Watch::default(),
+            audit_state: AuditState::default(),
         };
         revocation::keep_current(&app).await?;
         Ok(app)

@@ -3,6 +3,7 @@
 //! Not here: the decision itself, which is made by `domain`, and release keys, which this server
 //! does not have.
 
+mod checkpoint;
 pub mod clock_guard;
 mod command;
 

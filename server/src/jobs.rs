@@ -4,14 +4,20 @@
 //! Not here: retries. A step that failed runs again with the next tick.
 
 pub mod advance;
+pub mod check_audit;
 pub mod clock_mark;
 pub mod flush;
 pub mod forget;
+pub mod sign_audit;
+pub mod watch_expiries;
 
 pub use advance::advance_rollouts;
+pub use check_audit::check_audit;
 pub use clock_mark::{keep_clock_mark, renew_if_restored};
 pub use flush::flush_sightings;
 pub use forget::forget_messages;
+pub use sign_audit::sign_audit_if_due;
+pub use watch_expiries::watch_expiries;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::error::Elapsed;
 
+use crate::domain::expiry::Expiry;
 use crate::domain::rollout::Counts;
+use crate::expiries::Devices;
 
 /// Media type of [`Metrics::to_text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -130,6 +132,16 @@ struct OutcomeLabels {
 }
 
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
+struct SubjectLabels {
+    subject: String,
+}
+
+#[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
+struct LevelLabels {
+    level: &'static str,
+}
+
+#[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
 struct StateLabels {
     state: &'static str,
 }
@@ -150,6 +162,10 @@ pub struct Metrics {
     reloads_refused: Counter,
     image_bytes: Counter,
     deployments: Family<StateLabels, Count>,
+    expiry_seconds: Family<SubjectLabels, Gauge>,
+    expiry_level: Family<SubjectLabels, Gauge>,
+    device_certificates: Family<LevelLabels, Count>,
+    audit_broken: Gauge,
 }
 
 impl Default for Metrics {
@@ -177,6 +193,18 @@ impl Metrics {
         let deployments = Family::default();
         let help = "Devices in rollouts that are not over, by state";
         registry.register("deployments", help, deployments.clone());
+        let expiry_seconds = Family::default();
+        let help = "Seconds until it expires; negative once it has";
+        registry.register("expiry_seconds", help, expiry_seconds.clone());
+        let expiry_level = Family::default();
+        let help = "How urgent that is: 0 ok, 1 notice, 2 warning, 3 critical, 4 expired";
+        registry.register("expiry_level", help, expiry_level.clone());
+        let device_certificates = Family::default();
+        let help = "Device certificates in use, by how soon they expire";
+        registry.register("device_certificates", help, device_certificates.clone());
+        let audit_broken = Gauge::default();
+        let help = "1 if the audit log is not as it was written, as of the last look";
+        registry.register("audit_broken", help, audit_broken.clone());
         Self {
             registry,
             handshakes,
@@ -190,6 +218,10 @@ impl Metrics {
             reloads_refused: of(&reloads, "refused"),
             image_bytes,
             deployments,
+            expiry_seconds,
+            expiry_level,
+            device_certificates,
+            audit_broken,
         }
     }
 
@@ -246,6 +278,31 @@ impl Metrics {
             let labels = StateLabels { state: state.as_str() };
             self.deployments.get_or_create(&labels).set(count);
         }
+    }
+
+    /// Sets how soon everything expires. What does not expire any more is not shown any more.
+    pub fn expiries(&self, expiries: &[Expiry], now_ms: u64) {
+        self.expiry_seconds.clear();
+        self.expiry_level.clear();
+        for expiry in expiries {
+            let labels = SubjectLabels { subject: expiry.subject.clone() };
+            self.expiry_seconds.get_or_create(&labels).set(expiry.seconds_left(now_ms));
+            let rank = expiry.level(now_ms).rank();
+            self.expiry_level.get_or_create(&labels).set(rank.into());
+        }
+    }
+
+    /// Sets how soon the certificates of devices expire.
+    pub fn device_certificates(&self, devices: &Devices) {
+        for (level, count) in devices.iter() {
+            let labels = LevelLabels { level: level.as_str() };
+            self.device_certificates.get_or_create(&labels).set(count);
+        }
+    }
+
+    /// Sets whether the audit log is as it was written.
+    pub fn audit(&self, is_whole: bool) {
+        self.audit_broken.set(i64::from(!is_whole));
     }
 
     /// Returns the registry, for those who add their own metrics before the server starts.

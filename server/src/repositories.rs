@@ -86,6 +86,12 @@ impl Repositories {
         self.files(&image_repository(product))
     }
 
+    /// Returns all repositories with their names.
+    pub fn all(&self) -> Vec<(String, Arc<Files>)> {
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        by_name.iter().map(|(name, files)| (name.clone(), Arc::clone(files))).collect()
+    }
+
     fn files(&self, name: &str) -> Option<Arc<Files>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
@@ -119,6 +125,16 @@ impl Files {
     pub fn lacking(&self, have: impl Fn(&str) -> u64) -> impl Iterator<Item = File<'_>> {
         let lacking = self.current.iter().filter(move |it| have(&it.role) != it.version);
         lacking.filter_map(|it| self.file(&it.file_name))
+    }
+
+    /// Returns the files that devices need now, by role: the latest root and what is current.
+    pub fn in_force(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        let root = self.root_file(self.root).map(|file| ("root", file.bytes));
+        let current = self
+            .current
+            .iter()
+            .filter_map(|it| self.file(&it.file_name).map(|file| (it.role.as_str(), file.bytes)));
+        root.into_iter().chain(current)
     }
 
     fn root_file(&self, version: u64) -> Option<File<'_>> {

@@ -117,6 +117,9 @@ impl Store {
         sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|source| {
             OpenError::Migrate { file: file.display().to_string(), source: Box::new(source) }
         })?;
+        chain_audit(&writer)
+            .await
+            .map_err(|source| OpenError::Audit { file: file.display().to_string(), source })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_with(options(file).read_only(true))
@@ -186,6 +189,11 @@ fn make_private(file: &Path) -> io::Result<()> {
     Ok(())
 }
 
+async fn chain_audit(writer: &SqlitePool) -> Result<(), Error> {
+    let mut connection = writer.acquire().await?;
+    audit::chain_existing(&mut connection).await
+}
+
 fn options(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
@@ -231,6 +239,14 @@ impl Error {
 /// The database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The rows of the audit log that were there cannot be chained.
+    #[error("cannot chain the audit log in the database {file}")]
+    Audit {
+        /// The database file.
+        file: String,
+        /// Why.
+        source: Error,
+    },
     /// The file cannot be opened or created.
     #[error("cannot open the database {file}")]
     Connect {

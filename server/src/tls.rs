@@ -26,7 +26,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::pki::{Peer, ServerCertificate};
+use crate::pki::{Peer, ServerCertificate, peer};
 
 /// Largest TLS record we send to devices: their receive buffer, `mbedTLS` with 2 KiB input buffers.
 const DEVICE_RECORD_BYTES_MAX: usize = 2048;
@@ -53,6 +53,13 @@ pub struct Material {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Material {
+    /// A certificate that cannot be read counts as one that has ended.
+    fn expires_ms(&self) -> u64 {
+        self.server.chain.first().and_then(peer::not_after_ms).unwrap_or(0)
+    }
+}
+
 /// The configurations of all listeners.
 #[derive(Debug)]
 pub struct Tls {
@@ -62,6 +69,8 @@ pub struct Tls {
     mqtt: watch::Sender<Arc<ServerConfig>>,
     /// When the present configurations were made, in Unix milliseconds.
     published_ms: AtomicU64,
+    /// When the certificate that is shown ends, in Unix milliseconds.
+    expires_ms: AtomicU64,
 }
 
 impl Tls {
@@ -74,7 +83,13 @@ impl Tls {
             enrol: watch::Sender::new(configs.enrol),
             mqtt: watch::Sender::new(configs.mqtt),
             published_ms: AtomicU64::new(material.clock.now_ms()),
+            expires_ms: AtomicU64::new(material.expires_ms()),
         })
+    }
+
+    /// Returns when the certificate that is shown ends, in Unix milliseconds.
+    pub fn expires_ms(&self) -> u64 {
+        self.expires_ms.load(Ordering::Relaxed)
     }
 
     /// Tells whether it is time for a new server certificate.
@@ -91,6 +106,7 @@ impl Tls {
         self.enrol.send_replace(configs.enrol);
         self.mqtt.send_replace(configs.mqtt);
         self.published_ms.store(material.clock.now_ms(), Ordering::Relaxed);
+        self.expires_ms.store(material.expires_ms(), Ordering::Relaxed);
         Ok(())
     }
 

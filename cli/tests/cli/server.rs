@@ -74,6 +74,11 @@ impl Server {
         self
     }
 
+    /// Answers like this from now on, whatever was said before.
+    pub(crate) fn replace(&self, line: &str, answer: Answer) {
+        self.script.lock().unwrap().answers.insert(line.to_owned(), vec![answer]);
+    }
+
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.script.lock().unwrap().requests.clone()
     }

@@ -74,6 +74,7 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_waxwing"));
         command.args(arguments).env_clear().env("XDG_CONFIG_HOME", self.home.path());
+        command.env("XDG_STATE_HOME", self.home.path().join("state"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

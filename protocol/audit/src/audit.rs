@@ -99,6 +99,11 @@ impl Audit {
         }
     }
 
+    /// Returns how many rows were taken so far.
+    pub const fn size(&self) -> i64 {
+        self.head.size
+    }
+
     /// Takes the next row.
     ///
     /// # Errors

@@ -71,5 +71,57 @@ words!(
     }
 );
 
+/// A checkpoint is signed once so many rows came since the last one: what a page of the log shows.
+const CHECKPOINT_ROWS: i64 = 100;
+
+/// Or once a row is so old: for so long, at most, whoever controls the database and the Director's key
+/// may change a row that nobody has looked at.
+const CHECKPOINT_AGE_MS: u64 = 10 * 60 * 1000;
+
+/// The last checkpoint, as far as it matters for the next one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LastCheckpoint {
+    /// Rows it speaks of.
+    pub size: i64,
+    /// When it was signed, in Unix milliseconds.
+    pub at: u64,
+    /// Whether the present key signed it.
+    pub by_present_key: bool,
+}
+
+/// Tells whether a log of `size` rows should be signed at `now_ms`.
+pub fn is_checkpoint_due(last: Option<LastCheckpoint>, size: i64, now_ms: u64) -> bool {
+    let Some(last) = last else { return true };
+    if !last.by_present_key {
+        return true;
+    }
+    let rows = size.saturating_sub(last.size);
+    rows >= CHECKPOINT_ROWS || rows > 0 && now_ms.saturating_sub(last.at) >= CHECKPOINT_AGE_MS
+}
+
 /// The actor of what the server does by itself.
 pub const SERVER: &str = "waxwing";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_is_due_after_so_many_rows_or_so_much_time_or_for_a_new_key() {
+        let last = |by_present_key| Some(LastCheckpoint { size: 50, at: 1_000, by_present_key });
+        let late = 1_000 + CHECKPOINT_AGE_MS;
+        let cases = [
+            (None, 0, 0, true),
+            (last(true), 50, u64::MAX, false),
+            (last(true), 51, late - 1, false),
+            (last(true), 51, late, true),
+            (last(true), 51, 0, false),
+            (last(true), 149, 1_000, false),
+            (last(true), 150, 1_000, true),
+            (last(false), 50, 1_000, true),
+        ];
+        for (last, size, now_ms, due) in cases {
+            assert_eq!(is_checkpoint_due(last, size, now_ms), due, "{last:?} {size} {now_ms}");
+        }
+    }
+}

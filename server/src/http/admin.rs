@@ -7,9 +7,11 @@
 mod audit;
 mod auth;
 mod change;
+mod checkpoints;
 mod devices;
 mod director;
 mod groups;
+mod health;
 mod images;
 mod input;
 mod metadata;
@@ -66,6 +68,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(releases::list))
         .routes(routes!(director::show))
         .routes(routes!(director::import_root))
+        .routes(routes!(director::root))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::show))
         .routes(routes!(devices::tag))
@@ -83,4 +86,9 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rollouts::deployments))
         .routes(routes!(rollouts::recount))
         .routes(routes!(audit::list))
+        .routes(routes!(checkpoints::rows))
+        .routes(routes!(checkpoints::list, checkpoints::sign))
+        .routes(routes!(checkpoints::last))
+        .routes(routes!(health::expiries))
+        .routes(routes!(health::readiness))
 }

@@ -10,21 +10,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
 use super::Problem;
 use crate::app::App;
 use crate::domain::rollout::Counts;
+use crate::expiries;
 use crate::metrics;
 use crate::pki::crl;
-
-/// The answer of `/readyz`.
-#[derive(Debug, Serialize)]
-pub struct Readiness {
-    ready: bool,
-    /// What devices cannot be served without.
-    missing: Vec<&'static str>,
-}
+use crate::readiness::Readiness;
 
 /// Answers that the process lives.
 pub async fn healthz() -> &'static str {
@@ -33,19 +26,9 @@ pub async fn healthz() -> &'static str {
 
 /// Answers 200 when devices can be served, else 503 and what is missing.
 pub async fn readyz(State(app): State<Arc<App>>) -> Response {
-    let blobs = app.blobs.clone();
-    let images = tokio::task::spawn_blocking(move || blobs.probe().is_ok()).await.unwrap_or(false);
-    let needs = [
-        ("database", app.store.ping().await.is_ok()),
-        ("images", images),
-        ("director_root", app.repositories.director().is_some()),
-        ("director_clock", app.director.now_ms().is_ok()),
-    ];
-    let missing: Vec<_> =
-        needs.into_iter().filter(|(_, is_met)| !is_met).map(|(need, _)| need).collect();
-    let ready = missing.is_empty();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, missing })).into_response()
+    let readiness = Readiness::of(&app).await;
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
 }
 
 /// Answers the list of revoked device certificates, DER. It is signed, and for everybody.
@@ -64,6 +47,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         open += &Counts::sum(&app.fleet.counts(&rollout.id));
     }
     app.metrics.deployments(&open);
+    app.metrics.expiries(&expiries::all(&app), app.clock.now_ms());
     let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }

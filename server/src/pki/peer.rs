@@ -34,12 +34,11 @@ impl Peer {
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, NotADevice> {
         let (_, x509) = X509Certificate::from_der(certificate).map_err(|_| NotADevice)?;
         let device = named(&x509).ok_or(NotADevice)?;
-        let seconds = u64::try_from(x509.validity.not_after.timestamp()).map_err(|_| NotADevice)?;
         Ok(Self {
             device,
             spki: x509.public_key().raw.to_vec(),
             serial: serial_text(x509.raw_serial()),
-            not_after_ms: seconds.saturating_mul(1000),
+            not_after_ms: not_after_ms(certificate).ok_or(NotADevice)?,
         })
     }
 
@@ -47,6 +46,12 @@ impl Peer {
     pub fn is_expired(&self, now_ms: u64) -> bool {
         now_ms > self.not_after_ms
     }
+}
+
+/// Returns the end of any certificate of ours, in Unix milliseconds.
+pub fn not_after_ms(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let (_, x509) = X509Certificate::from_der(certificate).ok()?;
+    Some(u64::try_from(x509.validity.not_after.timestamp()).ok()?.saturating_mul(1000))
 }
 
 /// Writes a serial number the way [`Peer::serial`] does.

@@ -35,6 +35,14 @@ const SERVER_CA_PERIOD: Duration = Duration::from_mins(1);
 
 /// How often the age of the list of revoked certificates is looked at.
 const REVOKED_PERIOD: Duration = Duration::from_mins(1);
+/// How often it is asked whether the audit log should be signed; the rules are in the domain.
+const SIGN_AUDIT_PERIOD: Duration = Duration::from_secs(30);
+
+/// How often the whole audit log is followed: it is read from its beginning. The first time is now.
+const CHECK_AUDIT_PERIOD: Duration = Duration::from_hours(24);
+
+/// How often everything that expires is looked at. The first time is now.
+const EXPIRIES_PERIOD: Duration = Duration::from_mins(10);
 
 /// Why a step failed.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -55,6 +63,16 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     });
     repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, async |app| {
         jobs::keep_clock_mark(&app.store, app.director.guard()).await
+    });
+    repeat("sign the audit log", SIGN_AUDIT_PERIOD, app, shutdown, async |app| {
+        let Ok(_) = app.director.now_ms() else { return Ok(()) };
+        jobs::sign_audit_if_due(&app.store, &app.director).await.map(drop)
+    });
+    repeat("check the audit log", CHECK_AUDIT_PERIOD, app, shutdown, async |app| {
+        jobs::check_audit::run(&app).await
+    });
+    repeat("watch what expires", EXPIRIES_PERIOD, app, shutdown, async |app| {
+        jobs::watch_expiries(&app, app.clock.now_ms()).await
     });
     repeat("renew the certificate", CERTIFICATE_PERIOD, app, shutdown, async |app| {
         server_ca::keep_current(&app)

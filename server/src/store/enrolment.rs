@@ -187,6 +187,33 @@ pub async fn revoked(store: &Store, alive_at: u64) -> Result<Vec<(String, u64)>,
     rows.map(|row| Ok((row.text("serial")?, row.number("revoked_at")?))).collect()
 }
 
+/// Counts the certificates in use: all of them, then those that end at each of these times, in Unix
+/// milliseconds, or before.
+pub async fn certificates_until(store: &Store, until_ms: [u64; 4]) -> Result<[u64; 5], Error> {
+    let [a, b, c, d] = until_ms.map(to_integer);
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS total, COUNT(*) FILTER (WHERE expires_at <= $1) AS first, \
+         COUNT(*) FILTER (WHERE expires_at <= $2) AS second, \
+         COUNT(*) FILTER (WHERE expires_at <= $3) AS third, \
+         COUNT(*) FILTER (WHERE expires_at <= $4) AS fourth \
+         FROM certificates WHERE status = 'current'",
+    )
+    .bind(a)
+    .bind(b)
+    .bind(c)
+    .bind(d)
+    .fetch_one(store.readers())
+    .await?;
+    let row = Row::new("certificates", &row);
+    Ok([
+        row.number("total")?,
+        row.number("first")?,
+        row.number("second")?,
+        row.number("third")?,
+        row.number("fourth")?,
+    ])
+}
+
 fn read_issued(row: &Row<'_>) -> Result<Issued, Error> {
     Ok(Issued {
         serial: row.text("serial")?,

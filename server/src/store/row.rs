@@ -26,6 +26,15 @@ impl<'a> Row<'a> {
         Ok(self.row.try_get(column)?)
     }
 
+    /// Reads text whatever its bytes are: those that are no UTF-8 are shown in hexadecimal.
+    pub(super) fn as_stored(&self, column: &'static str) -> Result<String, Error> {
+        let not_utf8 = |error: std::string::FromUtf8Error| {
+            let bytes = error.into_bytes();
+            bytes.iter().fold("(not UTF-8) ".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        };
+        Ok(String::from_utf8(self.bytes(column)?).unwrap_or_else(not_utf8))
+    }
+
     pub(super) fn bytes(&self, column: &'static str) -> Result<Vec<u8>, Error> {
         Ok(self.row.try_get(column)?)
     }

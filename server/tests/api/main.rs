@@ -6,6 +6,7 @@ mod auth;
 mod devices;
 mod director;
 mod disk;
+mod expiries;
 mod groups;
 mod openapi;
 mod products;

@@ -200,7 +200,7 @@ async fn nothing_is_signed_before_the_ceremony() {
     check_refused(&device.ask(&question).await, 503, "director_not_rooted");
     let url = format!("http://{}/readyz", fleet.server.running.addresses.ops);
     let ready: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
-    assert_eq!(ready, json!({"ready": false, "missing": ["director_root"]}));
+    assert_eq!(ready, json!({"ready": false, "missing": ["director_root"], "warnings": []}));
     fleet.import_root().await;
     assert_eq!(reqwest::get(&url).await.unwrap().status(), 200);
     assert!(device.poll().await.is_ok());
@@ -215,7 +215,7 @@ async fn a_database_that_takes_no_changes_is_not_ready() {
     drop(change);
     let url = format!("http://{}/readyz", fleet.server.running.addresses.ops);
     let ready: Value = reqwest::get(&url).await.unwrap().json().await.unwrap();
-    assert_eq!(ready, json!({"ready": false, "missing": ["database"]}));
+    assert_eq!(ready, json!({"ready": false, "missing": ["database"], "warnings": []}));
 }
 
 #[tokio::test]

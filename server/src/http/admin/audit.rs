@@ -59,7 +59,7 @@ fn line((id, entry): (i64, Entry)) -> Line {
     Line { id, at: time(at), actor, action, subject, reason, detail }
 }
 
-fn bad_cursor() -> Problem {
+pub(super) fn bad_cursor() -> Problem {
     Problem::bad_request("invalid_query", "`after` is the `next` of an earlier page.")
         .field("after")
 }

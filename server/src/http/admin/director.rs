@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -13,12 +15,12 @@ use waxwing_tuf::role::{Root, Signers};
 use waxwing_tuf::verify::{verify_next_root, verify_trusted_root};
 use waxwing_tuf::{Cause, Limits, Verified};
 
-use super::input::{Author, raw};
+use super::input::{Author, name, raw};
 use super::output::time;
 use super::{change, metadata};
 use crate::app::App;
 use crate::domain::audit::Action;
-use crate::http::Problem;
+use crate::http::{Path, Problem};
 use crate::store;
 use crate::store::metadata::DIRECTOR;
 
@@ -53,6 +55,24 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Result<Json<DirectorVie
     Ok(Json(view(app.director.public(), root.as_ref())))
 }
 
+/// Returns a root as it was imported: each version, for those who follow them from one they trust.
+#[utoipa::path(get, path = "/api/v1/director/roots/{version}", operation_id = "show_director_root", tag = "director",
+    params(("version" = u64, Path)),
+    responses((status = 200, body = Vec<u8>, content_type = "application/json"), (status = 404, body = Problem)))]
+pub(super) async fn root(
+    State(app): State<Arc<App>>,
+    Path(version): Path<String>,
+) -> Result<Response, Problem> {
+    let unknown = || {
+        let detail = "There is no such root. `GET /api/v1/director` says which is the last.";
+        Problem::not_found("unknown_root", detail)
+    };
+    let files = app.repositories.director().ok_or_else(unknown)?;
+    let version: u64 = name(&version, unknown)?;
+    let bytes = files.get(&format!("{version}.root.json")).cloned().ok_or_else(unknown)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response())
+}
+
 /// Imports the Director's root: the first one, or the next. It must name the server's key.
 #[utoipa::path(put, path = "/api/v1/director/root", operation_id = "import_director_root", tag = "director",
     request_body(content = Vec<u8>, content_type = "application/json"),
@@ -74,8 +94,8 @@ pub(super) async fn import_root(
     if roots.last().is_some_and(|last| *last == bytes) {
         return Ok(answer);
     }
-    let name = format!("{}.root.json", root.header.version);
-    store::metadata::put(change.connection(), DIRECTOR, &name, &bytes, at).await?;
+    let file = format!("{}.root.json", root.header.version);
+    store::metadata::put(change.connection(), DIRECTOR, &file, &bytes, at).await?;
     let detail = json!({ "version": root.header.version });
     let line = (Action::DirectorRootImported, "director/root".to_owned(), detail);
     change::record(&mut change, &author, at, line).await?;
