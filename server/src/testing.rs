@@ -134,14 +134,17 @@ async fn fill(store: &Store, count: u32) {
         let device = active_device(n);
         devices::add(db, &device).await.unwrap();
         for certificate in &device.certificates {
-            sqlx::query("INSERT INTO certificates VALUES ($1, $2, $3, x'00', 'current', 0, $4)")
-                .bind(&certificate.serial)
-                .bind(device.id.as_str())
-                .bind(&certificate.spki)
-                .bind(i64::MAX)
-                .execute(&mut *db)
-                .await
-                .unwrap();
+            sqlx::query(
+                "INSERT INTO certificates (serial, device, spki, der, status, issued_at, expires_at) \
+                 VALUES ($1, $2, $3, x'00', 'current', 0, $4)",
+            )
+            .bind(&certificate.serial)
+            .bind(device.id.as_str())
+            .bind(&certificate.spki)
+            .bind(i64::MAX)
+            .execute(&mut *db)
+            .await
+            .unwrap();
         }
     }
     let all = Group {
