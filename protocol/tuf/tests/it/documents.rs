@@ -45,12 +45,18 @@ fn text() -> impl Strategy<Value = String> {
 
 /// A JSON text with one byte changed, removed or put in.
 pub(crate) fn mutant() -> BoxedStrategy<Vec<u8>> {
+    documents().prop_flat_map(changed).boxed()
+}
+
+/// A text with one byte changed, removed or put in.
+pub(crate) fn changed(text: Vec<u8>) -> BoxedStrategy<Vec<u8>> {
     let interesting = prop_oneof![
         any::<u8>(),
         proptest::sample::select(b"{}[],:\"\\ -+.eE01u\0\xef\xbb\xbf".to_vec())
     ];
-    (documents(), any::<proptest::sample::Index>(), interesting, 0..3_u8)
-        .prop_map(|(mut bytes, at, byte, kind)| {
+    (any::<proptest::sample::Index>(), interesting, 0..3_u8)
+        .prop_map(move |(at, byte, kind)| {
+            let mut bytes = text.clone();
             let at = at.index(bytes.len());
             match kind {
                 0 => bytes[at] = byte,

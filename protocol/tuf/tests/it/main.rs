@@ -14,6 +14,7 @@ mod contents;
 mod delegations;
 mod documents;
 mod limits;
+mod mutants;
 mod power_cuts;
 mod properties;
 mod roots;
