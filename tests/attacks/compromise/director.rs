@@ -200,8 +200,7 @@ pub(crate) fn files(metadata: &Path) -> Result<Files> {
     for entry in fs::read_dir(metadata)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_public = name == "timestamp.json" || name.starts_with(|c: char| c.is_ascii_digit());
-        if is_public && name.ends_with(".json") {
+        if name == "timestamp.json" || name.starts_with(|first: char| first.is_ascii_digit()) {
             files.insert(name, fs::read(entry.path())?);
         }
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 use reqwest::blocking::Client;
 use reqwest::{Certificate, Identity};
 use waxwing_wire::bundle::{Bundle, Kind, Writer};
@@ -83,31 +83,31 @@ impl Relay {
 
 impl Answers for Relay {
     fn answer(&self, asked: &Asked) -> Result<Reply> {
-        let mode = self.state().mode.clone();
+        let (mode, seen) = {
+            let state = self.state();
+            (state.mode.clone(), state.seen.clone())
+        };
         let is_poll = asked.path == "/v1/poll";
-        match mode {
-            Mode::Drop => bail!("dropped"),
-            Mode::Replay if is_poll => {
-                let seen = self.state().seen.clone();
-                return Ok(Reply::whole(200, seen.context("something was recorded")?));
-            }
-            _ => {}
+        ensure!(!matches!(mode, Mode::Drop), "dropped");
+        if is_poll && matches!(mode, Mode::Replay) {
+            return Ok(Reply::whole(200, seen.context("something was recorded")?));
         }
         let mut reply = self.forward(asked)?;
-        if is_poll && reply.status == 200 {
-            self.state().seen = Some(reply.body.clone());
-        }
-        match mode {
-            Mode::DamageImages if !is_poll => {
-                reply.body.iter_mut().last().into_iter().for_each(|byte| *byte ^= 1)
+        if !is_poll {
+            if let (Mode::DamageImages, Some(byte)) = (mode, reply.body.last_mut()) {
+                *byte ^= 1;
             }
-            Mode::LieAboutTime if is_poll => reply = Reply::whole(200, lie(&reply.body)),
-            Mode::SwapImageFiles(files) if is_poll => {
-                reply = Reply::whole(200, swap(&reply.body, &files)?);
-            }
-            _ => {}
+            return Ok(reply);
         }
-        Ok(reply)
+        if reply.status != 200 {
+            return Ok(reply);
+        }
+        self.state().seen = Some(reply.body.clone());
+        Ok(match mode {
+            Mode::DamageImages | Mode::Drop | Mode::Forward | Mode::Replay => reply,
+            Mode::LieAboutTime => Reply::whole(200, lie(&reply.body)),
+            Mode::SwapImageFiles(files) => Reply::whole(200, swap(&reply.body, &files)?),
+        })
     }
 }
 
