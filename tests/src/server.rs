@@ -59,7 +59,7 @@ impl Server {
         fs::create_dir_all(folder)?;
         let mut server = Self { folder: folder.to_owned(), process: None, addresses: Value::Null };
         server.configure(|_| "127.0.0.1:0".to_owned())?;
-        let token = server.start(true)?.context("the first start shows a token")?;
+        let token = server.start(true, &[])?.context("the first start shows a token")?;
         fs::write(server.token(), token)?;
         // From now on it listens where it does now: a restart must not lose the fleet.
         let addresses = server.addresses.clone();
@@ -74,7 +74,16 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn restart(&mut self) -> Result<()> {
-        self.start(false).map(drop)
+        self.start(false, &[]).map(drop)
+    }
+
+    /// Starts the server again, with a clock that an operator looked at.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn restart_with_confirmed_clock(&mut self) -> Result<()> {
+        self.start(false, &["--confirm-clock"]).map(drop)
     }
 
     /// Ends the server as a power cut would.
@@ -147,8 +156,9 @@ impl Server {
     }
 
     /// Starts the process and returns the token, which only the first start shows.
-    fn start(&mut self, is_first: bool) -> Result<Option<String>> {
+    fn start(&mut self, is_first: bool, arguments: &[&str]) -> Result<Option<String>> {
         let mut command = Program::Server.command()?;
+        command.args(arguments);
         command.arg("--config").arg(self.folder.join("server.toml"));
         let process = Process::spawn("server", command, &self.folder.join("logs"))?;
         let token = wait_until_ready(&process, is_first)?;

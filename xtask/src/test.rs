@@ -13,12 +13,13 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 7] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
     },
     Package { name: "curl", probe: &["curl", "--version"] },
+    Package { name: "faketime", probe: &["which", "faketime"] },
     Package { name: "mosquitto-clients", probe: &["which", "mosquitto_pub", "mosquitto_sub"] },
     Package { name: "openssl", probe: &["openssl", "version"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },

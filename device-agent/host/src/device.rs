@@ -31,7 +31,7 @@ use crate::credentials::{
 use crate::est::{self, EstError};
 use crate::flash::{Flash, FlashFault, FlashFile};
 use crate::happening::{Happening, What};
-use crate::https::{Https, SharedTls};
+use crate::https::{Expired, Https, SharedTls};
 use crate::kit::Kit;
 use crate::mqtt::{Link, Mailbox, mailbox};
 use crate::random::SystemEntropy;
@@ -66,6 +66,7 @@ pub struct Device {
     keys: KeyFolder,
     credentials: SharedCredentials,
     tls: SharedTls,
+    expired: Expired,
     director: Metadata,
     image: Metadata,
     seen: Seen,
@@ -181,7 +182,8 @@ impl Device {
         let board = Board::new(flash, Layout::new(kit.config.slot_bytes), boot_loader);
         let (kit, credentials) = (Arc::clone(kit), Rc::new(RefCell::new(credentials)));
         let seen = Seen::default();
-        Ok(Self { kit, id, board, keys, credentials, tls, director, image, seen })
+        let expired = Expired::default();
+        Ok(Self { kit, id, board, keys, credentials, tls, expired, director, image, seen })
     }
 
     /// Switches the device on and lets it run until the observer has seen enough.
@@ -259,7 +261,8 @@ impl Device {
             boot: BootPort::new(&self.board, running),
             journal: JournalPort::new(&self.board),
             app: Application::new(&self.board, running),
-            server: Https::new(config.server.device.clone(), Rc::clone(&self.tls)),
+            server: Https::new(config.server.device.clone(), Rc::clone(&self.tls))
+                .noting(Rc::clone(&self.expired)),
             messages,
             signer: MessageSigner(Rc::clone(&self.credentials)),
             clock,
@@ -312,9 +315,11 @@ impl Device {
         Firmware { release, sha256, security_version: factory.security_version }
     }
 
-    /// Renews the certificate at two thirds of its life. A failure waits for the next poll.
+    /// Renews the certificate at two thirds of its life, or when the server says that it has ended.
+    /// A failure waits for the next poll.
     async fn renew_if_due(&mut self, unix_s: Option<u64>, observer: &mut Observer<'_>) {
-        if !unix_s.is_some_and(|unix_s| self.credentials.borrow().is_due(unix_s)) {
+        let is_due = unix_s.is_some_and(|unix_s| self.credentials.borrow().is_due(unix_s));
+        if !self.expired.take() && !is_due {
             return;
         }
         let mut server = Https::new(self.kit.config.server.device.clone(), Rc::clone(&self.tls));

@@ -1,6 +1,6 @@
 //! The device listener over HTTP/1.1 and mutual TLS.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,15 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// minimum rate, without a clock per byte.
 const STALL_MAX: Duration = Duration::from_mins(1);
 
+/// What a server calls a certificate whose time is over; it may still renew itself (D14).
+const EXPIRED: &str = "certificate_expired";
+/// Longest explanation of a refusal that is read, in bytes.
+const PROBLEM_BYTES_MAX: usize = 4 * 1024;
+
+/// Set when a server says that the device's certificate has expired: a device that comes back after
+/// long has no other way to know, for it knows no time before its first answer.
+pub type Expired = Rc<Cell<bool>>;
+
 /// The TLS configuration of a device: another one after a renewal.
 pub type SharedTls = Rc<RefCell<Arc<ClientConfig>>>;
 
@@ -40,12 +49,19 @@ pub struct Https {
     download: Option<Incoming>,
     /// What was received of the download and not read.
     piece: Bytes,
+    expired: Expired,
 }
 
 impl Https {
     /// Prepares requests; connects with the first.
-    pub const fn new(address: Address, tls: SharedTls) -> Self {
-        Self { address, tls, open: None, download: None, piece: Bytes::new() }
+    pub fn new(address: Address, tls: SharedTls) -> Self {
+        let expired = Expired::default();
+        Self { address, tls, open: None, download: None, piece: Bytes::new(), expired }
+    }
+
+    /// Notes there when a poll is refused because the certificate has expired.
+    pub fn noting(self, expired: Expired) -> Self {
+        Self { expired, ..self }
     }
 
     /// Sends a request on the connection there is, or on a new one.
@@ -114,8 +130,12 @@ impl Server for Https {
         let json = [(header::CONTENT_TYPE, "application/json")];
         let body = Bytes::copy_from_slice(request.as_bytes());
         let answer = self.send(Method::POST, "/v1/poll", &json, body).await?;
-        if answer.status() != StatusCode::OK {
-            return Err(NoAnswer::Refused(answer.status().as_u16()));
+        let status = answer.status();
+        if status != StatusCode::OK {
+            let problem = read_all(answer.into_body(), PROBLEM_BYTES_MAX).await?;
+            let is_expired = String::from_utf8_lossy(&problem).contains(EXPIRED);
+            self.expired.set(status == StatusCode::FORBIDDEN && is_expired);
+            return Err(NoAnswer::Refused(status.as_u16()));
         }
         read_all(answer.into_body(), BUNDLE_BYTES_MAX).await.map(Into::into)
     }

@@ -49,6 +49,14 @@ impl Stage {
         self.devices(&Batch { names: &[DEVICE.to_owned()], ..Batch::default() })
     }
 
+    /// Starts [`DEVICE`] again: with its identity, and what the factory gave it.
+    pub(crate) fn device_again(&self) -> Result<Fleet> {
+        let names = [DEVICE.to_owned()];
+        let batch = Batch { names: &names, ..Batch::default() };
+        let spent = [(DEVICE.to_owned(), "spent".to_owned())];
+        self.world.start_with(&batch, &spent, &self.factory)
+    }
+
     /// Starts devices that are alike.
     pub(crate) fn devices(&self, batch: &Batch<'_>) -> Result<Fleet> {
         let mut fleet = self.world.start_batch(batch, &self.factory)?;

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use waxwing_e2e::ceremony::{CHANNEL, DIRECTOR_ROOT_QUORUM, ROOT_QUORUM, Repository};
+use waxwing_e2e::ceremony::{
+    CHANNEL, DEV_KEY, DIRECTOR_ROOT_QUORUM, ROOT_QUORUM, Repository, TARGETS_QUORUM,
+};
 use waxwing_e2e::fleet::Fleet;
+use waxwing_e2e::program;
 
 use super::director::{Puppet, files, now_ms, obeyed, refused};
 use super::hostile::Hostile;
@@ -80,5 +83,34 @@ fn row_37_a_device_that_was_away_for_ten_roots_follows_them_all() {
     stage.publish("1.1.0", 1).unwrap();
     // It was born with the first roots.
     let mut fleet = stage.device().unwrap();
+    stage.roll_out(&mut fleet, DEVICE, "1.1.0").unwrap();
+}
+
+/// A device that lay in a drawer for eighteen months: its certificate has expired, and so have all
+/// files it could know, and every root was replaced. **Recovery**: none is needed; it renews its
+/// certificate (D14), follows the roots and updates.
+#[test]
+fn row_37_a_device_that_lay_in_a_drawer_for_eighteen_months_comes_back_by_itself() {
+    let mut stage = Stage::set().unwrap();
+    drop(stage.device().unwrap());
+    stage.world.server.stop().unwrap();
+
+    program::live_ahead(540);
+    stage.world.server.restart_with_confirmed_clock().unwrap();
+    for _ in 0..2 {
+        let ceremony = &stage.world.ceremony;
+        let root = ceremony.rotate(Repository::Image, &["root"], &[], &[]).unwrap();
+        ceremony.sign(&root, &ROOT_QUORUM).unwrap();
+        let root = ceremony.rotate(Repository::Director, &["root"], &[], &[]).unwrap();
+        ceremony.sign(&root, &DIRECTOR_ROOT_QUORUM).unwrap();
+        stage.import_director_root(&root).unwrap();
+    }
+    let ceremony = &stage.world.ceremony;
+    ceremony.sign(&ceremony.renew("targets").unwrap(), &TARGETS_QUORUM).unwrap();
+    ceremony.sign(&ceremony.renew("acme-th1-dev").unwrap(), &[DEV_KEY]).unwrap();
+    stage.publish("1.1.0", 1).unwrap();
+
+    let mut fleet = stage.device_again().unwrap();
+    fleet.wait_for(|event| event.text("event") == "renewed").unwrap();
     stage.roll_out(&mut fleet, DEVICE, "1.1.0").unwrap();
 }
