@@ -5,6 +5,7 @@
 mod arguments;
 mod check;
 mod delegate;
+mod key_expose;
 mod key_new;
 mod key_pub;
 mod publish;
@@ -75,7 +76,7 @@ pub struct Environment<'a> {
 enum Command {
     Check(check::Args),
     Delegate(delegate::Args),
-    /// Make a key, or show its public half.
+    /// Make a key, show its public half, or give it to a server.
     #[command(subcommand)]
     Key(Key),
     Publish(publish::Args),
@@ -94,6 +95,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum Key {
+    Expose(key_expose::Args),
     New(key_new::Args),
     Pub(key_pub::Args),
 }
@@ -132,6 +134,7 @@ impl Command {
         match self {
             Self::Check(args) => args.run(environment),
             Self::Delegate(args) => args.run(environment),
+            Self::Key(Key::Expose(args)) => args.run(environment),
             Self::Key(Key::New(args)) => args.run(environment),
             Self::Key(Key::Pub(args)) => args.run(environment),
             Self::Publish(args) => args.run(environment),

@@ -4,7 +4,7 @@
 //! environment, where other processes see them.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 
 use crate::secret::{Secret, read_line};
 
@@ -57,6 +57,10 @@ impl Console {
             Some(lines) => read_line(lines)?,
             None => read_line(&mut io::stdin().lock())?,
         };
+        if self.passphrases.is_some() || !io::stdin().is_terminal() {
+            // Nobody saw an answer typed; what follows begins a line of its own.
+            writeln!(io::stderr())?;
+        }
         Ok(matches!(answer.reveal().trim(), "y" | "Y" | "yes"))
     }
 

@@ -9,6 +9,7 @@ use pkcs8::pkcs5::pbes2::{Kdf, Parameters};
 use pkcs8::pkcs5::{EncryptionScheme, scrypt};
 use pkcs8::{EncryptedPrivateKeyInfo, LineEnding, PrivateKeyInfo, SecretDocument};
 use waxwing_tuf::author::{Algorithm, SEED_BYTES, SecretKey, Signer as _};
+use waxwing_tuf::key::PublicKey;
 use zeroize::Zeroizing;
 
 use crate::disk;
@@ -19,6 +20,9 @@ pub const PASSPHRASE_CHARS_MIN: usize = 12;
 
 /// PEM label of an encrypted PKCS#8 document (RFC 7468, section 11).
 const PEM_LABEL: &str = "ENCRYPTED PRIVATE KEY";
+
+/// Before an Ed25519 seed: DER, an octet string of 32 bytes.
+const SEED_OCTETS: [u8; 2] = [0x04, 0x20];
 
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
@@ -76,6 +80,27 @@ pub fn create(
 /// [`Error`] when the file is no key of ours or the passphrase is not its passphrase.
 pub fn open(path: &Path, passphrase: &Secret) -> Result<SecretKey, Error> {
     decrypt(path, &Zeroizing::new(disk::read(path)?), passphrase)
+}
+
+/// Writes the secret of an Ed25519 key to a file that must not exist yet: the 32 bytes of its seed,
+/// not encrypted, mode 0600. Returns the public half.
+///
+/// # Errors
+///
+/// As [`open`]; [`Error::NoSeed`] for keys of another algorithm.
+pub fn expose(path: &Path, passphrase: &Secret, out: &Path) -> Result<PublicKey, Error> {
+    let key = open(path, passphrase)?;
+    let der = key.to_pkcs8_der().map_err(Error::Key)?;
+    let info = PrivateKeyInfo::try_from(der.as_slice()).map_err(|_| Error::NoSeed)?;
+    // RFC 8410, 7: the seed as an octet string.
+    let seed = info.private_key.strip_prefix(&SEED_OCTETS);
+    let seed = seed.filter(|_| matches!(key, SecretKey::Ed25519(_))).ok_or(Error::NoSeed)?;
+    disk::create_secret(out, seed, |written| {
+        let written = written.try_into().map_err(|_| Error::NoSeed)?;
+        let again = SecretKey::from_seed(Algorithm::Ed25519, written).map_err(Error::Key)?;
+        if again.public() == key.public() { Ok(()) } else { Err(Error::NoSeed) }
+    })?;
+    Ok(key.public().clone())
 }
 
 fn generate(
@@ -143,6 +168,9 @@ pub enum Error {
     /// The key inside is of no kind we use.
     #[error("cannot use the key")]
     Key(#[source] waxwing_tuf::author::Error),
+    /// Not an Ed25519 key.
+    #[error("only an Ed25519 key can be given to a server")]
+    NoSeed,
     /// Wrong passphrase, or the file was changed.
     #[error("the passphrase does not open {}", .0.display())]
     Passphrase(PathBuf),

@@ -47,7 +47,7 @@ pub struct Line {
     pub command: String,
     /// Whether it went well; a command that failed may have written something before.
     pub outcome: Outcome,
-    /// The keys that were made or signed with.
+    /// The keys that were made, signed with or exposed.
     pub keys: Vec<UsedKey>,
     /// The files that are not what they were before.
     pub files: Vec<Change>,
@@ -81,6 +81,8 @@ pub struct UsedKey {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Use {
+    /// Its secret was written down unencrypted.
+    Exposed,
     /// It was made.
     Made,
     /// It was opened to sign.

@@ -3,3 +3,4 @@
 mod director;
 mod losses;
 mod room;
+mod runbook;

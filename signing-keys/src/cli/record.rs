@@ -28,6 +28,7 @@ fn scene(command: &Command) -> Result<Option<(&'static str, Scene)>, disk::Error
     Ok(Some(match command {
         Command::Check(_) | Command::Transcript(_) => return Ok(None),
         Command::Delegate(args) => ("delegate", args.scene()?),
+        Command::Key(Key::Expose(args)) => ("key expose", args.scene()?),
         Command::Key(Key::New(args)) => ("key new", args.scene()?),
         Command::Key(Key::Pub(args)) => match args.scene() {
             Some(scene) => ("key pub", scene?),

@@ -34,6 +34,7 @@ fn describe(line: &Line) -> Vec<String> {
     let Line { at, by, command, tool, .. } = line;
     let title = format!("{}  {at}  {command}{failed}  by {by}  ({tool})", line.line);
     let keys = line.keys.iter().map(|key| match key.r#use {
+        Use::Exposed => format!("     EXPOSED key `{}`", key.fingerprint),
         Use::Made => format!("     made key `{}`", key.fingerprint),
         Use::Signed => format!("     signed with key `{}`", key.fingerprint),
     });

@@ -30,6 +30,31 @@ fn a_new_key_is_encrypted_private_and_never_overwritten() {
 }
 
 #[test]
+fn a_standby_key_becomes_the_file_that_a_server_reads_and_nothing_else_does() {
+    let ceremony = Ceremony::new();
+    let expose = |key: &str, words: &str| {
+        let key = format!("{key}.key");
+        let args = ["key", "expose", &key, "-o", "director.key", "--passphrase-fd", "0"];
+        ceremony.run_with(&args, &format!("{words}\n"))
+    };
+    expose("alice", "correct horse battery stable").refused("the passphrase does not open");
+    expose("bob", WORDS).refused("only an Ed25519 key can be given to a server");
+    assert!(!ceremony.path("director.key").exists());
+    let shown = expose("alice", WORDS).good();
+    let mode = std::fs::metadata(ceremony.path("director.key")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // The seed that the key of the test was made of.
+    assert_eq!(ceremony.bytes("director.key"), [1; 32]);
+    let public: Value = serde_json::from_slice(&ceremony.bytes("alice.pub.json")).unwrap();
+    assert!(shown.contains(public["fingerprint"].as_str().unwrap()), "{shown}");
+    let transcript = ceremony.text("transcript.jsonl");
+    assert!(transcript.contains("\"use\":\"exposed\""), "{transcript}");
+    assert!(!transcript.contains("director.key"));
+    expose("carol", WORDS).refused("cannot write director.key");
+    assert_eq!(ceremony.bytes("director.key"), [1; 32]);
+}
+
+#[test]
 fn two_of_three_holders_sign_in_any_order() {
     for pair in [["alice", "bob"], ["carol", "alice"], ["bob", "carol"]] {
         let ceremony = Ceremony::new();
@@ -380,6 +405,10 @@ fn wrong_usage_exits_with_2_and_help_shows_examples() {
         &["renew", "targets", "--expires", "soon"],
     ] {
         assert_eq!(ceremony.run(args).0.status.code(), Some(2), "{args:?}");
+    }
+    for command in ["key expose", "transcript show", "transcript verify"] {
+        let args: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        assert!(ceremony.run(&args).good().contains("Example: "), "{command}");
     }
     for command in ["key new", "key pub", "root init", "root rotate", "delegate", "sign", "check"] {
         let args: Vec<_> = command.split(' ').chain(["--help"]).collect();

@@ -3,7 +3,7 @@
 use waxwing_tuf::author::director::{snapshot, targets, timestamp};
 use waxwing_tuf::author::{Ed25519Signer, P256Signer, PublicKeyFile, Signer};
 
-use super::room::{ED25519, P256, Room, holders, public};
+use super::room::{ED25519, P256, Room, public, quorum};
 
 const ROOT: &str = "director/metadata/1.root.json";
 const NEXT: &str = "director/metadata/2.root.json";
@@ -20,9 +20,9 @@ fn director(online: &dyn Signer, standby: &dyn Signer) -> Room {
     }
     keep(&room, online, "director");
     keep(&room, standby, "standby");
-    let root = holders(2, &HOLDERS, "director-root");
+    let chiefs = quorum(2, &HOLDERS, "director-root");
     let both = format!("1:{},{}", public("director"), public("standby"));
-    let init = ["root", "init", "--repo", "director", "--root", &root, "--targets", &both];
+    let init = ["root", "init", "--repo", "director", "--root", &chiefs, "--targets", &both];
     room.step(&[&init[..], &["--snapshot", &both, "--timestamp", &both, "-o", ROOT]].concat());
     room.sign(ROOT, "alice", "director-root");
     assert!(!room.believes(ROOT));

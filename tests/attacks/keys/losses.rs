@@ -2,7 +2,7 @@
 
 use waxwing_e2e::image::{Behaviour, Recipe, make};
 
-use super::room::{ED25519, P256, Room, holders, public, uri};
+use super::room::{ED25519, P256, Room, public, quorum, uri};
 
 const ROOT: &str = "acme-th1/metadata/1.root.json";
 const NEXT: &str = "acme-th1/metadata/2.root.json";
@@ -25,9 +25,11 @@ fn product(people: &[&str], threshold: usize) -> Room {
         }
     }
     room.make_key("alice", "publish", ED25519);
-    let (root, targets) = (holders(threshold, people, "root"), holders(2, &people[..3], "targets"));
-    let publisher = holders(1, &["alice"], "publish");
-    let init = ["root", "init", "--repo", "image/acme-th1", "--root", &root, "--targets", &targets];
+    let chiefs = quorum(threshold, people, "root");
+    let targets = quorum(2, &people[..3], "targets");
+    let publisher = quorum(1, &["alice"], "publish");
+    let init =
+        ["root", "init", "--repo", "image/acme-th1", "--root", &chiefs, "--targets", &targets];
     let publish = ["--snapshot", &publisher, "--timestamp", &publisher, "-o", ROOT];
     room.step(&[&init[..], &publish].concat());
     for (signed, holder) in people.iter().take(threshold).enumerate() {
@@ -41,7 +43,7 @@ fn product(people: &[&str], threshold: usize) -> Room {
 }
 
 fn delegate(room: &Room, people: &[&str]) {
-    let keys = holders(2, people, "release");
+    let keys = quorum(2, people, "release");
     room.step(&["delegate", "--dir", "acme-th1", "--role", "acme-th1-stable", "--keys", &keys]);
     room.sign(TARGETS, people[0], "targets");
     assert!(!room.believes(TARGETS));

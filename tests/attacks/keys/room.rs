@@ -198,8 +198,8 @@ pub(crate) fn public(name: &str) -> String {
 }
 
 /// `2:keys/alice-root.pub.json,keys/bob-root.pub.json`.
-pub(crate) fn holders(threshold: usize, holders: &[&str], label: &str) -> String {
-    let files: Vec<_> = holders.iter().map(|who| public(&format!("{who}-{label}"))).collect();
+pub(crate) fn quorum(threshold: usize, people: &[&str], label: &str) -> String {
+    let files: Vec<_> = people.iter().map(|who| public(&format!("{who}-{label}"))).collect();
     format!("{threshold}:{}", files.join(","))
 }
 
@@ -226,20 +226,22 @@ fn pin() -> Vec<u8> {
 }
 
 /// What both verifiers say.
-struct Verdict {
-    files: BTreeMap<String, bool>,
-    walks: BTreeMap<String, String>,
+pub(crate) struct Verdict {
+    /// Of each file, whether it is signed by whom it must be.
+    pub(crate) files: BTreeMap<String, bool>,
+    /// Of each repository, what python-tuf's client says.
+    pub(crate) walks: BTreeMap<String, String>,
 }
 
 /// python-tuf in a process of its own.
-struct Judge {
+pub(crate) struct Judge {
     child: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
 }
 
 impl Judge {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let python = std::env::var_os("WAXWING_PYTHON").expect(
             "WAXWING_PYTHON must name a Python interpreter with tuf 7.0.0; \
              `cargo xtask test` installs one and sets it",
@@ -253,7 +255,7 @@ impl Judge {
         Self { child, questions, answers }
     }
 
-    fn ask(&mut self, ceremony: &Path) -> Verdict {
+    pub(crate) fn ask(&mut self, ceremony: &Path) -> Verdict {
         writeln!(self.questions, "{}", ceremony.display()).unwrap();
         let mut line = String::new();
         self.answers.read_line(&mut line).unwrap();
