@@ -2,7 +2,7 @@
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, run};
-use crate::{bench, firmware_check, tidy, tools};
+use crate::{bench, conformance, firmware_check, tidy, tools};
 
 /// Runs every check, also after one has failed; cheap ones first.
 ///
@@ -15,6 +15,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     steps.run("tidy", tidy::run);
     steps.run("deny", deny);
     steps.run("clippy", clippy);
+    steps.run("conformance", conformance::check);
     steps.run("doc", doc);
     steps.run("firmware-check", firmware_check::run_build);
     steps.run("trust budget", bench::run_counts);

@@ -5,6 +5,7 @@
 
 mod bench;
 mod ci;
+mod conformance;
 mod debian;
 mod demo;
 mod device;
@@ -34,6 +35,8 @@ enum Task {
     Bench(bench::Args),
     /// Check everything besides the tests: format, lints, dependencies, documentation, layout.
     Ci,
+    /// Build what foreign test suites of TUF and Uptane drive, and run one.
+    Conformance(conformance::Args),
     /// Take a signed release to a simulated fleet, and show what is refused.
     Demo(demo::Args),
     /// Build what runs on a device for one.
@@ -58,6 +61,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Bench(args) => bench::run_all(&args),
         Task::Ci => ci::run_all(),
+        Task::Conformance(args) => conformance::run_all(&args),
         Task::Demo(args) => demo::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
         Task::Test(args) => test::run_all(&args),

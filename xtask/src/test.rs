@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::debian::{self, Package};
 use crate::steps::Steps;
 use crate::workspace::{cargo, run, target_dir};
-use crate::{python, tools};
+use crate::{conformance, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
 const PACKAGES: [Package; 7] = [
@@ -62,8 +62,10 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     let results = target_dir().ok()?.join("nextest/default/junit.xml");
     steps.run("tests", || nextest(&python, args.deep, &results));
     let tests = Count::of_junit(&fs::read_to_string(&results).ok()?)?;
-    let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count { passed: 0, failed: 1 });
-    Some(tests.plus(doc_tests))
+    let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count::FAILED);
+    let conformance = steps.run("conformance", conformance::test);
+    let conformance = conformance.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
+    Some(tests.plus(doc_tests).plus(conformance))
 }
 
 /// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance.
@@ -99,6 +101,9 @@ struct Count {
 }
 
 impl Count {
+    /// A step that did not come to its end.
+    const FAILED: Self = Self { passed: 0, failed: 1 };
+
     const fn plus(self, other: Self) -> Self {
         Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
     }
@@ -114,7 +119,7 @@ impl Count {
         Some(Self { passed: attribute("tests")?.checked_sub(failed)?, failed })
     }
 
-    /// Adds up the `test result:` lines, one per crate.
+    /// Adds up the `test result:` lines of rustdoc or libtest, one per crate.
     fn of_rustdoc(output: &str) -> Self {
         let lines = output.lines().filter_map(|line| line.strip_prefix("test result: "));
         lines.map(Self::of_result_line).fold(Self::default(), Self::plus)

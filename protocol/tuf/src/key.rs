@@ -7,6 +7,8 @@
 #[cfg(feature = "p256")]
 mod ecdsa;
 mod ed25519;
+#[cfg(waxwing_foreign = "rsa")]
+mod rsa;
 
 use alloc::string::String;
 #[cfg(feature = "p256")]
@@ -16,18 +18,27 @@ use core::fmt;
 
 use sha2::{Digest, Sha256};
 
+use crate::dialect;
 use crate::hex;
 use crate::json::Value;
 
 #[cfg(feature = "p256")]
 pub use self::ecdsa::EcdsaP256Key;
 pub use self::ed25519::Ed25519Key;
+#[cfg(waxwing_foreign = "rsa")]
+pub use self::rsa::RsaKey;
 
 /// Longest signature of a supported scheme, in bytes: a P-256 signature in DER.
+#[cfg(not(waxwing_foreign = "rsa"))]
 pub const SIGNATURE_BYTES_MAX: usize = 72;
+#[cfg(waxwing_foreign = "rsa")]
+pub use self::rsa::SIGNATURE_BYTES_MAX;
 
 /// Longest PEM text of a public key read: a P-256 key takes 178 bytes.
+#[cfg(not(waxwing_foreign = "rsa"))]
 pub const PEM_BYTES_MAX: usize = 256;
+#[cfg(waxwing_foreign = "rsa")]
+pub use self::rsa::PEM_BYTES_MAX;
 
 /// A key that checks signatures.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +49,9 @@ pub enum PublicKey {
     EcdsaP256(EcdsaP256Key),
     /// Ed25519 with the strict rules of `ed25519_dalek::VerifyingKey::verify_strict`.
     Ed25519(Ed25519Key),
+    /// RSA, which no device reads: only what talks to strangers for the conformance suite does.
+    #[cfg(waxwing_foreign = "rsa")]
+    Rsa(RsaKey),
 }
 
 /// The signature was not made by this key over these bytes.
@@ -72,6 +86,9 @@ impl PublicKey {
         if let Some(point) = der.strip_prefix(&ecdsa::SPKI_PREFIX) {
             return Self::p256(point.try_into().map_err(|_| BadKey)?);
         }
+        #[cfg(waxwing_foreign = "rsa")]
+        return RsaKey::parse(der).map(Self::Rsa);
+        #[cfg(not(waxwing_foreign = "rsa"))]
         Err(BadKey)
     }
 
@@ -93,6 +110,10 @@ impl PublicKey {
         let public =
             key.field("keyval").and_then(|value| value.field("public")?.as_text()).ok_or(BadKey)?;
         match (field("keytype"), field("scheme")) {
+            (Some("ed25519"), None) if dialect::UPTANE_ATS => {
+                let bytes = public.as_plain().and_then(hex::decode);
+                Self::ed25519(&bytes.ok_or(BadKey)?)
+            }
             (Some("ed25519"), Some("ed25519")) => {
                 let bytes = public.as_plain().and_then(hex::decode);
                 Self::ed25519(&bytes.ok_or(BadKey)?)
@@ -100,6 +121,11 @@ impl PublicKey {
             // `ecdsa-sha2-nistp256` as key type is what older repositories write.
             #[cfg(feature = "p256")]
             (Some("ecdsa" | "ecdsa-sha2-nistp256"), Some("ecdsa-sha2-nistp256")) => {
+                let pem: String = public.chars().take(PEM_BYTES_MAX + 1).collect();
+                Self::from_pem(&pem)
+            }
+            #[cfg(waxwing_foreign = "rsa")]
+            (Some("rsa"), Some("rsassa-pss-sha256")) => {
                 let pem: String = public.chars().take(PEM_BYTES_MAX + 1).collect();
                 Self::from_pem(&pem)
             }
@@ -122,6 +148,8 @@ impl PublicKey {
             #[cfg(feature = "p256")]
             Self::EcdsaP256(key) => key.verify(message, signature),
             Self::Ed25519(key) => key.verify(message, signature),
+            #[cfg(waxwing_foreign = "rsa")]
+            Self::Rsa(key) => key.verify(message, signature),
         }
     }
 
@@ -131,6 +159,8 @@ impl PublicKey {
             #[cfg(feature = "p256")]
             Self::EcdsaP256(key) => [ecdsa::SPKI_PREFIX.as_slice(), &key.to_bytes()].concat(),
             Self::Ed25519(key) => [ed25519::SPKI_PREFIX.as_slice(), &key.to_bytes()].concat(),
+            #[cfg(waxwing_foreign = "rsa")]
+            Self::Rsa(key) => key.spki_der(),
         }
     }
 
@@ -140,6 +170,8 @@ impl PublicKey {
             #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => "ecdsa",
             Self::Ed25519(_) => "ed25519",
+            #[cfg(waxwing_foreign = "rsa")]
+            Self::Rsa(_) => "rsa",
         }
     }
 
@@ -149,6 +181,8 @@ impl PublicKey {
             #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => "ecdsa-sha2-nistp256",
             Self::Ed25519(_) => "ed25519",
+            #[cfg(waxwing_foreign = "rsa")]
+            Self::Rsa(_) => "rsassa-pss-sha256",
         }
     }
 
@@ -158,6 +192,8 @@ impl PublicKey {
             #[cfg(feature = "p256")]
             Self::EcdsaP256(_) => self.pem(),
             Self::Ed25519(key) => hex::encode(&key.to_bytes()),
+            #[cfg(waxwing_foreign = "rsa")]
+            Self::Rsa(_) => self.pem(),
         }
     }
 

@@ -7,6 +7,7 @@ extern crate alloc;
 pub mod author;
 pub mod client;
 pub mod command;
+mod dialect;
 mod hex;
 pub mod json;
 pub mod key;

@@ -40,6 +40,14 @@ pub fn matches(pattern: impl Iterator<Item = char> + Clone, path: &str) -> bool 
     }
 }
 
+/// The number of the hash bin that a path belongs to: the first `bits` bits of its SHA-256, 1 to 32
+/// (TAP 15).
+pub(crate) fn bin(path: &str, bits: u32) -> u32 {
+    let hash: [u8; 32] = Sha256::digest(path).into();
+    let first = hash.first_chunk().map_or(0, |first| u32::from_be_bytes(*first));
+    first.checked_shr(u32::BITS.saturating_sub(bits)).unwrap_or(0)
+}
+
 /// The hex SHA-256 of a path, of which `path_hash_prefixes` are prefixes.
 pub fn hash(path: &str) -> String {
     hex::encode(&Sha256::digest(path))

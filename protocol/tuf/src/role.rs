@@ -4,6 +4,7 @@
 //! [`Verified`](crate::Verified), which [`crate::verify`] hands out. Unknown fields are allowed and
 //! signed, as the specification demands (section 4).
 
+mod bins;
 mod key_id;
 mod root;
 mod snapshot;

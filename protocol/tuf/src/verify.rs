@@ -11,6 +11,7 @@ use core::ops::Deref;
 use sha2::{Digest, Sha256, Sha512};
 
 use crate::command::{COMMAND_BYTES_MAX, Command};
+use crate::dialect;
 use crate::hex;
 use crate::json::{Malformed, Value};
 use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
@@ -266,15 +267,17 @@ impl<'a> File<'a> {
 
     fn header(&self, role_type: &str, repository: Option<&str>) -> Result<Header, Cause> {
         self.check_kind(role_type, repository)?;
-        let major = self.field("spec_version").and_then(|version| version.split('.').next());
-        if major != Some(SPEC_MAJOR) {
+        let version = self.field("spec_version");
+        let major = version.and_then(|version| version.split('.').next());
+        if major != Some(SPEC_MAJOR) && !(dialect::UPTANE_ATS && version.is_none()) {
             return Err(Cause::WrongSpecification);
         }
         Header::decode(self.signed)
     }
 
     fn check_kind(&self, kind: &str, repository: Option<&str>) -> Result<(), Cause> {
-        if self.field("_type") != Some(kind) {
+        let found = self.field("_type").ok_or(Cause::WrongType)?;
+        if found != kind && !(dialect::UPTANE_ATS && found.eq_ignore_ascii_case(kind)) {
             return Err(Cause::WrongType);
         }
         if repository.is_some_and(|repository| self.field("repo") != Some(repository)) {

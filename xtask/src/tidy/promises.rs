@@ -13,6 +13,9 @@ use super::tree::{File, Tree};
 
 const PAGE: &str = "docs/threat-model.md";
 
+/// The cases of foreign suites and the tests of ours that keep them.
+const CASES: &str = "protocol/tuf/conformance/CASES.md";
+
 /// Where the tests of the attack matrix are.
 const MATRIX: &str = "tests/attacks/";
 
@@ -24,7 +27,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let functions: BTreeSet<_> = tree.rust().flat_map(functions).map(|(_, name)| name).collect();
     let mut violations = Vec::new();
     let mut listed = BTreeSet::new();
-    for page in tree.markdown().filter(|file| file.path == PAGE) {
+    for page in tree.markdown().filter(|file| file.path == PAGE || file.path == CASES) {
         let mut in_table = false;
         for (line, row) in page.lines() {
             let cell = last_cell(row);
@@ -34,11 +37,14 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
                 continue;
             };
             let rules = check_cell(cell, &functions);
-            violations.extend(rules.into_iter().map(|rule| Violation::new(PAGE, line, rule)));
-            let names = quoted(cell).map(|path| (first_cell(row), name(path)));
-            listed.extend(names);
+            violations.extend(rules.into_iter().map(|rule| Violation::new(&page.path, line, rule)));
+            if page.path == PAGE {
+                listed.extend(quoted(cell).map(|path| (first_cell(row), name(path))));
+            }
         }
-        violations.extend(check_claims(&listed));
+        if page.path == PAGE {
+            violations.extend(check_claims(&listed));
+        }
     }
     violations.extend(check_matrix(tree, &listed));
     violations

@@ -57,7 +57,7 @@ impl<S: Store> Repository<S> {
             }
             visited.push(role);
             let mut children = Vec::new();
-            for delegation in targets.delegations().filter(|delegation| delegation.covers(path)) {
+            for delegation in targets.delegations_of(path) {
                 children.push(Visit { role: delegation.role, signers: delegation.signers });
                 // Spec 5.6.7.2.1: behind a terminating delegation nobody else is asked.
                 if delegation.terminating {

@@ -1,5 +1,6 @@
 //! `root.json` (spec 4.3): who may sign what.
 
+use crate::dialect;
 use crate::json::Value;
 use crate::refusal::Cause;
 use crate::role::{Header, Role, Signers};
@@ -27,8 +28,11 @@ impl Role for Root {
     fn decode(header: Header, signed: Value<'_>) -> Result<Self, Cause> {
         let roles = signed.field("roles").ok_or(Cause::BadField("roles"))?;
         let keys = signed.field("keys").ok_or(Cause::BadField("keys"))?;
-        let signers =
-            |name| Signers::decode(roles.field(name).ok_or(Cause::BadField("roles"))?, keys);
+        let signers = |name| match roles.field(name) {
+            Some(role) => Signers::decode(role, keys),
+            None if dialect::UPTANE_ATS => Ok(Signers::default()),
+            None => Err(Cause::BadField("roles")),
+        };
         let consistent_snapshot = match signed.field("consistent_snapshot") {
             Some(value) => value.as_bool().ok_or(Cause::BadField("consistent_snapshot"))?,
             None => false,

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use crate::json::{Text, Value};
 use crate::path;
 use crate::refusal::Cause;
+use crate::role::bins::Bins;
 use crate::role::{Hashes, Header, NAME_BYTES_MAX, Signers, name};
 use crate::verify::ContentCheck;
 
@@ -58,11 +59,12 @@ pub struct Delegation<'a> {
     pub signers: Signers,
     /// If the role does not know a path of its own, nobody else is asked.
     pub terminating: bool,
-    paths: Paths<'a>,
+    pub(super) paths: Paths<'a>,
 }
 
 #[derive(Clone, Debug)]
-enum Paths<'a> {
+pub(super) enum Paths<'a> {
+    Bin { index: u32, bits: u32 },
     HashPrefixes(Value<'a>),
     Patterns(Value<'a>),
 }
@@ -81,13 +83,16 @@ impl Targets {
         targets.filter_map(|(path, target)| Some((path, Target::decode(target).ok()?)))
     }
 
-    /// The delegations, in the order in which they are to be asked.
+    /// The delegations, in the order in which they are to be asked. Hash bins (TAP 15) may be very
+    /// many; who looks for one path asks [`Self::delegations_of`].
     pub fn delegations(&self) -> impl Iterator<Item = Delegation<'_>> {
-        let delegations = self.signed().and_then(|signed| signed.field("delegations"));
-        let keys = delegations.and_then(|delegations| delegations.field("keys"));
-        let roles = delegations.and_then(|delegations| delegations.field("roles")?.elements());
-        let roles = roles.into_iter().flatten();
-        roles.filter_map(move |role| Delegation::decode(role, keys?).ok())
+        self.roles().chain(self.bins().into_iter().flat_map(Bins::all))
+    }
+
+    /// The delegations that cover `path`, in the order in which they are to be asked.
+    pub fn delegations_of(&self, path: &str) -> impl Iterator<Item = Delegation<'_>> {
+        let roles = self.roles().filter(move |delegation| delegation.covers(path));
+        roles.chain(self.bins().map(|bins| bins.of(path)))
     }
 
     /// Whether there is a `delegations` object, be it empty. A Director must not have one.
@@ -124,6 +129,19 @@ impl Targets {
         Self { header, file }
     }
 
+    fn roles(&self) -> impl Iterator<Item = Delegation<'_>> {
+        let delegations = self.signed().and_then(|signed| signed.field("delegations"));
+        let keys = delegations.and_then(|delegations| delegations.field("keys"));
+        let roles = delegations.and_then(|delegations| delegations.field("roles")?.elements());
+        let roles = roles.into_iter().flatten();
+        roles.filter_map(move |role| Delegation::decode(role, keys?).ok())
+    }
+
+    fn bins(&self) -> Option<Bins> {
+        let delegations = self.signed()?.field("delegations")?;
+        Bins::decode(delegations.field("succinct_roles")?, delegations.field("keys")?).ok()
+    }
+
     fn signed(&self) -> Option<Value<'_>> {
         Value::from_checked(&self.file).field("signed")
     }
@@ -132,7 +150,12 @@ impl Targets {
 fn check_delegations(delegations: Value<'_>) -> Result<(), Cause> {
     const BAD: Cause = Cause::BadField("delegations");
     let keys = delegations.field("keys").ok_or(BAD)?;
-    let roles = delegations.field("roles").and_then(Value::elements).ok_or(BAD)?;
+    let roles = match (delegations.field("roles"), delegations.field("succinct_roles")) {
+        (Some(roles), None) => roles.elements().ok_or(BAD)?,
+        // TAP 15: a role delegates in one way or the other.
+        (None, Some(bins)) => return Bins::decode(bins, keys).map(drop),
+        (None, None) | (Some(_), Some(_)) => return Err(BAD),
+    };
     let mut names = Vec::new();
     for role in roles {
         let name = Delegation::decode(role, keys)?.role;
@@ -178,9 +201,10 @@ impl<'a> Target<'a> {
 }
 
 impl<'a> Delegation<'a> {
-    /// Whether the delegation covers `path` (spec 4.5, `paths` and `path_hash_prefixes`).
+    /// Whether the delegation covers `path` (spec 4.5, `paths` and `path_hash_prefixes`; TAP 15).
     pub fn covers(&self, path: &str) -> bool {
         match self.paths {
+            Paths::Bin { index, bits } => path::bin(path, bits) == index,
             Paths::HashPrefixes(prefixes) => {
                 let hash = path::hash(path);
                 texts(prefixes).any(|prefix| is_prefix(prefix, &hash))
@@ -193,12 +217,11 @@ impl<'a> Delegation<'a> {
 
     fn decode(role: Value<'a>, keys: Value<'a>) -> Result<Self, Cause> {
         const BAD: Cause = Cause::BadField("delegations");
-        let paths = match (role.field("paths"), role.field("path_hash_prefixes")) {
-            (Some(patterns), None) => Paths::Patterns(patterns),
-            (None, Some(prefixes)) => Paths::HashPrefixes(prefixes),
+        let (list, paths) = match (role.field("paths"), role.field("path_hash_prefixes")) {
+            (Some(patterns), None) => (patterns, Paths::Patterns(patterns)),
+            (None, Some(prefixes)) => (prefixes, Paths::HashPrefixes(prefixes)),
             (None, None) | (Some(_), Some(_)) => return Err(BAD),
         };
-        let (Paths::HashPrefixes(list) | Paths::Patterns(list)) = paths;
         let well_formed = |text: Value<'_>| {
             text.as_text().is_some_and(|text| text.chars().count() <= NAME_BYTES_MAX)
         };

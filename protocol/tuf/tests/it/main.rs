@@ -8,16 +8,21 @@
 
 #[cfg(feature = "author")]
 mod authored;
+mod bins;
 mod ceilings;
 mod commands;
+mod conformance;
 mod contents;
 mod delegations;
 mod documents;
+mod graphs;
 mod limits;
 mod mutants;
 mod power_cuts;
 mod properties;
+mod recovery;
 mod roots;
+mod rotations;
 mod server_ca;
 mod signatures;
 mod strangers;
