@@ -85,7 +85,7 @@ pub enum Event {
     /// The last action did not work out.
     Failed(ErrorCode),
     /// The image in flash has these hashes.
-    Hashed(Hashes),
+    Compared(Comparison),
     /// The application judged its health.
     Health(Health),
     /// The server began to answer a download.
@@ -102,13 +102,14 @@ pub enum Event {
     Transferred(u32),
 }
 
-/// Two ways to the hash of an image.
+/// Whether an image is the signed one, seen in two ways. Whoever says so asked
+/// [`ContentCheck`](waxwing_tuf::ContentCheck).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Hashes {
+pub struct Comparison {
     /// As read back from flash: the one that counts.
-    pub flash: Digest,
+    pub flash: bool,
     /// As it came from the network, if it came in one go: tells whose fault a difference is.
-    pub network: Option<Digest>,
+    pub network: Option<bool>,
 }
 
 /// What whoever drives the agent must do next. The result comes back as the next event.
@@ -127,13 +128,11 @@ pub enum Action {
     AskToReboot,
     /// Ask the application whether it works: [`Event::Health`].
     CheckHealth,
+    /// Compare what is in the target slot with the image that was signed, see
+    /// [`Agent::deployment`]: [`Event::Compared`].
+    Compare,
     /// Keep the running image: [`Event::Done`].
     Confirm,
-    /// Hash the image in the target slot: [`Event::Hashed`].
-    Hash {
-        /// Its length in bytes.
-        length: u32,
-    },
     /// Look at the image in the target slot, see [`Agent::deployment`]: [`Event::Done`] when it
     /// fits this device.
     Inspect,
@@ -282,7 +281,7 @@ impl Agent {
                 self.state = state.without_journal(&mut self.memory, now);
             }
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -326,7 +325,7 @@ impl State {
             Self::Asking(_) => Action::AskToDownload,
             Self::Opening(state) => state.action(),
             Self::Transferring(state) => state.action(),
-            Self::Hashing(state) => state.action(),
+            Self::Hashing(_) => Action::Compare,
             Self::Inspecting(_) => Action::Inspect,
             Self::Ready(_) => Action::AskToReboot,
             Self::Deferred(state) => state.action(),

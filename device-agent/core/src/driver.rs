@@ -18,7 +18,7 @@ use waxwing_wire::poll::{REPORTS_MAX, Request};
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{Command, DeviceId, ErrorCode, Hardware, MessageId, Nonce, ProductId};
 
-use crate::agent::{Action, Agent, Event, Firmware, Hashes, Seed};
+use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::journal::UnsentReport;
 use crate::local::{ImageRules, Local, Passing, Scan};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
@@ -198,7 +198,7 @@ impl<P: Platform> Driver<P> {
             return event;
         }
         let result = match action {
-            Action::Hash { length } => self.hash(length).await,
+            Action::Compare => self.compare().await,
             Action::Open { from, .. } => self.open(from).await,
             Action::Poll => Box::pin(self.poll()).await,
             Action::Transfer { offset, bytes } => self.transfer(offset, bytes).await,
@@ -263,18 +263,20 @@ impl<P: Platform> Driver<P> {
             }
             rest = rest.get_mut(read..).unwrap_or_default();
         }
-        self.passing.take(offset, &sector);
+        let image = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?;
+        self.passing.take(image, offset, &sector);
         self.local.store(offset, &sector)?;
         Ok(Event::Transferred(bytes))
     }
 
-    async fn hash(&mut self, length: u32) -> Result<Event, ErrorCode> {
-        let mut scan = Scan::new(length);
+    async fn compare(&mut self) -> Result<Event, ErrorCode> {
+        let image = self.agent.deployment().ok_or(ErrorCode::FLASH_REREAD)?;
+        let mut scan = Scan::new(image);
         while !self.local.advance(&mut scan)? {
             yield_now().await;
         }
         let flash = self.local.finish(scan);
-        Ok(Event::Hashed(Hashes { flash, network: self.passing.finish() }))
+        Ok(Event::Compared(Comparison { flash, network: self.passing.finish() }))
     }
 
     async fn wait(&mut self, until: Duration) -> Event {

@@ -19,5 +19,5 @@ pub mod policy;
 pub mod ports;
 pub mod trust;
 
-pub use agent::{Action, Agent, Event, Firmware, Hashes, Seed};
+pub use agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 pub use offer::{Contact, Decision, Offer};

@@ -8,15 +8,15 @@ mod scan;
 
 use alloc::string::String;
 
-use sha2::Digest as _;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::app::{App, ImageError};
 use waxwing_esp_image::check::{self, Expected, Mismatch};
+use waxwing_tuf::ContentCheck;
 use waxwing_wire::ErrorCode;
 
 pub use scan::Scan;
 
-use crate::agent::{Action, Agent, Event, Hashes};
+use crate::agent::{Action, Agent, Comparison, Event};
 use crate::journal::{Deployment, Pages, Record};
 use crate::ports::{AppHooks, BootControl, FlashError, Journal, SECTOR_BYTES, SlotFlash};
 
@@ -90,7 +90,7 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
             Action::Reject => written(&self.boot.reject()),
             Action::Save => written(&self.journal.save(agent.record())),
             Action::SelfTest => Event::SelfTested(self.app.self_test()),
-            Action::Hash { .. }
+            Action::Compare
             | Action::Open { .. }
             | Action::Poll
             | Action::Reboot
@@ -130,27 +130,28 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
         scan.advance(&mut self.flash).map_err(|_| ErrorCode::FLASH_REREAD)
     }
 
-    /// Ends a scan: remembers what the image is, for [`Action::Inspect`], and returns its hash.
-    pub fn finish(&mut self, scan: Scan) -> waxwing_wire::Digest {
-        let (sha256, image) = scan.finish();
+    /// Ends a scan: remembers what the image is, for [`Action::Inspect`], and tells whether it is the
+    /// signed one.
+    pub fn finish(&mut self, scan: Scan) -> bool {
+        let (is_signed, image) = scan.finish();
         self.scanned = Some(image);
-        sha256
+        is_signed
     }
 
-    /// Hashes the image in the target slot in one go.
-    pub fn hash(&mut self, length: u32) -> Event {
-        let mut scan = Scan::new(length);
+    /// Compares what is in the target slot with the signed image in one go.
+    pub fn compare(&mut self, image: &Deployment) -> Event {
+        let mut scan = Scan::new(image);
         loop {
             match self.advance(&mut scan) {
-                Ok(true) => return self.hashed(scan),
+                Ok(true) => return self.compared(scan),
                 Ok(false) => {}
                 Err(code) => return Event::Failed(code),
             }
         }
     }
 
-    fn hashed(&mut self, scan: Scan) -> Event {
-        Event::Hashed(Hashes { flash: self.finish(scan), network: None })
+    fn compared(&mut self, scan: Scan) -> Event {
+        Event::Compared(Comparison { flash: self.finish(scan), network: None })
     }
 
     fn inspect(&self, deployment: Option<&Deployment>) -> Result<(), ErrorCode> {
@@ -196,29 +197,30 @@ const fn code_of(mismatch: Mismatch) -> ErrorCode {
     }
 }
 
-/// Hashes a download as it comes, as long as it comes in one go.
+/// Compares a download with the signed image as it comes, as long as it comes in one go.
 #[derive(Debug, Default)]
 pub struct Passing {
     next: u32,
-    hash: Option<sha2::Sha256>,
+    check: Option<ContentCheck>,
 }
 
 impl Passing {
-    /// Takes bytes that belong at `offset`.
-    pub fn take(&mut self, offset: u32, bytes: &[u8]) {
+    /// Takes bytes of `image` that belong at `offset`.
+    pub fn take(&mut self, image: &Deployment, offset: u32, bytes: &[u8]) {
         if offset == 0 {
-            self.hash = Some(sha2::Sha256::new());
+            self.check = Some(image.content());
         } else if offset != self.next {
-            self.hash = None;
+            self.check = None;
         }
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
+        if let Some(check) = &mut self.check {
+            // Too many bytes are still too many at the end.
+            let _ = check.update(bytes);
         }
         self.next = offset.saturating_add(u32::try_from(bytes.len()).unwrap_or(SECTOR_BYTES));
     }
 
-    /// Returns the hash of all bytes, if all came in one go.
-    pub fn finish(&mut self) -> Option<waxwing_wire::Digest> {
-        self.hash.take().map(|hash| waxwing_wire::Digest(hash.finalize().into()))
+    /// Tells whether all bytes were those of the signed image, if all came in one go.
+    pub fn finish(&mut self) -> Option<bool> {
+        self.check.take().map(|check| check.finish().is_ok())
     }
 }

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use waxwing_tuf::json::Value;
 use waxwing_tuf::uptane::{Answer, Client, Install};
-use waxwing_tuf::{Cause, Fault, Fetch, FetchError, Refusal, Store, Time};
+use waxwing_tuf::{Cause, ContentCheck, Fault, Fetch, FetchError, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
 
@@ -103,6 +103,11 @@ impl<S: Store> Trust<S> {
 }
 
 impl Deployment {
+    /// Begins to compare bytes with the image that was signed.
+    pub(crate) fn content(&self) -> ContentCheck {
+        ContentCheck::sha256(self.length.into(), self.sha256.0)
+    }
+
     /// Reads what a Director named; `None` when its names are none.
     pub(crate) fn of(install: &Install) -> Option<Self> {
         Some(Self {

@@ -6,7 +6,7 @@ use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State as Reached;
 
 use super::ready::Ready;
-use super::{Action, Event, Hashes, Memory, State};
+use super::{Action, Comparison, Event, Memory, State};
 use crate::download::{Begin, begin};
 use crate::journal::Phase;
 use crate::offer::Offer;
@@ -52,7 +52,7 @@ impl Opening {
             Event::Failed(code) => return broken_off(memory, now, *code),
             Event::Answered(_)
             | Event::Done
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Permitted(_)
             | Event::PollRequested
@@ -99,7 +99,7 @@ impl Transferring {
             }
             Event::Answered(_)
             | Event::Done
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -144,10 +144,10 @@ pub(super) struct Hashing {
 impl Hashing {
     pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
         match event {
-            Event::Hashed(hashes) if hashes.flash == self.offer.deployment().sha256 => {
+            Event::Compared(found) if found.flash => {
                 State::Inspecting(Inspecting { offer: self.offer })
             }
-            Event::Hashed(hashes) => self.wrong(memory, now, hashes),
+            Event::Compared(found) => self.wrong(memory, now, *found),
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
             | Event::Done
@@ -162,8 +162,8 @@ impl Hashing {
     }
 
     /// Starts again from nothing, unless that was tried too often.
-    fn wrong(self, memory: &mut Memory, now: Duration, hashes: &Hashes) -> State {
-        let arrived_well = hashes.network == Some(self.offer.deployment().sha256);
+    fn wrong(self, memory: &mut Memory, now: Duration, found: Comparison) -> State {
+        let arrived_well = found.network == Some(true);
         let code = if arrived_well { ErrorCode::FLASH_REREAD } else { ErrorCode::DOWNLOAD_HASH };
         let attempts_max = memory.policy.attempts_max;
         let Some(update) = &mut memory.record.update else { return memory.next_poll(now) };
@@ -173,10 +173,6 @@ impl Hashing {
         update.attempt += 1;
         memory.set_phase(Phase::Fetching { stored: 0 });
         memory.back_off(now)
-    }
-
-    pub(super) const fn action(&self) -> Action {
-        Action::Hash { length: self.offer.deployment().length }
     }
 }
 
@@ -195,7 +191,7 @@ impl Inspecting {
             }
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)

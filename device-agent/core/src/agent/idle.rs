@@ -25,7 +25,7 @@ impl Idle {
             Event::Answered(_)
             | Event::Done
             | Event::Failed(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -53,7 +53,7 @@ impl Polling {
             }
             Event::Failed(_) => memory.back_off(now),
             Event::Done
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)

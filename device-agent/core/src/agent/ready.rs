@@ -70,7 +70,7 @@ impl Rechecking {
                 State::Deferred(Deferred { offer: self.offer, until })
             }
             Event::Done
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -99,7 +99,7 @@ impl Activating {
             }
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)

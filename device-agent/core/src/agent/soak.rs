@@ -164,7 +164,7 @@ impl Reverting {
             (Event::Failed(_), Way::ActivateOld) => memory.fail(now, self.code),
             (
                 Event::Answered(_)
-                | Event::Hashed(_)
+                | Event::Compared(_)
                 | Event::Health(_)
                 | Event::Opened(_)
                 | Event::Permitted(_)

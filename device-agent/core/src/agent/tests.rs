@@ -169,7 +169,7 @@ fn a_download_that_never_gets_further_fails() {
 
 #[test]
 fn an_image_with_another_hash_is_tried_three_times_and_never_activated() {
-    for (network, code) in [(None, ErrorCode::DOWNLOAD_HASH), (Some(NEW), ErrorCode::FLASH_REREAD)]
+    for (network, code) in [(None, ErrorCode::DOWNLOAD_HASH), (Some(true), ErrorCode::FLASH_REREAD)]
     {
         let mut device = Device::new();
         device.poll();
@@ -177,7 +177,7 @@ fn an_image_with_another_hash_is_tried_three_times_and_never_activated() {
         for attempt in 1..=Policy::DEVICE.attempts_max {
             device.on(Event::Done, Action::Open { sha256: NEW, from: 0 });
             device.transfer_all();
-            device.on(Event::Hashed(Hashes { flash: OLD, network }), Action::Save);
+            device.on(Event::Compared(Comparison { flash: false, network }), Action::Save);
             if attempt < Policy::DEVICE.attempts_max {
                 device.on_wait(Event::Done);
                 device.now += Policy::DEVICE.back_off_max;

@@ -49,7 +49,7 @@ impl Testing {
             Event::Answered(_)
             | Event::Done
             | Event::Failed(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -99,7 +99,7 @@ impl Contacting {
                 State::Contacting(self)
             }
             Event::Done
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -135,7 +135,7 @@ impl Confirming {
             },
             Event::Failed(code) => Rejecting::begin(memory, self.slots, *code),
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -165,7 +165,7 @@ impl Rejecting {
             // not, the journal has the next boot try again.
             Event::Done | Event::Failed(_) => State::Rebooting,
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)
@@ -188,7 +188,7 @@ impl Restoring {
         match event {
             Event::Done | Event::Failed(_) => memory.conclude(now, Reached::RolledBack, self.code),
             Event::Answered(_)
-            | Event::Hashed(_)
+            | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
             | Event::Permitted(_)

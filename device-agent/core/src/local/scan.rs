@@ -1,11 +1,11 @@
-//! Reads an image back from flash, once, for its hash and for what it says about itself.
+//! Reads an image back from flash, once: is it the signed one, and what does it say about itself?
 
 use alloc::boxed::Box;
 
-use sha2::{Digest as _, Sha256};
 use waxwing_esp_image::app::{App, Checker, ImageError};
-use waxwing_wire::Digest;
+use waxwing_tuf::ContentCheck;
 
+use crate::journal::Deployment;
 use crate::ports::{FlashError, SECTOR_BYTES, SlotFlash};
 
 /// Memory for one sector.
@@ -16,16 +16,16 @@ type Sector = [u8; 4096];
 pub struct Scan {
     at: u32,
     length: u32,
-    hash: Sha256,
+    content: ContentCheck,
     checker: Checker,
     sector: Box<Sector>,
 }
 
 impl Scan {
-    /// Starts at the beginning of the slot.
-    pub fn new(length: u32) -> Self {
-        let (hash, checker) = (Sha256::new(), Checker::new());
-        Self { at: 0, length, hash, checker, sector: Box::new([0; 4096]) }
+    /// Starts at the beginning of the slot that should hold `image`.
+    pub fn new(image: &Deployment) -> Self {
+        let (content, checker) = (image.content(), Checker::new());
+        Self { at: 0, length: image.length, content, checker, sector: Box::new([0; 4096]) }
     }
 
     /// Reads the next sector; true when there is nothing left to read.
@@ -34,15 +34,15 @@ impl Scan {
         let wanted = usize::try_from(bytes).unwrap_or(0);
         let Some(piece) = self.sector.get_mut(..wanted) else { return Ok(true) };
         flash.read(self.at, piece)?;
-        self.hash.update(&piece);
-        // The checker keeps what is wrong until it is asked at the end.
+        // Both keep what is wrong until they are asked at the end.
+        let _ = self.content.update(piece);
         let _ = self.checker.update(piece);
         self.at = self.at.saturating_add(bytes);
         Ok(self.at >= self.length)
     }
 
-    pub(super) fn finish(self) -> (Digest, Result<App, ImageError>) {
+    pub(super) fn finish(self) -> (bool, Result<App, ImageError>) {
         let image = self.checker.finish();
-        (Digest(self.hash.finalize().into()), image)
+        (self.content.finish().is_ok(), image)
     }
 }

@@ -89,7 +89,7 @@ impl Device {
         self.accept();
         self.on(Event::Done, Action::Open { sha256: NEW, from: 0 });
         self.transfer_all();
-        self.on(Event::Hashed(Hashes { flash: NEW, network: Some(NEW) }), Action::Inspect);
+        self.on(Event::Compared(Comparison { flash: true, network: Some(true) }), Action::Inspect);
     }
 
     pub(super) fn transfer_all(&mut self) {
@@ -97,7 +97,7 @@ impl Device {
         self.on(Event::Transferred(4096), Action::Transfer { offset: 4096, bytes: 4096 });
         self.on(Event::Transferred(4096), Action::Transfer { offset: 8192, bytes: 100 });
         self.on(Event::Transferred(100), Action::Save);
-        self.on(Event::Done, Action::Hash { length: LENGTH });
+        self.on(Event::Done, Action::Compare);
     }
 
     pub(super) fn prepare_to_activate(&mut self) {

@@ -112,9 +112,9 @@ impl World {
                 self.confirmed = true;
                 Event::Done
             }
-            Action::Hash { .. } => {
-                let flash = if pick.is_multiple_of(8) { OLD } else { NEW };
-                Event::Hashed(Hashes { flash, network: None })
+            Action::Compare => {
+                let flash = !pick.is_multiple_of(8);
+                Event::Compared(Comparison { flash, network: None })
             }
             Action::Open { from, .. } => {
                 opened(if from == 0 || pick.is_multiple_of(4) { 200 } else { 206 }, from.into())
@@ -149,7 +149,7 @@ impl World {
     /// Keeps the facts up to date with what the agent is being told while it asks.
     fn learn(&mut self, event: &Event) {
         match (self.device.last, event) {
-            (Action::Hash { .. }, Event::Hashed(hashes)) => self.hashed = hashes.flash == NEW,
+            (Action::Compare, Event::Compared(found)) => self.hashed = found.flash,
             (Action::Save, Event::Failed(_)) => self.journal_lost = true,
             (Action::Transfer { .. }, _) => self.hashed = false,
             (Action::SelfTest, Event::SelfTested(SelfTest::Passed)) => self.tested = true,
@@ -234,7 +234,7 @@ fn stray(pick: u8) -> Event {
     match pick % 4 {
         0 => Event::Transferred(u32::from(pick)),
         1 => Event::PollRequested,
-        2 => Event::Hashed(Hashes { flash: OLD, network: None }),
+        2 => Event::Compared(Comparison { flash: false, network: None }),
         _ => Event::Tick,
     }
 }
