@@ -27,7 +27,16 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             let releases = api.list(&format!("products/{product}/releases"), &[], limit).await?;
             out.list(
                 &releases,
-                &["channel", "version", "security_version", "chip", "length", "listed", "sha256"],
+                &[
+                    "channel",
+                    "version",
+                    "security_version",
+                    "chip",
+                    "length",
+                    "ceiling_permille",
+                    "listed",
+                    "sha256",
+                ],
             )
         }
     }

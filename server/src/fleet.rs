@@ -70,7 +70,9 @@ impl Fleet {
         let seats = tables.campaigns_of(&member.device.product).filter_map(|campaign| {
             let phase = campaign.phase_of(&member.device)?;
             let deployment = member.deployment(&campaign.rollout.id);
-            Some(Seat { rollout: &campaign.rollout, release: &campaign.release, deployment, phase })
+            let (rollout, release) = (&campaign.rollout, &campaign.release);
+            let open = release.is_open_to(device);
+            Some(Seat { rollout, release, deployment, open, phase })
         });
         Some(decide(member.device.changed_at, running, seats))
     }
@@ -87,6 +89,7 @@ impl Fleet {
         let deployment = member.deployment(rollout);
         let phase = match deployment {
             Some(_) => campaign.rollout.phase_of(device)?,
+            None if !campaign.release.is_open_to(device) => return None,
             None => campaign.phase_of(&member.device)?,
         };
         let (rollout, release) = (Arc::clone(&campaign.rollout), Arc::clone(&campaign.release));
@@ -101,6 +104,7 @@ impl Fleet {
         let (Some(member), Some(campaign)) = (member, campaign) else { return false };
         campaign.rollout.state == State::Running
             && campaign.phase_of(&member.device).is_some()
+            && campaign.release.is_open_to(device)
             && tables::may_take_part(&member.device)
             && member.deployment(rollout).is_none()
     }

@@ -2,6 +2,8 @@
 //!
 //! Nothing here signs, reads or writes; times come in.
 
+mod documents;
+
 use std::collections::BTreeMap;
 
 use waxwing_tuf::Time;
@@ -11,6 +13,8 @@ use waxwing_tuf::author::{
 };
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::{Channel, ProductId};
+
+pub use self::documents::DocumentsDelegation;
 
 /// Most keys one role may have: more people than that are a committee.
 pub const KEYS_PER_ROLE_MAX: usize = 8;
@@ -273,6 +277,9 @@ pub enum Refusal {
         /// Where it belongs.
         repo: Repo,
     },
+    /// Documents go with a channel.
+    #[error("channel `{0}` is not delegated yet; do that first, with `waxwing-keys delegate`")]
+    NoChannel(String),
     /// A root has four roles.
     #[error("a root has the roles root, targets, snapshot and timestamp, not `{0}`")]
     NoSuchRole(String),

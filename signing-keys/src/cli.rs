@@ -5,12 +5,15 @@
 mod arguments;
 mod check;
 mod delegate;
+mod delegate_documents;
 mod key_expose;
 mod key_new;
 mod key_pub;
 mod publish;
 mod record;
 mod release_add;
+mod release_attach;
+mod release_limit;
 mod release_remove;
 mod renew;
 mod root_init;
@@ -76,6 +79,7 @@ pub struct Environment<'a> {
 enum Command {
     Check(check::Args),
     Delegate(delegate::Args),
+    DelegateDocuments(delegate_documents::Args),
     /// Make a key, show its public half, or give it to a server.
     #[command(subcommand)]
     Key(Key),
@@ -103,6 +107,8 @@ enum Key {
 #[derive(Debug, Subcommand)]
 enum Release {
     Add(release_add::Args),
+    Attach(release_attach::Args),
+    Limit(release_limit::Args),
     Remove(release_remove::Args),
 }
 
@@ -135,10 +141,13 @@ impl Command {
             Self::Check(args) => args.run(environment),
             Self::Delegate(args) => args.run(environment),
             Self::Key(Key::Expose(args)) => args.run(environment),
+            Self::DelegateDocuments(args) => args.run(environment),
             Self::Key(Key::New(args)) => args.run(environment),
             Self::Key(Key::Pub(args)) => args.run(environment),
             Self::Publish(args) => args.run(environment),
             Self::Release(Release::Add(args)) => args.run(environment),
+            Self::Release(Release::Attach(args)) => args.run(environment),
+            Self::Release(Release::Limit(args)) => args.run(environment),
             Self::Release(Release::Remove(args)) => args.run(environment),
             Self::Renew(args) => args.run(environment),
             Self::Root(Root::Init(args)) => args.run(environment),

@@ -79,6 +79,9 @@ pub struct Release {
     pub channel: Channel,
     /// Anti-rollback epoch (D2): devices never go back to a lower one.
     pub security_version: u32,
+    /// How many of a thousand devices may install it at most, whatever the server says (D10).
+    #[serde(default)]
+    pub ceiling_permille: Option<u16>,
     /// Where the build leaves the image; `--file` overrides it.
     #[serde(default)]
     pub image: Option<PathBuf>,

@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check_secure_versions};
+use waxwing_tuf::author::release::{
+    METADATA_BYTES_MAX, ROLES_MAX, ReleaseRefusal, check_secure_versions,
+};
 use waxwing_tuf::author::{Repo, Signer, expiry};
 use waxwing_tuf::client::{Limits, Repository};
 use waxwing_tuf::{Fetch, FetchError, MemoryStore, Refusal as Untrusted, Time};
@@ -62,6 +64,14 @@ pub struct Image {
     pub sha256: Digest,
     /// Its length in bytes.
     pub length: u64,
+}
+
+impl Image {
+    /// Tells whether it is a document that goes with a release: the role of documents lists nothing
+    /// else, and no other role lists such a path.
+    pub fn is_document(&self) -> bool {
+        matches!(self.target.rsplit_once('.'), Some((_, "json" | "jsonl")))
+    }
 }
 
 impl Publication {
@@ -165,7 +175,7 @@ impl Publication {
     fn verify(&self, fetch: &mut impl Fetch, now: Time) -> Result<(), Error> {
         let first = self.roots.files.first().map(Vec::as_slice).unwrap_or_default();
         let roots_max = usize::try_from(ROOTS_MAX).unwrap_or(usize::MAX);
-        let limits = Limits { roots_max, ..Limits::DEVICE_IMAGE };
+        let limits = Limits { roots_max, roles_max: ROLES_MAX, ..Limits::DEVICE_IMAGE };
         let repo = self.repo.to_string();
         let mut client = Repository::open(MemoryStore::new(), first, Some(&repo), limits)?;
         client.refresh(fetch, now)?;

@@ -11,7 +11,7 @@ use waxwing_esp_image::signature::{Sector, SignatureError};
 use waxwing_secure_boot::{Signed, Unsigned, verify};
 use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check as check_releases};
 use waxwing_tuf::author::{
-    Hashes, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
+    Hashes, ImageCustom, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
 };
 
 use crate::definition::{Definition, ImageVersion};
@@ -52,6 +52,29 @@ pub fn remove(mut role: Targets, paths: &[String]) -> Result<Targets, Refusal> {
             return Err(Refusal::NotListed(path.clone()));
         }
     }
+    Ok(role)
+}
+
+/// Changes how many of a thousand devices may install releases at most (D10); `None`: all.
+///
+/// # Errors
+///
+/// [`Refusal::NotListed`] names the path that is not on the list, [`Refusal::List`] a share that is
+/// none.
+pub fn limit(
+    mut role: Targets,
+    paths: &[String],
+    permille: Option<u16>,
+) -> Result<Targets, Refusal> {
+    for path in paths {
+        let target = role.targets.get_mut(path);
+        let Some(TargetCustom::Image(image)) = target.and_then(|target| target.custom.as_mut())
+        else {
+            return Err(Refusal::NotListed(path.clone()));
+        };
+        image.ceiling_permille = permille;
+    }
+    check_releases(&role)?;
     Ok(role)
 }
 
@@ -107,8 +130,13 @@ fn describe(definition: &Definition, image: &[u8]) -> Result<Target, Refusal> {
         security_version: release.security_version,
         version: release.version.clone(),
     };
+    let ceiling_permille = release.ceiling_permille;
     let hashes = Hashes { sha256: Sha256::digest(image).into() };
-    Ok(Target { custom: Some(TargetCustom::image(r#match)), hashes, length })
+    Ok(Target {
+        custom: Some(TargetCustom::Image(ImageCustom { ceiling_permille, r#match })),
+        hashes,
+        length,
+    })
 }
 
 fn check_budget(role: &Targets) -> Result<(), Refusal> {

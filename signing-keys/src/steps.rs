@@ -4,6 +4,8 @@
 //! one file whole or not at all, after the verifier that devices run has read it back. Signing is
 //! [`crate::document`], publishing [`crate::publish`].
 
+pub mod documents;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,6 +122,23 @@ pub fn release_remove(
     write_role(folder, role, release::remove(list, paths)?, role_life, now)
 }
 
+/// Changes how many of a thousand devices may install releases at most (D10), in the role file,
+/// unsigned.
+///
+/// # Errors
+///
+/// [`Error`] when one is not on the list, or the share is none.
+pub fn release_limit(
+    folder: &Folder,
+    role: &str,
+    (paths, permille): (&[String], Option<u16>),
+    role_life: Duration,
+    now: Time,
+) -> Result<PathBuf, Error> {
+    let list = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
+    write_role(folder, role, release::limit(list, paths, permille)?, role_life, now)
+}
+
 /// Writes a role file that says the same for longer, unsigned.
 ///
 /// # Errors
@@ -219,6 +238,15 @@ pub enum Error {
     /// The ceremony may not go on like this.
     #[error(transparent)]
     Ceremony(#[from] ceremony::Refusal),
+    /// A file is no document that can be attached.
+    #[error("{} cannot be attached", path.display())]
+    Document {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: waxwing_documents::Malformed,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     Disk(#[from] disk::Error),
@@ -228,9 +256,18 @@ pub enum Error {
     /// The folder is not in order.
     #[error(transparent)]
     Folder(#[from] folder::Error),
+    /// There is no release to attach anything to.
+    #[error("no release is listed under {prefix}")]
+    NoRelease {
+        /// The folder of the release.
+        prefix: String,
+    },
     /// Something else than a root.
     #[error("{} is no root file", .0.display())]
     NotRoot(PathBuf),
+    /// Provenance of something else.
+    #[error("{} does not vouch for the image of this release", .0.display())]
+    OtherImage(PathBuf),
     /// The folder belongs to another repository.
     #[error("the folder belongs to repository {0}")]
     OtherRepo(Repo),

@@ -71,7 +71,7 @@ impl Server {
         self.send(self.client.get(self.url(&format!("api/v1/products/{product}"))?))
     }
 
-    /// Uploads one image; `wrap` may watch the bytes go by.
+    /// Uploads one image or document; `wrap` may watch the bytes go by.
     ///
     /// # Errors
     ///
@@ -84,7 +84,8 @@ impl Server {
     ) -> Result<(), Error> {
         let path = &image.path;
         let file = File::open(path).map_err(|cause| disk::Error::io("read", path, cause))?;
-        let url = self.url(&format!("api/v1/products/{product}/images/{}", image.sha256))?;
+        let kind = if image.is_document() { "documents" } else { "images" };
+        let url = self.url(&format!("api/v1/products/{product}/{kind}/{}", image.sha256))?;
         let body = Body::sized(wrap(file), image.length);
         self.send(self.client.put(url).header(CONTENT_TYPE, "application/octet-stream").body(body))
     }

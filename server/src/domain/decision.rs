@@ -40,6 +40,8 @@ pub struct Seat<'a> {
     pub release: &'a Arc<Release>,
     /// How far the device is, if it has been heard of.
     pub deployment: Option<Deployment>,
+    /// Whether the device may install the release as far as its ceiling goes (D10).
+    pub open: bool,
     /// The phase the device belongs to.
     pub phase: usize,
 }
@@ -83,17 +85,17 @@ impl Seat<'_> {
     }
 
     /// Tells whether an older rollout decides instead: this one was cancelled before the device
-    /// switched to its image.
+    /// switched to its image, or is for others.
     fn gives_way(&self) -> bool {
         let past_recall = self.deployment.is_some_and(|deployment| deployment.is_past_recall());
-        self.rollout.state == State::Cancelled && !past_recall
+        (self.rollout.state == State::Cancelled || !self.open) && !past_recall
     }
 
     /// Tells whether the release is offered: a rollout that does not run withdraws its offer (D17),
     /// and a deployment that has ended, well or badly, is not begun again.
     fn offers(&self) -> bool {
         let ended = self.deployment.is_some_and(|deployment| deployment.state.is_final());
-        self.rollout.state == State::Running && self.release.listed && !ended
+        self.rollout.state == State::Running && self.release.listed && self.open && !ended
     }
 
     /// Tells whether there is nothing to do: the device had the image before it was offered.
@@ -153,6 +155,7 @@ mod tests {
             rollout,
             release,
             deployment: *deployment,
+            open: release.is_open_to(&device(0)),
             phase: 0,
         });
         decide(5, running, seats)
@@ -191,6 +194,21 @@ mod tests {
         let mut place = place("r", 10);
         (place.release.listed, place.release.changed_at) = (false, 50);
         assert_eq!(check(&[place]), (50, None));
+    }
+
+    #[test]
+    fn a_release_with_a_ceiling_is_offered_below_it_only() {
+        let limited = |permille, changed_at| {
+            let mut place = place("new", 20);
+            place.release.ceiling_permille = Some(permille);
+            place.release.changed_at = changed_at;
+            place
+        };
+        assert_eq!(check(&[limited(1000, 30), place("old", 10)]), (30, Some("new".into())));
+        // The time still rises, and the older rollout decides.
+        assert_eq!(check(&[limited(0, 40), place("old", 10)]), (40, Some("old".into())));
+        let switched = limited(0, 40).deployed(report::State::Activated, 25);
+        assert_eq!(check(&[switched, place("old", 10)]), (40, None));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 
 use semver::Version;
 use waxwing_tuf::author::Match;
-use waxwing_wire::{Channel, Digest, Hardware, ProductId};
+use waxwing_tuf::uptane::ceiling_rank;
+use waxwing_wire::{Channel, DeviceId, Digest, Hardware, ProductId};
 
 use super::Product;
 
@@ -26,6 +27,8 @@ pub struct Release {
     pub length: u64,
     /// What Director and Image repository must say alike.
     pub r#match: Match,
+    /// How many of a thousand devices may install it at most (D10); `None`: all.
+    pub ceiling_permille: Option<u16>,
     /// Whether the signed role still lists it. If not, it is installed nowhere any more.
     pub listed: bool,
     /// When it was listed or delisted, in Unix milliseconds (D3).
@@ -64,6 +67,13 @@ impl Release {
             return Err(Unacceptable::SecureVersion { found: *secure_version, max });
         }
         Ok(())
+    }
+
+    /// Tells whether a device may install the release as far as its ceiling goes (D10). Each device
+    /// decides that by the same function; who is above is not even asked.
+    pub fn is_open_to(&self, device: &DeviceId) -> bool {
+        let is_below = |ceiling: u16| ceiling_rank(device.as_str(), &self.path) < ceiling;
+        self.ceiling_permille.is_none_or(is_below)
     }
 
     fn expected_path(&self, product: &Product) -> String {
@@ -157,6 +167,7 @@ pub(crate) mod tests {
                 version: version.clone(),
             },
             version,
+            ceiling_permille: None,
             listed: true,
             changed_at: 0,
         }

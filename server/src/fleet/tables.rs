@@ -72,12 +72,21 @@ impl Campaign {
     }
 
     /// Returns the phase a device counts in. Whoever has been heard of counts for ever, others as long
-    /// as they belong to the group and are not shut out.
+    /// as they belong to the group, are not shut out, and are below the ceiling of the release.
     fn counts_in(&self, member: &Member) -> Option<usize> {
         if member.deployment(&self.rollout.id).is_some() {
             return self.rollout.phase_of(&member.device.id);
         }
-        self.phase_of(&member.device).filter(|_| may_take_part(&member.device))
+        let able = may_take_part(&member.device) && self.release.is_open_to(&member.device.id);
+        self.phase_of(&member.device).filter(|_| able)
+    }
+
+    /// Counts the members of all started phases from the beginning.
+    fn count_anew<'a>(&mut self, members: impl Iterator<Item = &'a Member>) {
+        self.phases.iter_mut().for_each(|phase| phase.members = 0);
+        for member in members {
+            self.move_member(None, self.counts_in(member));
+        }
     }
 
     /// Counts a device in another phase than before.
@@ -149,8 +158,10 @@ impl Tables {
         let releases: BTreeMap<_, _> = by_version.collect();
         for campaign in self.campaigns.values_mut().filter(|c| c.rollout.product == *product) {
             let key = (campaign.rollout.channel.clone(), campaign.rollout.version.clone());
-            if let Some(release) = releases.get(&key) {
-                campaign.release = Arc::clone(release);
+            let Some(release) = releases.get(&key) else { continue };
+            let before = std::mem::replace(&mut campaign.release, Arc::clone(release));
+            if before.ceiling_permille != release.ceiling_permille {
+                campaign.count_anew(self.members.values());
             }
         }
         self.releases.insert(product.clone(), releases);

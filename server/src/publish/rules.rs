@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waxwing_secure_boot::Unsigned;
-use waxwing_tuf::author::release::{RELEASES_PER_ROLE_MAX, ReleaseRefusal, check_secure_versions};
-use waxwing_tuf::author::{Hashes, Match, Target, TargetCustom};
+use waxwing_tuf::author::release::{
+    RELEASES_PER_ROLE_MAX, ReleaseRefusal, check_ceiling, check_rises, check_secure_versions,
+};
+use waxwing_tuf::author::{Hashes, ImageCustom, Target, TargetCustom};
 use waxwing_tuf::client::RoleListing;
 use waxwing_tuf::role::{Header, Listed};
 use waxwing_tuf::{MemoryStore, Repository};
@@ -170,9 +172,10 @@ fn read(known: Known<'_>, role: &RoleListing, target: &Listed) -> Result<Release
     let path = target.path.as_str();
     let channel = channel_of(known, &role.role).ok_or_else(|| refused(path, Rule::Delegation))?;
     let sha256 = target.hashes.sha256.ok_or_else(|| refused(path, Rule::NoSha256))?;
-    let attributes = target.custom().and_then(|custom| custom.field("match"));
-    let attributes = attributes.and_then(|value| serde_json::from_str(value.as_raw()).ok());
-    let attributes: Match = attributes.ok_or_else(|| refused(path, Rule::Match))?;
+    let custom = target.custom().and_then(|custom| serde_json::from_str(custom.as_raw()).ok());
+    let ImageCustom { ceiling_permille, r#match: attributes } =
+        custom.ok_or_else(|| refused(path, Rule::Match))?;
+    check_ceiling(path, ceiling_permille).map_err(|rule| refused(path, rule))?;
     let release = Release {
         product: known.product.id.clone(),
         channel,
@@ -181,12 +184,14 @@ fn read(known: Known<'_>, role: &RoleListing, target: &Listed) -> Result<Release
         sha256: Digest(sha256),
         length: target.length,
         r#match: attributes,
+        ceiling_permille,
         listed: true,
         changed_at: known.now_ms,
     };
     release.check_against(known.product).map_err(|fault| refused(path, fault))?;
     check_image(known, &release).map_err(|rule| refused(path, rule))?;
     check_unchanged(known, &release).map_err(|rule| refused(path, rule))?;
+    check_burned(known, &release).map_err(|rule| refused(path, rule))?;
     Ok(release)
 }
 
@@ -216,6 +221,15 @@ fn check_image(known: Known<'_>, release: &Release) -> Result<(), Rule> {
         return Err(differs("secure_version", found.to_string(), expected.to_string()));
     }
     Ok(())
+}
+
+/// Devices that burned the eFuses of any release before must be able to boot it, even if that is
+/// listed no more.
+fn check_burned(known: Known<'_>, release: &Release) -> Result<(), Rule> {
+    let versions = |of: &Release| (of.r#match.security_version, of.r#match.secure_version);
+    let is_other = |old: &&Arc<Release>| old.sha256 != release.sha256;
+    let mut before = known.releases.iter().filter(is_other);
+    before.try_for_each(|old| Ok(check_rises(versions(old), versions(release))?))
 }
 
 /// A version means one image for ever, even after it was delisted: rollouts, reports and people

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::write::AppBuilder;
+use waxwing_tuf::uptane::ceiling_rank;
 
 use crate::support::{Answer, Api, Files, Publisher, image, sha256};
 
@@ -286,4 +287,88 @@ async fn a_root_rotation_comes_with_the_publication() {
     assert!(changes["files"].as_array().unwrap().contains(&json!("2.root.json")));
     let served = api.app.repositories.image(&"th1".parse().unwrap()).unwrap();
     assert!(served.get("2.root.json").is_some());
+}
+
+/// Uploads and lists a release with these security and secure versions.
+async fn list_burnt(
+    api: &Api,
+    publisher: &mut Publisher,
+    version: &str,
+    (security_version, secure_version): (u32, u32),
+) {
+    let image = AppBuilder::new(Chip::Esp32c3).version(version).project("th1-fw");
+    let image = image.secure_version(secure_version).build().unwrap();
+    api.upload(&image).await;
+    let attributes = &mut publisher.list("stable", version, &image)["custom"]["match"];
+    attributes["security_version"] = json!(security_version);
+    attributes["secure_version"] = json!(secure_version);
+}
+
+#[tokio::test]
+async fn a_later_security_version_never_falls_back_behind_burned_efuses() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    list_burnt(&api, &mut publisher, "1.2.0", (2, 2)).await;
+    api.publish(&publisher.publication()).await.ok();
+    list_burnt(&api, &mut publisher, "1.3.0", (3, 1)).await;
+    let path = "th1/stable/1.3.0/esp32c3.bin";
+    let role = |publisher: &mut Publisher| publisher.roles.get_mut("th1-stable").unwrap().clone();
+    let together = api.publish(&publisher.publication()).await;
+    together.refused(422, "releases_conflict", Some(path));
+    // Nor when the earlier one is not listed any more: devices may have installed it.
+    let mut targets = role(&mut publisher);
+    targets.remove("th1/stable/1.2.0/esp32c3.bin");
+    publisher.roles.insert("th1-stable".to_owned(), targets);
+    publisher.version = 3;
+    let alone = api.publish(&publisher.publication()).await;
+    assert!(alone.json["detail"].as_str().unwrap().contains("secure_version"), "{alone:?}");
+    alone.refused(422, "releases_conflict", Some(path));
+}
+
+#[tokio::test]
+async fn a_secure_version_that_the_chip_cannot_count_to_is_refused_on_upload_and_publication() {
+    let (api, _) = shop().await;
+    let image = AppBuilder::new(Chip::Esp32c3).version("1.2.0").project("th1-fw");
+    let image = image.secure_version(17).build().unwrap();
+    put(&api, &image).await.refused(422, "image_unacceptable", Some("sha256"));
+    let code = "release_unacceptable";
+    check_refused(spoilt(|t| t["custom"]["match"]["secure_version"] = json!(17)), code, NEW).await;
+}
+
+#[tokio::test]
+async fn a_release_is_offered_to_devices_below_its_ceiling_only() {
+    let (api, mut publisher) = Api::with_fleet(40).await;
+    let path = "th1/stable/1.1.0/esp32c3.bin";
+    let mut limit = |permille: u16| {
+        let target = publisher.roles.get_mut("th1-stable").unwrap().get_mut(path).unwrap();
+        target["custom"]["ceiling_permille"] = json!(permille);
+        publisher.publication()
+    };
+    api.publish(&limit(300)).await.ok();
+    let rollout = json!({
+        "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
+        "phases": [{"percent": 100}],
+    });
+    api.post("rollouts", rollout).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    let below = |permille: u16| move |n: &u32| ceiling_rank(&format!("d-{n}"), path) < permille;
+    let check = async |api: &Api, permille: u16| {
+        for n in 0..40 {
+            let offered = api.offered(&format!("d-{n}")).is_some();
+            assert_eq!(offered, below(permille)(&n), "{n} at {permille}");
+        }
+        let rollout = api.get("rollouts/r-1").await.ok();
+        let waiting = (0..40).filter(below(permille)).count();
+        assert_eq!(rollout["counts"]["waiting"], json!(waiting), "{rollout:#}");
+        let releases = api.get("products/th1/releases").await.ok();
+        assert_eq!(releases["items"][1]["ceiling_permille"], json!(permille));
+    };
+    let some = (0..40).filter(below(300)).count();
+    assert!(some > 0 && some < 30, "{some}");
+    check(&api, 300).await;
+    let api = api.restarted().await;
+    check(&api, 300).await;
+    api.publish(&limit(700)).await.ok();
+    check(&api, 700).await;
+    let answer = api.publish(&limit(1001)).await;
+    answer.refused(422, "releases_conflict", Some(path));
 }

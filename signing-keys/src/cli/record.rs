@@ -29,6 +29,7 @@ fn scene(command: &Command) -> Result<Option<(&'static str, Scene)>, disk::Error
         Command::Check(_) | Command::Transcript(_) => return Ok(None),
         Command::Delegate(args) => ("delegate", args.scene()?),
         Command::Key(Key::Expose(args)) => ("key expose", args.scene()?),
+        Command::DelegateDocuments(args) => ("delegate-documents", args.scene()?),
         Command::Key(Key::New(args)) => ("key new", args.scene()?),
         Command::Key(Key::Pub(args)) => match args.scene() {
             Some(scene) => ("key pub", scene?),
@@ -36,6 +37,8 @@ fn scene(command: &Command) -> Result<Option<(&'static str, Scene)>, disk::Error
         },
         Command::Publish(args) => ("publish", args.scene()?),
         Command::Release(Release::Add(args)) => ("release add", args.scene()?),
+        Command::Release(Release::Attach(args)) => ("release attach", args.scene()?),
+        Command::Release(Release::Limit(args)) => ("release limit", args.scene()?),
         Command::Release(Release::Remove(args)) => ("release remove", args.scene()?),
         Command::Renew(args) => ("renew", args.scene()?),
         Command::Root(Root::Init(args)) => ("root init", args.scene()?),

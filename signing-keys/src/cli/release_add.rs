@@ -25,6 +25,10 @@ pub(super) struct Args {
     /// The image [default: as the definition says]
     #[arg(long)]
     file: Option<PathBuf>,
+    /// How many of a thousand devices may install it at most, whatever the server says
+    /// [default: as the definition says, or all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(..=1000))]
+    ceiling_permille: Option<u16>,
     /// How long the list is good for
     #[arg(long, default_value = "90d", value_parser = life)]
     expires: Duration,
@@ -54,7 +58,9 @@ impl Args {
     }
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        let definition = Definition::read(&self.definition)?;
+        let mut definition = Definition::read(&self.definition)?;
+        let ceiling = &mut definition.release.ceiling_permille;
+        *ceiling = self.ceiling_permille.or(*ceiling);
         let image = self.file.or_else(|| definition.release.image.clone());
         let image = image.ok_or(Failure::ImageUnnamed)?;
         let folder = Folder::of(&self.dir);

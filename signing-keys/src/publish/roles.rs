@@ -32,7 +32,10 @@ impl RoleFile {
         if targets.expires < expiry(now, LIFE_LEFT_MIN) {
             return Err(Error::ExpiresSoon { path, role: role.to_owned(), at: targets.expires });
         }
-        release::check(&targets)?;
+        match release::channel_of_docs(role) {
+            None => release::check(&targets)?,
+            Some(_) => release::check_documents(&targets)?,
+        }
         let newest = Published::version(folder, role)?.unwrap_or(0);
         if targets.version < newest {
             return Err(Error::OlderThanPublished { path, newest });

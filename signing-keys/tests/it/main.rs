@@ -3,6 +3,7 @@
 
 mod ceremony;
 mod common;
+mod documents;
 mod publish;
 mod strangers;
 mod token;

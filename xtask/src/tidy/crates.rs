@@ -17,7 +17,7 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 14] = [
+const EDGES: [(&str, Uses); 15] = [
     ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
@@ -27,17 +27,25 @@ const EDGES: [(&str, Uses); 14] = [
     ),
     ("waxwing-audit", Uses::Only(&["waxwing-tuf", "waxwing-wire"])),
     ("waxwing-bench", Uses::Everything),
+    ("waxwing-documents", Uses::Only(&["waxwing-wire"])),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),
     (
         "waxwing-keys",
-        Uses::Only(&["waxwing-esp-image", "waxwing-secure-boot", "waxwing-tuf", "waxwing-wire"]),
+        Uses::Only(&[
+            "waxwing-documents",
+            "waxwing-esp-image",
+            "waxwing-secure-boot",
+            "waxwing-tuf",
+            "waxwing-wire",
+        ]),
     ),
     ("waxwing-secure-boot", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     (
         "waxwing-server",
         Uses::Only(&[
             "waxwing-audit",
+            "waxwing-documents",
             "waxwing-esp-image",
             "waxwing-secure-boot",
             "waxwing-tuf",

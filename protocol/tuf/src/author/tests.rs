@@ -212,6 +212,14 @@ fn releases_of_one_security_version_share_one_efuse_version() {
     let refusal = release::check(&role(&[(1, 0), (2, 1), (1, 1)]));
     let expected = release::ReleaseRefusal::SecureVersion { security_version: 1, one: 0, other: 1 };
     assert_eq!(refusal, Err(expected));
+    let refusal = release::check(&role(&[(1, 2), (5, 1)]));
+    let falls = release::ReleaseRefusal::SecureVersionFalls {
+        security_version: 5,
+        secure_version: 1,
+        earlier: 1,
+        burned: 2,
+    };
+    assert_eq!(refusal, Err(falls));
     assert_eq!(release::check(&role(&[(1, 0); release::RELEASES_PER_ROLE_MAX])), Ok(()));
     let refusal = release::check(&role(&[(1, 0); release::RELEASES_PER_ROLE_MAX + 1]));
     assert_eq!(refusal, Err(release::ReleaseRefusal::TooMany { listed: 25 }));

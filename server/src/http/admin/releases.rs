@@ -39,6 +39,9 @@ pub(super) struct ReleaseView {
     /// Hash of the image.
     #[schema(value_type = String)]
     sha256: Digest,
+    /// How many of a thousand devices may install it at most, as signed; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling_permille: Option<u16>,
     /// Whether devices may still install it.
     listed: bool,
     /// When it was listed or delisted, as RFC 3339.
@@ -56,6 +59,7 @@ impl From<&Release> for ReleaseView {
             path: release.path.clone(),
             length: release.length,
             sha256: release.sha256,
+            ceiling_permille: release.ceiling_permille,
             listed: release.listed,
             changed_at: time(release.changed_at),
         }
