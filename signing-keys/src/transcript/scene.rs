@@ -121,8 +121,12 @@ impl Scene {
     }
 }
 
-/// Returns the SHA-256 of a file; `None` if there is none.
+/// Returns the SHA-256 of a file; `None` if there is none. What is no file, such as a pipe that
+/// never ends, counts as none.
 pub(super) fn hash(path: &Path) -> Result<Option<Digest>, disk::Error> {
+    if !path.is_file() {
+        return Ok(None);
+    }
     let mut hash = Sha256::new();
     let file = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hash));
     match file {

@@ -153,7 +153,7 @@ impl Ceremony {
     /// The real program, in this folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_waxwing-keys"));
-        command.current_dir(self.folder.path());
+        command.current_dir(self.folder.path()).env_remove("WAXWING_PKCS11_MODULE");
         command
     }
 

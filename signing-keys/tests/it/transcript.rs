@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+use waxwing_keys::transcript::{Outcome, Step, Transcript};
+use waxwing_tuf::Time;
 
 use crate::ceremony::{NEXT, ROTATE};
 use crate::common::{Ceremony, ROOT, Ran, STABLE, WORDS, root_init};
@@ -194,6 +196,31 @@ fn no_secret_is_written_down() {
             assert!(allowed.contains(&name.as_str()), "{name}");
         }
     }
+}
+
+#[test]
+fn steps_at_the_same_time_leave_a_line_each() {
+    const THREADS: usize = 8;
+    const STEPS: usize = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let step = || Step {
+        at: Time::from_seconds(0),
+        by: "everybody".to_owned(),
+        command: "renew",
+        outcome: Outcome::Done,
+        keys: Vec::new(),
+        files: Vec::new(),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                for _ in 0..STEPS {
+                    Transcript::append(folder.path(), step()).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(Transcript::read(folder.path()).unwrap().lines().len(), THREADS * STEPS);
 }
 
 #[test]
