@@ -6,6 +6,7 @@
 //! Exit codes: 0 done; 1 the server refused, cannot be reached, a watched rollout ended badly, or a
 //! check of `doctor` failed; 2 wrong use: arguments, files or profile.
 
+mod affected;
 mod api;
 mod audit;
 mod device;
@@ -69,6 +70,8 @@ enum Command {
     /// Devices: register, tag, enrol, revoke, command.
     #[command(subcommand)]
     Device(device::Command),
+    /// List devices that run a release with a component in it, as SBOMs say.
+    Affected(affected::Args),
     /// The Director: its online key and its root.
     #[command(subcommand)]
     Director(director::Command),
@@ -106,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let reason = arguments.reason.as_deref();
     let api = || Api::new(&profile::load(&arguments.profile)?, reason);
     match arguments.command {
+        Command::Affected(args) => affected::run(args, &api()?, out).await,
         Command::Audit(args) => audit::run(args, &api()?, out).await,
         Command::Device(command) => device::run(command, &api()?, out).await,
         Command::Director(command) => director::run(command, &api()?, out).await,

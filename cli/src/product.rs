@@ -75,6 +75,8 @@ struct Definition {
     image_project: Option<String>,
     /// Its Secure Boot keys; the server checks them.
     secure_boot: Option<serde_json::Value>,
+    /// Documents that every release of a channel must come with; the server checks them.
+    required_documents: Option<serde_json::Value>,
 }
 
 /// The request that registers a product.
@@ -89,6 +91,8 @@ struct NewProduct {
     image_project: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     secure_boot: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    required_documents: Option<serde_json::Value>,
     /// The root metadata file in base64: its bytes are signed, so they travel unchanged.
     image_root: String,
 }
@@ -118,6 +122,7 @@ async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Resul
         channels: product.channels,
         slot_bytes: product.slot_bytes,
         secure_boot: product.secure_boot,
+        required_documents: product.required_documents,
         image_root: STANDARD.encode(input::file(root)?),
     };
     out.done(&sentence, &api.post("products", &request).await?)

@@ -7,6 +7,7 @@ pub mod audit;
 pub mod decision;
 pub mod deployment;
 pub mod device;
+pub mod document;
 pub mod expiry;
 pub mod group;
 pub mod product;

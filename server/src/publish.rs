@@ -4,16 +4,20 @@
 //!
 //! Pure: files in, files and releases out. Not here: storing them, and keys.
 
+mod documents;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use waxwing_tuf::author::release::ROLES_MAX;
 use waxwing_tuf::{Fetch, FetchError, Limits, MemoryStore, Refusal, Repository, Time};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::Frame;
 
+pub use self::documents::DocumentFault;
 pub use self::rules::{EXPIRY_MARGIN, Rule};
+use crate::domain::document::{Attached, Document};
 use crate::domain::{Product, Release};
 use crate::repositories::image_repository;
 use crate::store::images::Image;
@@ -30,6 +34,8 @@ pub struct Accepted {
     pub files: Files,
     /// All releases that the signed roles list.
     pub listed: Vec<Release>,
+    /// All documents that the signed roles list.
+    pub attached: Vec<Attached>,
 }
 
 /// Why a publication is refused. Nothing of it is stored.
@@ -57,6 +63,8 @@ pub struct Known<'a> {
     pub files: &'a Files,
     /// The images stored for the product.
     pub images: &'a HashMap<Digest, Image>,
+    /// The documents stored for the product.
+    pub documents: &'a BTreeMap<Digest, Document>,
     /// The releases ever listed.
     pub releases: &'a [Arc<Release>],
     /// Unix milliseconds.
@@ -79,8 +87,9 @@ pub fn check(known: Known<'_>, frames: &[Frame<'_>]) -> Result<Accepted, Refused
     rules::check_versions(&before, &versions(&repository))?;
     rules::check_expiry(&repository, &roles, known.now_ms)?;
     let listed = rules::releases(known, &roles)?;
+    let attached = documents::documents(known, &roles, &listed)?;
     let files = new_files(known.files, frames, &repository, root_before)?;
-    Ok(Accepted { files, listed })
+    Ok(Accepted { files, listed, attached })
 }
 
 /// Opens the repository as a device that has followed every publication so far.
@@ -88,7 +97,9 @@ fn open(known: Known<'_>) -> Result<Repository<MemoryStore>, Refused> {
     let name = image_repository(&known.product.id);
     let first_root = known.files.get("1.root.json").map(Vec::as_slice).unwrap_or_default();
     let mut stored = Offered { stored: known.files, frames: &[] };
-    let limits = Limits { roots_max: Limits::HOST.roots_max, ..Limits::DEVICE_IMAGE };
+    let roots_max = Limits::HOST.roots_max;
+    // A device looks for one path and so into few roles; here all are read.
+    let limits = Limits { roots_max, roles_max: ROLES_MAX, ..Limits::DEVICE_IMAGE };
     let opened = Repository::open(MemoryStore::new(), first_root, Some(&name), limits);
     let mut repository = opened.map_err(Refused::Unbelievable)?;
     if known.files.contains_key(TIMESTAMP) {

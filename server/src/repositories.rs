@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde::Deserialize;
+use waxwing_tuf::author::release::channel_of_docs;
 use waxwing_wire::ProductId;
 
 use crate::store::metadata::{self, DIRECTOR};
@@ -166,6 +167,10 @@ impl Files {
             snapshot.meta.into_iter().partition(|(name, _)| name == "targets.json");
         for (name, listed) in top.into_iter().chain(delegated) {
             let role = name.strip_suffix(".json").unwrap_or(&name);
+            if channel_of_docs(role).is_some() {
+                // SBOMs and provenance: no device ever looks for them.
+                continue;
+            }
             let file_name = format!("{}.{name}", listed.version);
             self.current.push(Current::new(role, listed.version, file_name));
         }

@@ -11,6 +11,7 @@ pub mod audit;
 pub mod clock_mark;
 pub mod deployments;
 pub mod devices;
+pub mod documents;
 pub mod enrolment;
 pub mod groups;
 pub mod images;

@@ -3,11 +3,13 @@
 //!
 //! `releases/README.md` shows the format. Not here: images and metadata.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use semver::Version;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use waxwing_documents::Requirement;
 use waxwing_esp_image::Chip;
 use waxwing_secure_boot::{Policy, PolicyFault};
 use waxwing_wire::{Channel, Hardware, ProductId};
@@ -37,6 +39,9 @@ pub struct Product {
     /// Its Secure Boot keys.
     #[serde(default)]
     pub secure_boot: Policy,
+    /// Documents that every release of a channel must come with; the server asks for them.
+    #[serde(default)]
+    pub required_documents: BTreeMap<Channel, Vec<Requirement>>,
 }
 
 /// Whether the version inside the image must be that of the release.

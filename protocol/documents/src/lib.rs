@@ -80,6 +80,35 @@ impl FromStr for Format {
     }
 }
 
+/// A kind of document that the releases of a channel may be required to come with.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Requirement {
+    /// SLSA provenance.
+    Provenance,
+    /// An SBOM of either format.
+    Sbom,
+}
+
+impl Requirement {
+    /// Tells whether a document of this format is what is required.
+    pub const fn is_met_by(self, format: Format) -> bool {
+        match self {
+            Self::Provenance => matches!(format, Format::Provenance),
+            Self::Sbom => matches!(format, Format::CycloneDx | Format::Spdx),
+        }
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Provenance => "provenance",
+            Self::Sbom => "an SBOM",
+        })
+    }
+}
+
 /// What a document says, as far as anybody asks.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Document {

@@ -38,6 +38,8 @@ words!(
         DeviceTagged "device_tagged",
         /// The Director's root was imported.
         DirectorRootImported "director_root_imported",
+        /// An SBOM or provenance was stored.
+        DocumentStored "document_stored",
         /// A group was made.
         GroupCreated "group_created",
         /// An image was stored.

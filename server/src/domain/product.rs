@@ -7,6 +7,7 @@ use waxwing_esp_image::Chip;
 pub use waxwing_secure_boot::Policy as SecureBoot;
 use waxwing_wire::{Channel, Hardware, ProductId};
 
+use super::document::Required;
 use super::words;
 
 /// One kind of device.
@@ -28,6 +29,8 @@ pub struct Product {
     pub image_project: ProjectRule,
     /// Its Secure Boot keys.
     pub secure_boot: SecureBoot,
+    /// Documents that every release of a channel must come with.
+    pub required_documents: Required,
     /// When it was made, in Unix milliseconds.
     pub created_at: u64,
 }

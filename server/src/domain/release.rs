@@ -134,6 +134,7 @@ pub(crate) mod tests {
     use waxwing_wire::Hardware;
 
     use super::*;
+    use crate::domain::document::Required;
     use crate::domain::product::{ProjectRule, SecureBoot, VersionRule};
 
     pub(crate) fn product() -> Product {
@@ -146,6 +147,7 @@ pub(crate) mod tests {
             image_version: VersionRule::Match,
             image_project: ProjectRule::Ignore,
             secure_boot: SecureBoot::default(),
+            required_documents: Required::new(),
             created_at: 0,
         }
     }

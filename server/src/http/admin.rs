@@ -4,12 +4,14 @@
 //! log in the same transaction, bring the fleet up to date, answer. The OpenAPI document is made
 //! from the same routes. Not here: rules.
 
+mod affected;
 mod audit;
 mod auth;
 mod change;
 mod checkpoints;
 mod devices;
 mod director;
+mod documents;
 mod groups;
 mod health;
 mod images;
@@ -64,6 +66,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(products::show))
         .routes(routes!(products::secure_boot::set))
         .routes(routes!(images::put))
+        .routes(routes!(documents::put, documents::get))
+        .routes(routes!(affected::list))
         .routes(routes!(metadata::publish))
         .routes(routes!(releases::list))
         .routes(routes!(director::show))

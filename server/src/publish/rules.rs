@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waxwing_secure_boot::Unsigned;
 use waxwing_tuf::author::release::{
-    RELEASES_PER_ROLE_MAX, ReleaseRefusal, check_ceiling, check_rises, check_secure_versions,
+    RELEASES_PER_ROLE_MAX, ReleaseRefusal, channel_of_docs, check_ceiling, check_rises,
+    check_secure_versions,
 };
 use waxwing_tuf::author::{Hashes, ImageCustom, Target, TargetCustom};
 use waxwing_tuf::client::RoleListing;
@@ -14,7 +15,7 @@ use waxwing_tuf::role::{Header, Listed};
 use waxwing_tuf::{MemoryStore, Repository};
 use waxwing_wire::{Channel, Digest};
 
-use super::{Known, Refused};
+use super::{DocumentFault, Known, Refused};
 use crate::domain::Release;
 use crate::domain::release::Unacceptable;
 
@@ -41,6 +42,9 @@ pub enum Rule {
         /// As the release says.
         expected: String,
     },
+    /// A document does not go with a release.
+    #[error(transparent)]
+    Document(#[from] DocumentFault),
     /// It expires too soon.
     #[error("it expires in less than 7 days; sign it again with a later expiry")]
     ExpiresSoon,
@@ -85,6 +89,7 @@ impl Rule {
             Self::Changed => "release_changed",
             Self::Delegation => "release_outside_role",
             Self::Descriptor { .. } => "release_image_differs",
+            Self::Document(fault) => fault.code(),
             Self::ExpiresSoon => "metadata_expires_soon",
             Self::Match | Self::NoSha256 => "release_malformed",
             Self::NoImage { .. } => "image_missing",
@@ -97,7 +102,7 @@ impl Rule {
     }
 }
 
-fn refused(subject: &str, rule: impl Into<Rule>) -> Refused {
+pub(super) fn refused(subject: &str, rule: impl Into<Rule>) -> Refused {
     Refused::Rule { subject: subject.to_owned(), rule: rule.into() }
 }
 
@@ -145,6 +150,9 @@ pub(super) fn releases(known: Known<'_>, roles: &[RoleListing]) -> Result<Vec<Re
     for role in roles {
         if let Some(path) = role.outside.first() {
             return Err(refused(path, Rule::Delegation));
+        }
+        if channel_of_docs(&role.role).is_some() {
+            continue;
         }
         let listed = role.targets.len();
         if listed > RELEASES_PER_ROLE_MAX {
@@ -196,7 +204,7 @@ fn read(known: Known<'_>, role: &RoleListing, target: &Listed) -> Result<Release
 }
 
 /// Returns the channel whose releases a role lists: the role is called `<product>-<channel>`.
-fn channel_of(known: Known<'_>, role: &str) -> Option<Channel> {
+pub(super) fn channel_of(known: Known<'_>, role: &str) -> Option<Channel> {
     let channel = role.strip_prefix(known.product.id.as_str())?.strip_prefix('-')?;
     known.product.channels.iter().find(|known| known.as_str() == channel).cloned()
 }

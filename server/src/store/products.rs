@@ -12,7 +12,7 @@ pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Err
     sqlx::query(
         "INSERT INTO products \
          (id, chip, hardware, channels, slot_bytes, image_version, image_project, secure_boot, \
-         created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         required_documents, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(product.id.as_str())
     .bind(product.chip.as_str())
@@ -22,6 +22,7 @@ pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Err
     .bind(product.image_version.as_str())
     .bind(product.image_project.as_str())
     .bind(to_json(&product.secure_boot))
+    .bind(to_json(&product.required_documents))
     .bind(to_integer(product.created_at))
     .execute(db)
     .await?;
@@ -64,6 +65,7 @@ fn read(row: &Row<'_>) -> Result<Product, Error> {
         image_version: row.word("image_version", VersionRule::parse)?,
         image_project: ProjectRule::parse(&row.text("image_project")?),
         secure_boot: row.json("secure_boot")?,
+        required_documents: row.json("required_documents")?,
         created_at: row.number("created_at")?,
     })
 }

@@ -6,6 +6,7 @@ mod auth;
 mod devices;
 mod director;
 mod disk;
+mod documents;
 mod expiries;
 mod groups;
 mod openapi;

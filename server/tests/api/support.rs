@@ -296,11 +296,17 @@ impl Publisher {
         let delegated: Vec<_> = self
             .roles
             .keys()
+            .rev()
             .map(|role| {
                 let channel = role.strip_prefix("th1-").unwrap();
+                let docs = channel.strip_suffix("-docs");
+                let paths = docs.map_or_else(
+                    || vec![format!("th1/{channel}/*/*")],
+                    |channel| ["json", "jsonl"].map(|it| format!("th1/{channel}/*/*.{it}")).into(),
+                );
                 json!({
                     "name": role, "keyids": [self.key.public().key_id()], "threshold": 1,
-                    "paths": [format!("th1/{channel}/*/*")], "terminating": true,
+                    "paths": paths, "terminating": true,
                 })
             })
             .collect();

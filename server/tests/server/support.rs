@@ -25,6 +25,7 @@ use waxwing_esp_image::Chip;
 use waxwing_server::clock::FakeClock;
 use waxwing_server::config::Config;
 use waxwing_server::domain::device::Status;
+use waxwing_server::domain::document::Required;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::{Device, Product};
 use waxwing_server::random::{self, SystemRandom};
@@ -351,6 +352,7 @@ pub(crate) fn product() -> Product {
         image_version: VersionRule::Match,
         image_project: ProjectRule::Ignore,
         secure_boot: SecureBoot::default(),
+        required_documents: Required::new(),
         created_at: 0,
     }
 }

@@ -14,6 +14,7 @@ use semver::Version;
 use waxwing_esp_image::Chip;
 use waxwing_server::config::Config;
 use waxwing_server::domain::device::{CertificateStatus, Status, Tags};
+use waxwing_server::domain::document::Required;
 use waxwing_server::domain::group::Members;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::rollout::{Gate, Phase, State};
@@ -179,6 +180,7 @@ fn product() -> anyhow::Result<Product> {
         image_version: VersionRule::Match,
         image_project: ProjectRule::Ignore,
         secure_boot: SecureBoot::default(),
+        required_documents: Required::new(),
         created_at: 0,
     })
 }

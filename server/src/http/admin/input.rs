@@ -92,6 +92,25 @@ pub(super) struct DevicesQuery {
     pub(super) limit: Option<u32>,
 }
 
+/// Which component, in which versions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AffectedQuery {
+    /// Name of the component, as SBOMs write it.
+    pub(super) name: Option<String>,
+    /// Its package URL; without a version, every version.
+    pub(super) purl: Option<String>,
+    /// Its versions, such as `3.6.0` or `>=3.0,<3.6.1`; without it, every version. A component that an
+    /// SBOM lists without version always counts.
+    pub(super) version: Option<String>,
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
 /// The query of a request, read by its fields.
 pub(super) struct Query<T>(pub(super) T);
 

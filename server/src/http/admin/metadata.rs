@@ -54,9 +54,16 @@ pub(super) async fn publish(
     let releases = app.fleet.releases(&product.id);
     let stored = stored(&app, &product).await?;
     let images = images(&app, &product).await?;
+    let documents = store::documents::of_product(&app.store, &product.id).await?;
     let files = &stored;
-    let known =
-        Known { product: &product, files, images: &images, releases: &releases, now_ms: at };
+    let known = Known {
+        product: &product,
+        files,
+        images: &images,
+        documents: &documents,
+        releases: &releases,
+        now_ms: at,
+    };
     let accepted = publish::check(known, &frames).map_err(|refusal| refused(&refusal))?;
     let releases = merge(&releases, &accepted.listed, at);
     let published = summary(&accepted, &releases);
@@ -150,7 +157,7 @@ async fn write(
     for release in releases.iter().filter(|release| release.changed_at == at) {
         store::releases::put(change.connection(), release).await?;
     }
-    Ok(())
+    Ok(store::documents::attach(change.connection(), &product.id, &accepted.attached).await?)
 }
 
 fn refused(refused: &Refused) -> Problem {

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::app::IMAGE_BYTES_MAX;
 use waxwing_tuf::Limits;
+use waxwing_tuf::author::release::channel_of_docs;
 use waxwing_tuf::verify::verify_trusted_root;
 use waxwing_wire::{Channel, Hardware, ProductId};
 
@@ -25,6 +26,7 @@ use super::{change, metadata};
 use crate::app::App;
 use crate::domain::Product;
 use crate::domain::audit::Action;
+use crate::domain::document::Required;
 use crate::domain::product::{ProjectRule, VersionRule};
 use crate::http::{Path, Problem};
 use crate::repositories::image_repository;
@@ -67,6 +69,10 @@ pub(super) struct NewProduct {
     /// Its Secure Boot keys; by default none is required.
     #[serde(default)]
     secure_boot: SecureBoot,
+    /// Documents that every release of a channel must come with: `sbom`, `provenance`.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, Vec<String>>, example = json!({"stable": ["sbom"]}))]
+    required_documents: Required,
     /// The first root of the Image repository, from the ceremony: `1.root.json` as base64.
     image_root: String,
 }
@@ -99,6 +105,9 @@ pub(super) struct ProductView {
     image_project: String,
     /// Its Secure Boot keys.
     secure_boot: SecureBoot,
+    /// Documents that every release of a channel must come with.
+    #[schema(value_type = BTreeMap<String, Vec<String>>)]
+    required_documents: Required,
     /// When it was made, as RFC 3339.
     created_at: String,
 }
@@ -114,6 +123,7 @@ impl From<&Product> for ProductView {
             image_version: product.image_version,
             image_project: product.image_project.as_str().to_owned(),
             secure_boot: SecureBoot::from(&product.secure_boot),
+            required_documents: product.required_documents.clone(),
             created_at: time(product.created_at),
         }
     }
@@ -196,6 +206,7 @@ fn product(new: NewProduct, created_at: u64) -> Result<Product, Problem> {
         image_version: new.image_version,
         image_project: ProjectRule::parse(&new.image_project),
         secure_boot: new.secure_boot.policy()?,
+        required_documents: new.required_documents,
         created_at,
     })
 }
@@ -208,6 +219,14 @@ fn check(new: &NewProduct) -> Result<(), Problem> {
     }
     if new.channels.is_empty() || new.channels.len() > CHANNELS_MAX {
         return refuse("channels", format!("Name 1 to {CHANNELS_MAX} channels."));
+    }
+    if new.channels.iter().any(|channel| channel_of_docs(channel.as_str()).is_some()) {
+        let detail = "A channel may not end with -docs: so are roles of documents called.";
+        return refuse("channels", detail.to_owned());
+    }
+    if new.required_documents.keys().any(|channel| !new.channels.contains(channel)) {
+        let detail = "Documents are required for a channel that the product does not have.";
+        return refuse("required_documents", detail.to_owned());
     }
     let whole_sectors = new.slot_bytes.is_multiple_of(SECTOR_BYTES);
     if new.slot_bytes == 0 || !whole_sectors || new.slot_bytes > IMAGE_BYTES_MAX {
