@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::fingerprint::fingerprint;
-use super::metadata::{
-    ImageCustom, Key, MetaFile, Metadata, RoleKeys, Root, Target, TargetCustom, Targets,
-};
+use super::metadata::{Key, MetaFile, Metadata, RoleKeys, Root, Targets};
+use super::target::{ImageCustom, Target, TargetCustom};
 use crate::hex;
 use crate::key::PublicKey;
 

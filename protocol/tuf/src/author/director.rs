@@ -12,8 +12,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Error;
-use super::metadata::{Hashes, Match, SPEC_VERSION, ServerCaKind, ServerCaMatch};
+use super::metadata::{Hashes, SPEC_VERSION};
 use super::signer::Signer;
+use super::target::{Match, ServerCaKind, ServerCaMatch};
 use super::time::expiry;
 use crate::hex;
 use crate::time::Time;

@@ -13,19 +13,22 @@ mod fingerprint;
 mod metadata;
 mod name;
 mod signer;
+mod target;
 mod time;
 
 pub use diff::{Names, diff};
 pub use file::{SIGNATURES_MAX, Signature, SignedFile};
 pub use fingerprint::{PublicKeyFile, fingerprint, words};
 pub use metadata::{
-    DelegatedRole, Delegations, Hashes, ImageCustom, Key, KeyValue, Match, MetaFile, Metadata,
-    Repo, RoleKeys, Root, RootRoles, SPEC_VERSION, ServerCaCustom, ServerCaKind, ServerCaMatch,
-    Snapshot, SpecVersion, Target, TargetCustom, Targets, Timestamp,
+    DelegatedRole, Delegations, Hashes, Key, KeyValue, MetaFile, Metadata, Repo, RoleKeys, Root,
+    RootRoles, SPEC_VERSION, Snapshot, SpecVersion, Targets, Timestamp,
 };
 pub use signer::{
     Algorithm, Ed25519Signer, P256Signer, SEED_BYTES, SecretKey, SignError, Signer,
     p256_signature_der,
+};
+pub use target::{
+    ImageCustom, Match, ServerCaCustom, ServerCaKind, ServerCaMatch, Target, TargetCustom,
 };
 pub use time::expiry;
 

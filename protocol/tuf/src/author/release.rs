@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::metadata::{Target, TargetCustom, Targets};
+use super::metadata::Targets;
+use super::target::{Target, TargetCustom};
 use crate::uptane::CEILING_PERMILLE_MAX;
 
 /// Most releases one role may list: about 6 KB, so that a device's heap holds it with room to
