@@ -158,6 +158,14 @@ pub fn verify_command(
     Ok(Verified(command))
 }
 
+/// Whether this key signed the file: for those who collect signatures and ask nobody to believe them.
+#[cfg(feature = "author")]
+pub(crate) fn is_signed_by(bytes: &[u8], key: &PublicKey) -> Result<bool, Cause> {
+    let file = File::parse(bytes)?;
+    let signature = file.signature(&KeyId::from(key.key_id()));
+    Ok(signature.is_some_and(|signature| file.is_signed(key, signature)))
+}
+
 /// The version a file claims to have. Nothing vouches for it.
 pub(crate) fn claimed_version(bytes: &[u8]) -> Option<u64> {
     Value::parse(bytes).ok()?.field("signed")?.field("version")?.as_u64()

@@ -11,7 +11,9 @@ use super::metadata::Metadata;
 use super::signer::Signer;
 use crate::hex;
 use crate::json::Value;
-use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
+use crate::key::PublicKey;
+use crate::refusal::Cause;
+use crate::verify;
 
 /// Most signatures one file may carry: a threshold of 8 with as many waiting to be dropped.
 pub const SIGNATURES_MAX: usize = 16;
@@ -93,15 +95,12 @@ impl SignedFile {
     ///
     /// [`Error::Canonical`] when the signed part is no JSON that devices read.
     pub fn is_signed_by(&self, key: &PublicKey) -> Result<bool, Error> {
-        let canonical = self.canonical()?;
-        let key_id = key.key_id();
-        let mut signatures = self.signatures.iter().filter(|signature| signature.keyid == key_id);
-        Ok(signatures.any(|signature| {
-            let mut bytes = [0; SIGNATURE_BYTES_MAX];
-            let signature = hex::decode_into(&signature.sig, &mut bytes);
-            let signature = signature.and_then(|length| bytes.get(..length));
-            signature.is_some_and(|signature| key.verify(&[&canonical], signature).is_ok())
-        }))
+        match verify::is_signed_by(&self.to_bytes()?, key) {
+            Ok(signed) => Ok(signed),
+            Err(Cause::Json(malformed)) => Err(Error::Canonical(malformed)),
+            // Nobody believes a file that names a key twice, so nobody signed it.
+            Err(_) => Ok(false),
+        }
     }
 
     /// Returns the signatures as the file lists them, not judged.

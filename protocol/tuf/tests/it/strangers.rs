@@ -22,7 +22,7 @@ const P256_TESTS: usize = 484;
 
 /// How many cases to try: so many, or more in a deep run (`cargo xtask test --deep`).
 pub(crate) fn amount(least: usize) -> usize {
-    let deep = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let deep = std::env::var_os("PROPTEST_CASES").and_then(|cases| cases.to_str()?.parse().ok());
     deep.map_or(least, |deep: usize| deep.max(least))
 }
 
