@@ -8,7 +8,7 @@ mod director;
 mod forge;
 mod hostile;
 mod relay;
-mod stage;
+pub(crate) mod stage;
 
 mod identity;
 mod keys;

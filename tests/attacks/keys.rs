@@ -4,3 +4,4 @@ mod director;
 mod losses;
 mod room;
 mod runbook;
+mod server;
