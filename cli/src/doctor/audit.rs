@@ -178,6 +178,7 @@ async fn rows(api: &Api, audit: &mut Audit, until: i64) -> Result<Result<(), Fin
     let mut after: Option<String> = None;
     loop {
         let page = api.page("audit/rows", after.as_deref()).await?;
+        let is_empty = page.items.is_empty();
         for row in page.items {
             let link: Link =
                 serde_json::from_value(row).map_err(|error| Error::Answer(error.to_string()))?;
@@ -186,7 +187,7 @@ async fn rows(api: &Api, audit: &mut Audit, until: i64) -> Result<Result<(), Fin
             }
         }
         match page.next {
-            Some(next) if audit.size() < until => after = Some(next),
+            Some(next) if audit.size() < until && !is_empty => after = Some(next),
             _ => return Ok(Ok(())),
         }
     }

@@ -171,6 +171,15 @@ fn rows_removed_at_the_end_are_missed_by_whoever_looked_before() {
 }
 
 #[test]
+fn a_server_that_turns_empty_pages_forever_does_not_hold_us() {
+    let (world, _) = world();
+    for line in ["GET /audit/rows?limit=200", "GET /audit/rows?limit=200&after=x"] {
+        world.server.replace(line, (200, json!({"items": [], "next": "x"})));
+    }
+    alarm(&doctor(&world, &[]), "the log ends with row 0, but 4 rows were signed");
+}
+
+#[test]
 fn another_log_in_its_place_is_no_continuation() {
     let (world, mut log) = world();
     assert_eq!(doctor(&world, &[]).code, 0);
