@@ -15,5 +15,6 @@
 mod compromise;
 mod keys;
 mod metadata;
+mod records;
 mod support;
 mod transport;

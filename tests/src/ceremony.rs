@@ -31,7 +31,7 @@ pub const ROOT_QUORUM: [&str; 2] = ["alice-root", "bob-root"];
 /// Two of the three who sign the Director's root.
 pub const DIRECTOR_ROOT_QUORUM: [&str; 2] = ["alice-director-root", "bob-director-root"];
 /// The passphrase of every key of the ceremony.
-const PASSPHRASE: &str = "correct horse battery staple";
+pub const PASSPHRASE: &str = "correct horse battery staple";
 /// A third of the holders may be ill.
 const HOLDERS: [&str; 3] = ["alice", "bob", "carol"];
 

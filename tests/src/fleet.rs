@@ -155,6 +155,11 @@ impl Fleet {
         self.folder.join("work").join(device).join("identity.pem")
     }
 
+    /// The id of the process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     fn take_in(&mut self, line: Line) -> Result<Option<Event>> {
         let Line::Output(line) = line else { return Ok(None) };
         let event = Event(serde_json::from_str(&line)?);

@@ -56,7 +56,8 @@ impl Operator {
     /// Fails when the program was not built.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = Program::Cli.command()?;
-        command.env("XDG_CONFIG_HOME", &self.home).args(arguments);
+        command.env("XDG_CONFIG_HOME", &self.home).env("XDG_STATE_HOME", self.home.join("state"));
+        command.args(arguments);
         Ok(command)
     }
 }

@@ -18,6 +18,8 @@ pub struct Server {
     folder: PathBuf,
     process: Option<Process>,
     addresses: Value,
+    /// More configuration, as TOML.
+    more: String,
 }
 
 /// One of its listeners.
@@ -56,8 +58,18 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn create(folder: &Path) -> Result<Self> {
+        Self::create_with(folder, "")
+    }
+
+    /// As [`Server::create`], with more configuration: TOML with sections of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn create_with(folder: &Path, more: &str) -> Result<Self> {
         fs::create_dir_all(folder)?;
-        let mut server = Self { folder: folder.to_owned(), process: None, addresses: Value::Null };
+        let (folder, more) = (folder.to_owned(), more.to_owned());
+        let mut server = Self { folder, process: None, addresses: Value::Null, more };
         server.configure(|_| "127.0.0.1:0".to_owned())?;
         let token = server.start(true, &[])?.context("the first start shows a token")?;
         fs::write(server.token(), token)?;
@@ -148,9 +160,10 @@ impl Server {
     fn configure(&self, address: impl Fn(Listener) -> String) -> Result<()> {
         let listen = Listener::ALL.map(|one| format!("{} = \"{}\"\n", one.name(), address(one)));
         let text = format!(
-            "data_dir = \"{}\"\n[poll]\nretry_after_s = 1\n[listen]\n{}",
+            "data_dir = \"{}\"\n[poll]\nretry_after_s = 1\n[listen]\n{}{}",
             self.data().display(),
-            listen.concat()
+            listen.concat(),
+            self.more,
         );
         Ok(fs::write(self.folder.join("server.toml"), text)?)
     }

@@ -51,8 +51,17 @@ impl World {
     ///
     /// Fails when any program refuses a step.
     pub fn create_as(folder: &Path, plan: Plan) -> Result<Self> {
+        Self::create_with(folder, plan, "")
+    }
+
+    /// As [`World::create_as`], with more configuration of the server: TOML with sections of its own.
+    ///
+    /// # Errors
+    ///
+    /// Fails when any program refuses a step.
+    pub fn create_with(folder: &Path, plan: Plan, more: &str) -> Result<Self> {
         let ceremony = Ceremony::hold(&folder.join("ceremony"), plan)?;
-        let server = Server::create(&folder.join("server"))?;
+        let server = Server::create_with(&folder.join("server"), more)?;
         let operator = Operator::log_in(&folder.join("operator"), &server)?;
         let online_key = operator.ask(&["director", "key"])?;
         let director_root = ceremony.root_director(&online_key)?;

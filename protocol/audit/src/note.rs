@@ -119,13 +119,12 @@ impl Signature {
 /// Returns the key id of C2SP `signed-note`, which tells keys apart and proves nothing.
 fn key_id(origin: &Origin, key: &PublicKey) -> KeyId {
     let hash = Sha256::new();
-    let hash = match key {
-        PublicKey::Ed25519(key) => {
-            let name = hash.chain_update(origin.as_str()).chain_update(b"\n");
-            name.chain_update([TYPE_ED25519]).chain_update(key.to_bytes())
-        }
+    let hash = if let PublicKey::Ed25519(key) = key {
+        let name = hash.chain_update(origin.as_str()).chain_update(b"\n");
+        name.chain_update([TYPE_ED25519]).chain_update(key.to_bytes())
+    } else {
         // Ids of ECDSA keys do not depend on the name.
-        _ => hash.chain_update(key.spki_der()),
+        hash.chain_update(key.spki_der())
     };
     let hash: [u8; 32] = hash.finalize().into();
     let [a, b, c, d, ..] = hash;
@@ -144,6 +143,7 @@ pub struct UnknownSigner;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use waxwing_tuf::Time;
     use waxwing_tuf::author::{Ed25519Signer, P256Signer, Signer};
     use waxwing_wire::Digest;
@@ -229,6 +229,17 @@ mod tests {
         ];
         for text in hostile {
             assert_eq!(Note::parse(&text), Err(MalformedNote), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_fail(text in "\\PC{0,400}", cut in 0..400_usize) {
+            let _ = Note::parse(&text);
+            let good = sign(&key(1)).to_text();
+            let head: String = good.chars().take(cut).collect();
+            let _ = Note::parse(&format!("{head}{text}"));
+            let _ = Note::parse(&format!("{text}{head}"));
         }
     }
 }
