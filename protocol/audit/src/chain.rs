@@ -25,8 +25,8 @@ pub struct Origin(String);
 impl Origin {
     /// Names a new log.
     pub fn new(id: [u8; ORIGIN_ID_BYTES]) -> Self {
-        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self(format!("{ORIGIN_PREFIX}{hex}"))
+        let prefix = ORIGIN_PREFIX.to_owned();
+        Self(id.iter().fold(prefix, |name, byte| name + &format!("{byte:02x}")))
     }
 
     /// Reads a name; `None` for anything that [`Self::new`] does not make.

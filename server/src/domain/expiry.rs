@@ -36,9 +36,9 @@ impl Level {
     pub const fn of(ends_ms: u64, now_ms: u64) -> Self {
         match ends_ms.saturating_sub(now_ms) {
             0 => Self::Expired,
-            1..=CRITICAL_MS => Self::Critical,
-            ..=WARNING_MS => Self::Warning,
-            ..=NOTICE_MS => Self::Notice,
+            left if left <= CRITICAL_MS => Self::Critical,
+            left if left <= WARNING_MS => Self::Warning,
+            left if left <= NOTICE_MS => Self::Notice,
             _ => Self::Ok,
         }
     }

@@ -105,7 +105,7 @@ async fn certificates_of_devices_are_counted_by_how_soon_they_end() {
         .unwrap();
     }
     drop(change.commit().await.unwrap());
-    api.clock.advance(Duration::from_secs(60));
+    api.clock.advance(Duration::from_mins(1));
     let counts = &api.get("expiries").await.ok()["device_certificates"];
     let expected = json!({"ok": 1, "notice": 1, "warning": 1, "critical": 1, "expired": 1});
     assert_eq!(counts, &expected);

@@ -36,8 +36,8 @@ impl Report<'_> {
             "rollout": ROLLOUT, "release": "1.1.0", "state": state, "code": 0,
             "fw_sha256": "02".repeat(32), "attempt": 1, "measured_at": at,
         });
-        let signed = format!("waxwing-msg-v1\nup\nreport\n{device}\n{at}\n{id}\n{payload}");
-        let signature = hex(&signer.sign(signed.as_bytes()).unwrap());
+        let message = format!("waxwing-msg-v1\nup\nreport\n{device}\n{at}\n{id}\n{payload}");
+        let signature = hex(&signer.sign(message.as_bytes()).unwrap());
         format!(
             "{{\"device_id\":\"{device}\",\"timestamp\":{at},\"message_id\":\"{id}\",\
              \"payload\":{payload},\"signature\":\"{signature}\"}}"
