@@ -182,6 +182,18 @@ pub(crate) fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
 ///
 /// The only place in which a signed hash meets the bytes it was signed for. Every hash of a kind we
 /// know has to be right (spec 5.5.2, 5.6.2, 5.7.2); one that nobody signed is not computed.
+///
+/// ```
+/// use sha2::{Digest, Sha256};
+/// use waxwing_tuf::{Cause, ContentCheck};
+///
+/// let mut content = ContentCheck::sha256(8, Sha256::digest(b"firmware").into());
+/// content.update(b"firm")?;
+/// content.update(b"ware")?;
+/// assert_eq!(content.clone().finish(), Ok(()));
+/// assert_eq!(content.update(b"!"), Err(Cause::WrongLength));
+/// # Ok::<(), Cause>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ContentCheck {
     length: Option<u64>,

@@ -45,8 +45,7 @@ impl Device {
 
     /// Updates metadata and brings every target the Director names.
     pub(crate) fn update(&mut self) -> Outcome<()> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let now = Time::from_seconds(now.as_secs());
+        let now = now()?;
         let chosen = self.director_targets(now)?;
         let image = opened(&mut self.image_repository, &mut self.image)?;
         image.refresh(&mut self.image, now)?;
@@ -85,6 +84,15 @@ impl Device {
         self.director_version = targets.header.version;
         Ok(targets)
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of this program that asks for the time"
+)]
+fn now() -> Outcome<Time> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    Ok(Time::from_seconds(now.as_secs()))
 }
 
 /// Opens a repository by its first root at the first step, as the vectors want it.

@@ -11,7 +11,7 @@ use waxwing_tuf::author::{Ed25519Signer, P256Signer, Signer};
 /// A key that signs.
 pub(crate) enum Key {
     Ours(Box<dyn Signer>),
-    Rsa(SigningKey<Sha256>, String),
+    Rsa(Box<SigningKey<Sha256>>, String),
 }
 
 impl Key {
@@ -26,7 +26,7 @@ impl Key {
     pub(crate) fn rsa() -> Self {
         let key = rsa::RsaPrivateKey::new(&mut OsRng, 2_048).unwrap();
         let public = key.to_public_key().to_public_key_pem(LineEnding::LF).unwrap();
-        Self::Rsa(SigningKey::new(key), public)
+        Self::Rsa(Box::new(SigningKey::new(key)), public)
     }
 
     fn json(&self) -> Value {
@@ -58,7 +58,7 @@ pub(crate) fn hex<H: Digest>(bytes: &[u8]) -> String {
 }
 
 fn encode(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The entry of a target with these hashes.
