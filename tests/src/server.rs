@@ -71,8 +71,7 @@ impl Server {
         let (folder, more) = (folder.to_owned(), more.to_owned());
         let mut server = Self { folder, process: None, addresses: Value::Null, more };
         server.configure(|_| "127.0.0.1:0".to_owned())?;
-        let token = server.start(true, &[])?.context("the first start shows a token")?;
-        fs::write(server.token(), token)?;
+        server.restart_with_new_token()?;
         // From now on it listens where it does now: a restart must not lose the fleet.
         let addresses = server.addresses.clone();
         server
@@ -87,6 +86,16 @@ impl Server {
     /// Fails when the server does not start.
     pub fn restart(&mut self) -> Result<()> {
         self.start(false, &[]).map(drop)
+    }
+
+    /// Starts a server that knows no token, and keeps the one that it shows.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn restart_with_new_token(&mut self) -> Result<()> {
+        let token = self.start(true, &[])?.context("a server without tokens shows one")?;
+        Ok(fs::write(self.token(), token)?)
     }
 
     /// Starts the server again, with a clock that an operator looked at.

@@ -132,7 +132,7 @@ impl Server for Https {
         let answer = self.send(Method::POST, "/v1/poll", &json, body).await?;
         let status = answer.status();
         if status != StatusCode::OK {
-            let problem = read_all(answer.into_body(), PROBLEM_BYTES_MAX).await?;
+            let problem = read_all(answer.into_body(), PROBLEM_BYTES_MAX).await.unwrap_or_default();
             let is_expired = String::from_utf8_lossy(&problem).contains(EXPIRED);
             self.expired.set(status == StatusCode::FORBIDDEN && is_expired);
             return Err(NoAnswer::Refused(status.as_u16()));

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -10,7 +9,6 @@ use sha2::{Digest as _, Sha256};
 use waxwing_e2e::ceremony::{CHANNEL, DEV_CHANNEL, Repository};
 use waxwing_e2e::fleet::Batch;
 use waxwing_e2e::image::{self, Behaviour, Recipe};
-use waxwing_e2e::process::run;
 use waxwing_e2e::world::FACTORY_VERSION;
 
 use super::director::{Puppet, files, listed, obeyed, refused, target_path};
@@ -83,8 +81,8 @@ fn row_37_who_writes_the_database_chooses_among_signed_releases_only() {
 /// releases of its product and channel that are not below its security version; can say nothing;
 /// and can set the device's clock forward. They **cannot** install anything that is not listed, what
 /// was taken off the list and the device knows it, what is not for this device, or set the clock
-/// back. **Recovery**: a new key on the server, and a root of the offline quorum with it instead of
-/// the stolen one; the next poll is believed again, whatever time it was.
+/// back. **Recovery**: a new key and a new token on the server, and a root of the offline quorum with
+/// that key instead of the stolen one; the next poll is believed again, whatever time it was.
 #[test]
 fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_releases_only() {
     let mut stage = Stage::set().unwrap();
@@ -96,6 +94,9 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
         ..Batch::default()
     };
     let mut lab = stage.devices(&lab).unwrap();
+    let other = ["th1-other".to_owned()];
+    let other = Batch { folder: "other", names: &other, hardware: "r2", ..Batch::default() };
+    let mut other = stage.devices(&other).unwrap();
     stage.update(&mut fleet, DEVICE, "1.1.0", 2).unwrap();
     let (delisted, listed_too) =
         (stage.publish("1.2.0", 2).unwrap(), stage.publish("1.3.0", 2).unwrap());
@@ -114,8 +115,9 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     let factory = fs::read(stage.folder().join("images/1.0.0.bin")).unwrap();
     thief.offer_listed(CHANNEL, FACTORY_VERSION, factory).unwrap();
     fleet.wait_for(refused("policy_security_version")).unwrap();
-    // Not on a device of another channel.
+    // Not on a device of another channel, or with other hardware.
     lab.wait_for(refused("policy_channel")).unwrap();
+    other.wait_for(refused("policy_hardware")).unwrap();
     // Not its own code.
     let path = target_path(CHANNEL, "1.3.0");
     let attributes = listed(&old, CHANNEL, &path).unwrap();
@@ -137,7 +139,11 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     hostile.wait_for_polls(DEVICE, 2).unwrap();
     fleet.running().unwrap();
     wait_for_refusal(&mut fleet, "trust_rollback").unwrap();
-    // But one in the future, as long as the Director's root lives.
+    // It can say nothing at all; devices run on.
+    thief.order(|orders| orders.withhold = true);
+    wait_for_refusal(&mut fleet, "no_contact").unwrap();
+    thief.order(|orders| orders.withhold = false);
+    // And set the clock forward, as long as the Director's root lives.
     thief.order(|orders| orders.lie_ms = 300 * DAY_MS);
     hostile.forget();
     hostile.wait_for_polls(DEVICE, 3).unwrap();
@@ -147,7 +153,9 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     wait_for_refusal(&mut fleet, "trust_rollback").unwrap();
 
     stage.world.server.stop().unwrap();
+    let old_token = fs::read(stage.world.server.token()).unwrap();
     stage.replace_director().unwrap();
+    assert_ne!(fs::read(stage.world.server.token()).unwrap(), old_token);
     stage.update(&mut fleet, DEVICE, "1.5.0", 2).unwrap();
     // And the stolen key is worth nothing any more.
     thief.order(|orders| orders.lie_ms = 0);
@@ -162,32 +170,23 @@ impl Backup {
     fn make(stage: &mut Stage) -> Result<Self> {
         let copy = stage.folder().join("backup.db");
         stage.world.server.stop()?;
-        fs::copy(database(stage), &copy)?;
+        fs::copy(stage.database(), &copy)?;
         stage.world.server.restart()?;
         Ok(Self(copy))
     }
 
     fn restore(&self, stage: &mut Stage) -> Result<()> {
         stage.world.server.stop()?;
-        fs::copy(&self.0, database(stage))?;
+        fs::copy(&self.0, stage.database())?;
         stage.world.server.restart()
     }
 }
 
 /// Changes the database behind the server's back.
 fn edit(stage: &mut Stage, statements: &[&str]) -> Result<()> {
-    const PROGRAM: &str = "import sqlite3, sys\n\
-        database = sqlite3.connect(sys.argv[1])\n\
-        for statement in sys.argv[2:]: assert database.execute(statement).rowcount, statement\n\
-        database.commit()";
     stage.world.server.stop()?;
-    let mut python = Command::new("python3");
-    run(python.args(["-c", PROGRAM]).arg(database(stage)).args(statements), b"")?;
+    stage.edit_database(statements)?;
     stage.world.server.restart()
-}
-
-fn database(stage: &Stage) -> PathBuf {
-    stage.world.server.data().join("waxwing.db")
 }
 
 /// Code that nobody released.

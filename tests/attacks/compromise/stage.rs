@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -15,6 +16,8 @@ use waxwing_e2e::ceremony::{
 };
 use waxwing_e2e::fleet::{Batch, Event, Fleet};
 use waxwing_e2e::image::Behaviour;
+use waxwing_e2e::operator::Operator;
+use waxwing_e2e::process::run;
 use waxwing_e2e::server::Listener;
 use waxwing_e2e::world::{FACTORY_VERSION, World};
 
@@ -29,6 +32,12 @@ pub(crate) struct Stage {
     factory: PathBuf,
     rollouts: u32,
 }
+
+/// Executes statements, each of which must change something.
+const EDIT: &str = "import sqlite3, sys\n\
+    database = sqlite3.connect(sys.argv[1])\n\
+    for statement in sys.argv[2:]: assert database.execute(statement).rowcount, statement\n\
+    database.commit()";
 
 /// The only device of most drills.
 pub(crate) const DEVICE: &str = "th1-victim";
@@ -207,12 +216,16 @@ impl Stage {
     }
 
     /// Recovery of the Director: a new online key on the server, and a root of the offline quorum
-    /// that lists it instead of the stolen one. The server is stopped before.
+    /// that lists it instead of the stolen one. Tokens that went through the server are void, too.
+    /// The server is stopped before.
     pub(crate) fn replace_director(&mut self) -> Result<()> {
         let mut seed = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut seed)?;
         fs::write(self.world.server.secrets().join("director.key"), seed)?;
-        self.world.server.restart()?;
+        self.edit_database(&["DELETE FROM admin_tokens"])?;
+        self.world.server.restart_with_new_token()?;
+        let home = self.folder().join("operator");
+        self.world.operator = Operator::log_in(&home, &self.world.server)?;
         let key = self.world.operator.ask(&["director", "key"])?;
         let ceremony = &self.world.ceremony;
         ceremony.keep_public_key("director-2", &key)?;
@@ -220,6 +233,18 @@ impl Stage {
         let root = ceremony.rotate(Repository::Director, &roles, &["director"], &["director-2"])?;
         ceremony.sign(&root, &DIRECTOR_ROOT_QUORUM)?;
         self.import_director_root(&root).map(drop)
+    }
+
+    /// Changes the database of a server that is stopped.
+    pub(crate) fn edit_database(&self, statements: &[&str]) -> Result<()> {
+        let mut python = Command::new("python3");
+        python.args(["-c", EDIT]).arg(self.database()).args(statements);
+        run(&mut python, b"").map(drop)
+    }
+
+    /// The file of the database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.world.server.data().join("waxwing.db")
     }
 
     /// Hands a root of the Director to the server.
