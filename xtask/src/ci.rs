@@ -1,8 +1,11 @@
 //! `cargo xtask ci`: everything that must hold besides the tests.
 
 use crate::steps::Steps;
-use crate::workspace::{cargo, run};
-use crate::{bench, conformance, firmware_check, tidy, tools};
+use crate::workspace::{cargo, root, run};
+use crate::{bench, conformance, firmware_check, fuzz, tidy, tools};
+
+/// Folders with a workspace of their own that nothing else here checks.
+const WORKSPACES: [&str; 2] = ["fuzz", "tests/bench/device"];
 
 /// Runs every check, also after one has failed; cheap ones first.
 ///
@@ -19,11 +22,16 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     steps.run("doc", doc);
     steps.run("firmware-check", firmware_check::run_build);
     steps.run("trust budget", bench::run_counts);
+    steps.run("fuzz", fuzz::run_each_shortly);
     steps.finish()
 }
 
 fn fmt() -> anyhow::Result<()> {
-    run(cargo("fmt").args(["--all", "--check"]))
+    run(cargo("fmt").args(["--all", "--check"]))?;
+    for workspace in WORKSPACES {
+        run(cargo("fmt").current_dir(root().join(workspace)).arg("--check"))?;
+    }
+    Ok(())
 }
 
 /// Advisories are left out: they change without us, so they would fail a commit that is good. That

@@ -10,6 +10,7 @@ mod debian;
 mod demo;
 mod device;
 mod firmware_check;
+mod fuzz;
 mod python;
 mod steps;
 mod test;
@@ -41,6 +42,8 @@ enum Task {
     Demo(demo::Args),
     /// Build what runs on a device for one.
     FirmwareCheck,
+    /// Feed every parser of foreign bytes with what nobody thought of.
+    Fuzz(fuzz::Args),
     /// Run every test; as root on Debian, install what they need first.
     Test(test::Args),
     /// Check the rules about files that no other tool knows.
@@ -64,6 +67,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Conformance(args) => conformance::run_all(&args),
         Task::Demo(args) => demo::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
+        Task::Fuzz(args) => fuzz::run_all(&args),
         Task::Test(args) => test::run_all(&args),
         Task::Tidy => tidy::run(),
     }

@@ -16,6 +16,9 @@ pub(crate) struct Tool {
 /// Checks dependencies, licences and crate edges against `deny.toml`.
 pub(crate) const DENY: Tool = Tool { subcommand: "deny", package: "cargo-deny", version: "0.20.2" };
 
+/// Builds fuzz targets with the flags that libFuzzer needs.
+pub(crate) const FUZZ: Tool = Tool { subcommand: "fuzz", package: "cargo-fuzz", version: "0.13.2" };
+
 /// Runs tests, each in a process of its own.
 pub(crate) const NEXTEST: Tool =
     Tool { subcommand: "nextest", package: "cargo-nextest", version: "0.9.143" };
