@@ -60,6 +60,7 @@ impl Https {
     }
 
     /// Notes there when a poll is refused because the certificate has expired.
+    #[must_use]
     pub fn noting(self, expired: Expired) -> Self {
         Self { expired, ..self }
     }

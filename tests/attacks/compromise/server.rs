@@ -7,11 +7,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use sha2::{Digest as _, Sha256};
 use waxwing_e2e::ceremony::{CHANNEL, DEV_CHANNEL, Repository};
-use waxwing_e2e::fleet::Batch;
+use waxwing_e2e::fleet::{Batch, Fleet};
 use waxwing_e2e::image::{self, Behaviour, Recipe};
 use waxwing_e2e::world::FACTORY_VERSION;
 
-use super::director::{Puppet, files, listed, obeyed, refused, target_path};
+use super::director::{Files, Puppet, files, listed, obeyed, refused, target_path};
 use super::stage::{DEVICE, STOLEN_QUORUM, Stage, wait_for_refusal};
 
 /// Milliseconds in a day.
@@ -118,21 +118,7 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     // Not on a device of another channel, or with other hardware.
     lab.wait_for(refused("policy_channel")).unwrap();
     other.wait_for(refused("policy_hardware")).unwrap();
-    // Not its own code.
-    let path = target_path(CHANNEL, "1.3.0");
-    let attributes = listed(&old, CHANNEL, &path).unwrap();
-    thief.order(|orders| orders.offer_image(path, attributes, evil_image().unwrap()));
-    fleet.wait_for(refused("trust_mismatch")).unwrap();
-    // Not what was taken off the list: not with the list of today, not with that of yesterday.
-    let path = target_path(CHANNEL, "1.2.0");
-    let attributes = listed(&old, CHANNEL, &path).unwrap();
-    thief.order(|orders| orders.offer_image(path.clone(), attributes.clone(), delisted.clone()));
-    fleet.wait_for(refused("trust_unlisted")).unwrap();
-    thief.order(|orders| {
-        orders.image = old;
-        orders.offer_image(path, attributes, delisted);
-    });
-    wait_for_refusal(&mut fleet, "trust_rollback").unwrap();
+    installs_nothing_else(&thief, &mut fleet, old, delisted);
     // Not another time in the past: its timestamp is older than the last one.
     thief.order(|orders| (orders.lie_ms, orders.offer) = (-DAY_MS, None));
     hostile.forget();
@@ -161,6 +147,25 @@ fn row_37_who_holds_the_server_and_the_director_key_chooses_among_signed_release
     thief.order(|orders| orders.lie_ms = 0);
     let _hostile = stage.take_over(Arc::<Puppet>::clone(&thief)).unwrap();
     wait_for_refusal(&mut fleet, "trust_signatures").unwrap();
+}
+
+/// Orders what is not listed now, with the list of today and, in the end, with that of yesterday.
+fn installs_nothing_else(thief: &Puppet, fleet: &mut Fleet, old: Files, delisted: Vec<u8>) {
+    // Not its own code.
+    let path = target_path(CHANNEL, "1.3.0");
+    let attributes = listed(&old, CHANNEL, &path).unwrap();
+    thief.order(|orders| orders.offer_image(path, attributes, evil_image().unwrap()));
+    fleet.wait_for(refused("trust_mismatch")).unwrap();
+    // Not what was taken off the list: not with the list of today, not with that of yesterday.
+    let path = target_path(CHANNEL, "1.2.0");
+    let attributes = listed(&old, CHANNEL, &path).unwrap();
+    thief.order(|orders| orders.offer_image(path.clone(), attributes.clone(), delisted.clone()));
+    fleet.wait_for(refused("trust_unlisted")).unwrap();
+    thief.order(|orders| {
+        orders.image = old;
+        orders.offer_image(path, attributes, delisted);
+    });
+    wait_for_refusal(fleet, "trust_rollback").unwrap();
 }
 
 /// The database as it was.
