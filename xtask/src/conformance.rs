@@ -62,8 +62,9 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
 /// When a check fails.
 pub(crate) fn check() -> anyhow::Result<()> {
     run(cargo("fmt").arg("--check").arg("--manifest-path").arg(manifest()))?;
-    for dialect in [RSA, UPTANE_ATS] {
-        run(foreign("clippy", dialect)?.arg("--all-targets").args(["--", "--deny", "warnings"]))?;
+    // The tests are those of the client; without them the other needs no RSA to be built.
+    for (dialect, targets) in [(RSA, "--all-targets"), (UPTANE_ATS, "--bins")] {
+        run(foreign("clippy", dialect)?.arg(targets).args(["--", "--deny", "warnings"]))?;
     }
     Ok(())
 }
