@@ -13,6 +13,7 @@
 )]
 
 mod compromise;
+mod hostile_server;
 mod keys;
 mod metadata;
 mod records;

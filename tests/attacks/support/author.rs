@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 
 use serde_json::{Map, Value as Json, json};
 use sha2::{Digest as _, Sha256};
@@ -20,12 +21,16 @@ pub(crate) const TIMESTAMP_KEY: u8 = 4;
 pub(crate) const SNAPSHOT_KEY: u8 = 5;
 /// Keys of the top-level targets; both must sign.
 pub(crate) const TARGETS_KEYS: [u8; 2] = [6, 7];
-/// A key that nobody trusts.
+/// A key that nobody trusts, and the one with the highest number.
 pub(crate) const STRANGER: u8 = 99;
 
+static KEYS: LazyLock<Vec<Ed25519Signer>> = LazyLock::new(|| {
+    (0..=STRANGER).map(|number| Ed25519Signer::from_seed(&[number; 32]).unwrap()).collect()
+});
+
 /// Returns the key made from a number.
-pub(crate) fn key(number: u8) -> Ed25519Signer {
-    Ed25519Signer::from_seed(&[number; 32]).unwrap()
+pub(crate) fn key(number: u8) -> &'static Ed25519Signer {
+    &KEYS[usize::from(number)]
 }
 
 pub(crate) fn key_id(number: u8) -> String {
@@ -68,7 +73,8 @@ pub(crate) fn signatures(signed: &Json, numbers: &[u8]) -> Vec<Json> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
 }
 
 /// Returns the entry of a target with this content.

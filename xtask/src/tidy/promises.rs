@@ -20,7 +20,7 @@ const CASES: &str = "protocol/tuf/conformance/CASES.md";
 const MATRIX: &str = "tests/attacks/";
 
 /// The rows of the attack matrix that this release defends; each has a test of its own name.
-const CLAIMED: [RangeInclusive<u8>; 1] = [1..=9];
+const CLAIMED: [RangeInclusive<u8>; 2] = [1..=9, 36..=36];
 
 /// Checks every row of every table of tests.
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {

@@ -1,0 +1,315 @@
+//! What a hostile server does, answer by answer: plain data, so that a script that finds something
+//! can be made smaller. The first of each list is what an honest server does.
+
+use std::ops::RangeInclusive;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::library::{GENERATIONS, RELEASES};
+
+/// Answers of one story: enough for two updates with everything that goes wrong in between.
+const ANSWERS: RangeInclusive<usize> = 1..=12;
+/// Seconds of ten years, the most by which the server lies about time.
+const LIE_MAX_S: u64 = 10 * 365 * 24 * 3600;
+
+/// The answer to one poll, and what goes on until the next.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) choice: Choice,
+    pub(super) version: Version,
+    pub(super) time: Time,
+    pub(super) nonce: Nonce,
+    /// From now on this generation of the Image repository.
+    pub(super) generation: Option<usize>,
+    pub(super) tampering: Vec<Tampering>,
+    pub(super) body: Body,
+    pub(super) acknowledges: bool,
+    pub(super) retry_after_s: u32,
+    pub(super) download: Download,
+    pub(super) message: Option<Said>,
+    pub(super) power_cut: Option<(u64, usize)>,
+}
+
+/// What the Director names.
+#[derive(Clone, Debug)]
+pub(super) enum Choice {
+    AsBefore,
+    Release(usize),
+    Nothing,
+    /// A release, described otherwise than it is.
+    Described(usize, Change),
+    /// The length and hash of the second under the path of the first.
+    Disguised(usize, usize),
+    Two(usize, usize),
+    Delegated,
+    ForAnother(usize),
+}
+
+/// What is changed in a description.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    SecurityVersion(u32),
+    SecureVersion(u32),
+    Length(u32),
+    Hardware,
+    Version,
+    Kind,
+    Path,
+    Soak(u32),
+    NoMatch,
+}
+
+/// The version of the Director's decision.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Version {
+    Right,
+    Same,
+    Lower,
+    Highest,
+}
+
+/// The time that the Director attests.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Time {
+    Right,
+    Ahead(u64),
+    Behind(u64),
+    End,
+}
+
+/// The poll that the Director answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Nonce {
+    Right,
+    Wrong,
+    /// A whole earlier answer, once more.
+    Replayed(Index),
+}
+
+/// What is done to the files of an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Tampering {
+    Drop(Index),
+    Flip(Index, Index, u8),
+    Truncate(Index, Index),
+    /// The content of the first is that of the second.
+    Swap(Index, Index),
+    /// The file of this name in another generation.
+    Of(Index, usize),
+    /// The file of this name in the other product's repository.
+    Foreign(Index),
+    /// The same content, signed by the server.
+    SignedByServer(Index),
+    /// The file comes as one of the other repository.
+    OtherRepository(Index),
+    /// Something else of this name comes first.
+    Before(Index, Index),
+    Long(Index),
+}
+
+/// What is done to the body of an answer.
+#[derive(Clone, Debug)]
+pub(super) enum Body {
+    Whole,
+    Flip(Index, u8),
+    Garbage(Vec<u8>),
+    HugeFrame(Index),
+    None(u16),
+    Oversize,
+    Stalled,
+    TooManyFrames,
+    Truncate(Index),
+}
+
+/// How the server answers a download.
+#[derive(Clone, Debug)]
+pub(super) enum Download {
+    Right,
+    Another(usize),
+    Endless,
+    Flip(Index, u8),
+    Refused(u16),
+    Short(Index),
+    Stalled,
+    WrongRange,
+}
+
+/// What the server says while the device waits.
+#[derive(Clone, Debug)]
+pub(super) enum Said {
+    Poll,
+    Replayed,
+    ForAnother,
+    Garbage(Vec<u8>),
+    Acknowledged,
+}
+
+/// A server that is only hostile is never believed: most answers are honest, to be abused later.
+pub(super) fn scripts() -> impl Strategy<Value = Vec<Answer>> {
+    vec(prop_oneof![3 => Just(Answer::HONEST), 2 => hostile()], ANSWERS)
+}
+
+impl Answer {
+    const HONEST: Self = Self {
+        choice: Choice::AsBefore,
+        version: Version::Right,
+        time: Time::Right,
+        nonce: Nonce::Right,
+        generation: None,
+        tampering: Vec::new(),
+        body: Body::Whole,
+        acknowledges: true,
+        retry_after_s: 60,
+        download: Download::Right,
+        message: None,
+        power_cut: None,
+    };
+}
+
+fn hostile() -> impl Strategy<Value = Answer> {
+    let director = (choice(), version(), time(), nonce());
+    let image = (prop_oneof![3 => Just(None), 1 => (0..GENERATIONS).prop_map(Some)], tampering());
+    let retry = prop_oneof![20 => Just(60), 1 => Just(0), 1 => Just(u32::MAX)];
+    let rest = (body(), any::<bool>(), retry, download(), message(), power_cut());
+    (director, image, rest).prop_map(|(director, image, rest)| {
+        let (choice, version, time, nonce) = director;
+        let (generation, tampering) = image;
+        let (body, acknowledges, retry_after_s, download, message, power_cut) = rest;
+        Answer {
+            choice,
+            version,
+            time,
+            nonce,
+            generation,
+            tampering,
+            body,
+            acknowledges,
+            retry_after_s,
+            download,
+            message,
+            power_cut,
+        }
+    })
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let release = || 0..RELEASES;
+    prop_oneof![
+        40 => Just(Choice::AsBefore),
+        10 => release().prop_map(Choice::Release),
+        2 => Just(Choice::Nothing),
+        4 => (release(), change()).prop_map(|(release, change)| Choice::Described(release, change)),
+        2 => (release(), release()).prop_map(|(path, image)| Choice::Disguised(path, image)),
+        1 => (release(), release()).prop_map(|(one, other)| Choice::Two(one, other)),
+        1 => Just(Choice::Delegated),
+        1 => release().prop_map(Choice::ForAnother),
+    ]
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        any::<u32>().prop_map(Change::Soak),
+        (0..5_u32).prop_map(Change::SecurityVersion),
+        (0..20_u32).prop_map(Change::SecureVersion),
+        any::<u32>().prop_map(Change::Length),
+        Just(Change::Hardware),
+        Just(Change::Version),
+        Just(Change::Kind),
+        Just(Change::Path),
+        Just(Change::NoMatch),
+    ]
+}
+
+fn version() -> impl Strategy<Value = Version> {
+    prop_oneof![
+        30 => Just(Version::Right),
+        1 => Just(Version::Same),
+        1 => Just(Version::Lower),
+        1 => Just(Version::Highest),
+    ]
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    prop_oneof![
+        30 => Just(Time::Right),
+        1 => (0..LIE_MAX_S).prop_map(Time::Ahead),
+        1 => (0..LIE_MAX_S).prop_map(Time::Behind),
+        1 => Just(Time::End),
+    ]
+}
+
+fn nonce() -> impl Strategy<Value = Nonce> {
+    prop_oneof![
+        30 => Just(Nonce::Right),
+        1 => Just(Nonce::Wrong),
+        2 => any::<Index>().prop_map(Nonce::Replayed),
+    ]
+}
+
+fn tampering() -> impl Strategy<Value = Vec<Tampering>> {
+    prop_oneof![4 => vec(one_tampering(), 0..1), 1 => vec(one_tampering(), 1..4)]
+}
+
+fn one_tampering() -> impl Strategy<Value = Tampering> {
+    let index = any::<Index>;
+    prop_oneof![
+        index().prop_map(Tampering::Drop),
+        (index(), index(), 0..8_u8).prop_map(|(file, at, bit)| Tampering::Flip(file, at, bit)),
+        (index(), index()).prop_map(|(file, at)| Tampering::Truncate(file, at)),
+        (index(), index()).prop_map(|(to, from)| Tampering::Swap(to, from)),
+        (index(), 0..GENERATIONS).prop_map(|(file, of)| Tampering::Of(file, of)),
+        index().prop_map(Tampering::Foreign),
+        index().prop_map(Tampering::SignedByServer),
+        index().prop_map(Tampering::OtherRepository),
+        (index(), index()).prop_map(|(name, from)| Tampering::Before(name, from)),
+        index().prop_map(Tampering::Long),
+    ]
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    let index = any::<Index>;
+    prop_oneof![
+        40 => Just(Body::Whole),
+        1 => (index(), 0..8_u8).prop_map(|(at, bit)| Body::Flip(at, bit)),
+        1 => vec(any::<u8>(), 0..64).prop_map(Body::Garbage),
+        1 => index().prop_map(Body::HugeFrame),
+        1 => any::<u16>().prop_map(Body::None),
+        1 => Just(Body::Oversize),
+        1 => Just(Body::Stalled),
+        1 => Just(Body::TooManyFrames),
+        1 => index().prop_map(Body::Truncate),
+    ]
+}
+
+fn download() -> impl Strategy<Value = Download> {
+    let index = any::<Index>;
+    prop_oneof![
+        20 => Just(Download::Right),
+        2 => (0..RELEASES).prop_map(Download::Another),
+        1 => Just(Download::Endless),
+        1 => (index(), 0..8_u8).prop_map(|(at, bit)| Download::Flip(at, bit)),
+        1 => any::<u16>().prop_map(Download::Refused),
+        1 => index().prop_map(Download::Short),
+        1 => Just(Download::Stalled),
+        1 => Just(Download::WrongRange),
+    ]
+}
+
+fn message() -> impl Strategy<Value = Option<Said>> {
+    prop_oneof![
+        20 => Just(None),
+        1 => Just(Some(Said::Poll)),
+        1 => Just(Some(Said::Replayed)),
+        1 => Just(Some(Said::ForAnother)),
+        1 => vec(any::<u8>(), 0..64).prop_map(|bytes| Some(Said::Garbage(bytes))),
+        1 => Just(Some(Said::Acknowledged)),
+    ]
+}
+
+/// After how many flash operations the power goes, and how many bytes of the last one happen.
+fn power_cut() -> impl Strategy<Value = Option<(u64, usize)>> {
+    let torn = prop_oneof![Just(0_usize), Just(24), Just(28), Just(2048), Just(usize::MAX)];
+    prop_oneof![5 => Just(None), 1 => (0..24_u64, torn).prop_map(Some)]
+}
