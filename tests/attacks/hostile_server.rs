@@ -4,9 +4,9 @@
 //! Ten thousand random stories against the agent that ships. What must hold is said by a model that
 //! knows only what the keyholders signed; it shares no code with the device.
 
-mod library;
+pub(crate) mod library;
 mod opponent;
-mod script;
+pub(crate) mod script;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,8 +14,10 @@ use std::rc::Rc;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value as Json;
 use waxwing_agent::Action;
+use waxwing_agent::driver::Turn;
 use waxwing_agent::journal::Phase;
-use waxwing_wire::Digest;
+use waxwing_wire::report::State;
+use waxwing_wire::{Digest, ErrorCode};
 
 use crate::support::board::{Step, Subject, digest};
 use library::LIBRARY;
@@ -31,12 +33,17 @@ const STEPS_MAX: usize = 20_000;
 const HEAP_BYTES_MAX: u64 = 48 * 1024;
 
 /// What became of a device.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fate {
-    activations: u32,
-    /// It ended with another image than the factory's.
-    is_updated: bool,
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fate {
+    pub(crate) activations: u32,
+    /// Why actions did not work out.
+    pub(crate) failures: Vec<ErrorCode>,
+    /// Most memory it took, in bytes.
     peak: u64,
+    /// What it told the server, as far as it came to that.
+    pub(crate) reports: Vec<(State, ErrorCode)>,
+    /// The image it runs in the end.
+    pub(crate) runs: Vec<u8>,
 }
 
 /// What must be true of a device, by what was signed and by what it did before.
@@ -95,7 +102,7 @@ impl Model {
 }
 
 /// Lets a device live through a story.
-fn live(script: Vec<Answer>) -> Fate {
+pub(crate) fn live(script: Vec<Answer>) -> Fate {
     let clock = Rc::default();
     let hostile = Rc::new(RefCell::new(Hostile::new(script, &clock)));
     let mut subject = Subject::new(&LIBRARY.make, Rc::clone(&hostile) as Rc<_>, &clock);
@@ -104,17 +111,19 @@ fn live(script: Vec<Answer>) -> Fate {
         match subject.step() {
             Step::Started(image) => {
                 Model::started(&image);
-                fate.is_updated = image != LIBRARY.make.factory;
+                fate.runs = image;
                 model.keeps(&subject);
                 if hostile.borrow().is_over {
+                    fate.reports.clone_from(&hostile.borrow().told);
                     fate.peak = subject.peak;
                     assert!(fate.peak <= HEAP_BYTES_MAX, "{} bytes of memory", fate.peak);
                     return fate;
                 }
             }
             // Thousands of these in a story, and nothing changes.
-            Step::Turned(Action::Wait { .. } | Action::CheckHealth) => {}
-            Step::Turned(_) => {
+            Step::Turned(Turn { action: Action::Wait { .. } | Action::CheckHealth, .. }) => {}
+            Step::Turned(Turn { failed, .. }) => {
+                fate.failures.extend(failed);
                 model.keeps(&subject);
                 fate.activations += u32::from(watch_activation(&model, &subject));
             }
@@ -148,7 +157,7 @@ fn row_36_whatever_a_hostile_server_says_only_signed_images_run_and_no_floor_fal
     let (updated, peak) = (Cell::new(0_u32), Cell::new(0_u64));
     let outcome = TestRunner::new(config).run(&scripts(), |script| {
         let fate = live(script);
-        updated.set(updated.get() + u32::from(fate.is_updated));
+        updated.set(updated.get() + u32::from(fate.runs != LIBRARY.make.factory));
         peak.set(peak.get().max(fate.peak));
         Ok(())
     });

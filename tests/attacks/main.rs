@@ -12,10 +12,14 @@
     reason = "test code"
 )]
 
+mod bytes;
 mod compromise;
+mod delegations;
 mod hostile_server;
 mod keys;
 mod metadata;
+mod policy;
 mod records;
 mod support;
+mod time;
 mod transport;

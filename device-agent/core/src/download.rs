@@ -1,4 +1,16 @@
-//! Whether the answer to a range request fits the question (RFC 9110, section 14).
+//! Whether the answer to a range request fits the question (RFC 9110, section 14), and whether its
+//! body comes fast enough.
+
+use core::fmt;
+use core::time::Duration;
+
+/// How often the pace of a download is looked at: a server that trickles is given up after as long.
+pub const PACE_WINDOW: Duration = Duration::from_mins(1);
+/// Least bytes in each [`PACE_WINDOW`], 1 KiB a second: slower than any link worth an update.
+pub const PACE_BYTES_MIN: u64 = 60 * 1024;
+/// Longest that one download may take, whatever its pace: a slot of 8 MiB, the largest that fits
+/// twice into 16 MiB of flash, takes 2.3 hours at the least pace.
+pub const DOWNLOAD_MAX: Duration = Duration::from_hours(3);
 
 /// How a server began to answer a download.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -71,6 +83,58 @@ pub fn begin(opened: &Opened, from: u32, length: u32) -> Begin {
     }
 }
 
+/// The pace of one download. Times are uptime.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    began: Duration,
+    window_began: Duration,
+    window_bytes: u64,
+}
+
+impl Pace {
+    /// Begins to watch a download.
+    pub const fn begin(now: Duration) -> Self {
+        Self { began: now, window_began: now, window_bytes: 0 }
+    }
+
+    /// Returns when to look again, should nothing come until then.
+    pub fn deadline(&self) -> Duration {
+        let window = self.window_began.saturating_add(PACE_WINDOW);
+        window.min(self.began.saturating_add(DOWNLOAD_MAX))
+    }
+
+    /// Takes note of `bytes` that came at `now`, or that none did until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`TooSlow`] when the last window brought too little, or the whole takes too long.
+    pub fn advance(&mut self, now: Duration, bytes: usize) -> Result<(), TooSlow> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.window_bytes = self.window_bytes.saturating_add(bytes);
+        if now < self.deadline() {
+            return Ok(());
+        }
+        let is_late = now >= self.began.saturating_add(DOWNLOAD_MAX);
+        if is_late || self.window_bytes < PACE_BYTES_MIN {
+            return Err(TooSlow);
+        }
+        (self.window_began, self.window_bytes) = (now, 0);
+        Ok(())
+    }
+}
+
+/// A download is slower than it may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooSlow;
+
+impl fmt::Display for TooSlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("download is slower than 1 KiB a second")
+    }
+}
+
+impl core::error::Error for TooSlow {}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -124,6 +188,45 @@ mod tests {
         {
             assert_eq!(ContentRange::parse(bad), None, "{bad}");
         }
+    }
+
+    /// Lets a piece come every so often, and returns when the download was given up.
+    fn given_up(every: Duration, piece: usize) -> Option<Duration> {
+        let mut pace = Pace::begin(Duration::ZERO);
+        let mut now = Duration::ZERO;
+        while now <= DOWNLOAD_MAX {
+            let next = (now + every).min(pace.deadline());
+            let came = if next == now + every { piece } else { 0 };
+            now = next;
+            if pace.advance(now, came).is_err() {
+                return Some(now);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_byte_each_second_is_given_up_after_a_minute() {
+        assert_eq!(given_up(Duration::from_secs(1), 1), Some(PACE_WINDOW));
+        assert_eq!(given_up(Duration::from_secs(1), 1023), Some(PACE_WINDOW));
+        assert_eq!(given_up(Duration::from_secs(100_000), 1 << 30), Some(PACE_WINDOW));
+    }
+
+    #[test]
+    fn a_steady_download_goes_on_for_as_long_as_any_may() {
+        for (every, piece) in [(1, 1024), (10, 10 * 1024), (59, 64 * 1024)] {
+            let end = given_up(Duration::from_secs(every), piece);
+            assert_eq!(end, Some(DOWNLOAD_MAX), "{piece} bytes every {every} s");
+        }
+    }
+
+    #[test]
+    fn what_came_early_does_not_count_for_later() {
+        let mut pace = Pace::begin(Duration::from_secs(7));
+        pace.advance(Duration::from_secs(8), 1 << 30).unwrap();
+        pace.advance(pace.deadline(), 0).unwrap();
+        assert_eq!(pace.deadline(), Duration::from_secs(7 + 60 + 60));
+        assert_eq!(pace.advance(pace.deadline(), 1), Err(TooSlow));
     }
 
     proptest! {

@@ -7,25 +7,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{self, HeaderMap, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
-use waxwing_agent::download::{ContentRange, Opened};
-use waxwing_agent::network::{NoAnswer, Server};
+use waxwing_agent::download::{ContentRange, Opened, Pace, TooSlow};
+use waxwing_agent::network::{Clock as _, NoAnswer, Server};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::BUNDLE_BYTES_MAX;
 
 use crate::address::Address;
+use crate::time::Uptime;
 use crate::tls;
 
 /// How long a server may take to begin an answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// How long a download may stand still. With pieces of a kilobyte or more that is security.md's
-/// minimum rate, without a clock per byte.
-const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// What a server calls a certificate whose time is over; it may still renew itself (D14).
 const EXPIRED: &str = "certificate_expired";
@@ -46,7 +44,7 @@ pub struct Https {
     tls: SharedTls,
     /// The connection of the last request, and the configuration it was made with.
     open: Option<(SendRequest<Full<Bytes>>, Arc<ClientConfig>)>,
-    download: Option<Incoming>,
+    download: Option<(Incoming, Watch)>,
     /// What was received of the download and not read.
     piece: Bytes,
     expired: Expired,
@@ -113,6 +111,39 @@ impl Https {
     }
 }
 
+/// How fast a download comes, by the clock of this host.
+#[derive(Debug)]
+struct Watch {
+    uptime: Uptime,
+    pace: Pace,
+}
+
+impl Watch {
+    fn begin() -> Self {
+        let uptime = Uptime::start();
+        Self { uptime, pace: Pace::begin(uptime.now()) }
+    }
+
+    /// Waits for the next frame of a body that keeps its pace.
+    async fn frame(
+        &mut self,
+        body: &mut Incoming,
+    ) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, TooSlow> {
+        loop {
+            let frame = tokio::select! {
+                biased;
+                frame = body.frame() => Some(frame),
+                () = self.uptime.reaches(self.pace.deadline()) => None,
+            };
+            let data = frame.as_ref().and_then(|frame| frame.as_ref()?.as_ref().ok()?.data_ref());
+            self.pace.advance(self.uptime.now(), data.map_or(0, Bytes::len))?;
+            if let Some(frame) = frame {
+                return Ok(frame);
+            }
+        }
+    }
+}
+
 /// Reads a whole body.
 ///
 /// # Errors
@@ -154,15 +185,14 @@ impl Server for Https {
             body_bytes: text(answer.headers(), &header::CONTENT_LENGTH)
                 .and_then(|length| length.parse().ok()),
         };
-        self.download = Some(answer.into_body());
+        self.download = Some((answer.into_body(), Watch::begin()));
         Ok(opened)
     }
 
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {
         while self.piece.is_empty() {
-            let Some(body) = &mut self.download else { return Ok(0) };
-            let frame = tokio::time::timeout(STALL_MAX, body.frame()).await;
-            match frame.map_err(|_| NoAnswer::Stalled)? {
+            let Some((body, watch)) = &mut self.download else { return Ok(0) };
+            match watch.frame(body).await.map_err(|TooSlow| NoAnswer::Stalled)? {
                 Some(Ok(frame)) => self.piece = frame.into_data().unwrap_or_default(),
                 Some(Err(_)) => return Err(NoAnswer::Unreachable),
                 None => self.download = None,

@@ -102,7 +102,13 @@ impl<S: Store> Client<S> {
     ) -> Result<Answer, Refusal> {
         // Whatever an earlier Director named, a refusal of this answer is not about it.
         self.named = None;
-        let now = self.check_director_time(nonce, time_floor, director).map_err(of_director)?;
+        let now = self.check_director_time(nonce, time_floor, director);
+        if now.as_ref().is_err_and(|refusal| refusal.cause == Cause::MoreRoots) {
+            // Long off line: follow the other repository's roots meanwhile. What is wrong with one
+            // of them is said when it is their turn.
+            let _ = self.image.update_root(image);
+        }
+        let now = now.map_err(of_director)?;
         let announced = self.director.timestamp().map(|timestamp| timestamp.snapshot.version);
         let snapshot = self.director.snapshot().map(|snapshot| snapshot.header.version);
         if announced.is_some() && announced == snapshot && announced == self.answered {

@@ -14,59 +14,59 @@ use crate::support::author::{Author, key_id, key_json, role_json, target};
 use crate::support::board::{Make, SLOT_BYTES, digest, image};
 
 /// When the story begins: 2026-11-20.
-pub(super) const BEGIN_S: u64 = 1_795_132_800;
+pub(crate) const BEGIN_S: u64 = 1_795_132_800;
 /// Nothing expires while it goes on, unless the server lies about the time.
 const FAR: &str = "2036-01-01T00:00:00Z";
 /// Everything that the Director signs is signed by this key, which the server holds.
-pub(super) const ONLINE_KEY: u8 = 4;
+pub(crate) const ONLINE_KEY: u8 = 4;
 /// Keys of the Image repository's timestamp, before and after the root was rotated.
 const IMAGE_TIMESTAMP_KEYS: [u8; 2] = [14, 15];
 
 /// Files of a repository under the names they are served by.
-pub(super) type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// A release, or what the server would like to be one.
 #[derive(Clone, Debug)]
-pub(super) struct Release {
-    pub(super) path: String,
-    pub(super) image: Vec<u8>,
-    pub(super) sha256: Digest,
+pub(crate) struct Release {
+    pub(crate) path: String,
+    pub(crate) image: Vec<u8>,
+    pub(crate) sha256: Digest,
     /// What is said about it to devices.
-    pub(super) attributes: Json,
-    pub(super) security_version: u32,
+    pub(crate) attributes: Json,
+    pub(crate) security_version: u32,
 }
 
 /// One state of the Image repository.
 #[derive(Clone, Debug)]
-pub(super) struct Generation {
-    pub(super) files: Files,
+pub(crate) struct Generation {
+    pub(crate) files: Files,
     /// The images that the device may install by it.
-    pub(super) installable: BTreeSet<Digest>,
-    pub(super) snapshot_version: u64,
+    pub(crate) installable: BTreeSet<Digest>,
+    pub(crate) snapshot_version: u64,
 }
 
 /// Everything.
 #[derive(Debug)]
-pub(super) struct Library {
-    pub(super) make: Make,
-    pub(super) releases: Vec<Release>,
-    pub(super) generations: Vec<Generation>,
+pub(crate) struct Library {
+    pub(crate) make: Make,
+    pub(crate) releases: Vec<Release>,
+    pub(crate) generations: Vec<Generation>,
     /// Another product's repository, by the same keys and with paths of this product.
-    pub(super) foreign: Files,
+    pub(crate) foreign: Files,
 }
 
 /// Releases by name, as they stand in [`Library::releases`].
-pub(super) const OLD: usize = 0;
-pub(super) const GOOD: usize = 1;
-pub(super) const CRASHES: usize = 2;
-pub(super) const FAILS: usize = 3;
-pub(super) const NEWEST: usize = 4;
-pub(super) const OTHER_HARDWARE: usize = 5;
-pub(super) const OTHER_CHANNEL: usize = 6;
-pub(super) const OTHER_PRODUCT: usize = 7;
-pub(super) const CLAIMED_BY_OTHER_PRODUCT: usize = 8;
-pub(super) const NEVER_RELEASED: usize = 9;
-pub(super) const RELEASES: usize = 10;
+pub(crate) const OLD: usize = 0;
+pub(crate) const GOOD: usize = 1;
+pub(crate) const CRASHES: usize = 2;
+pub(crate) const FAILS: usize = 3;
+pub(crate) const NEWEST: usize = 4;
+pub(crate) const OTHER_HARDWARE: usize = 5;
+pub(crate) const OTHER_CHANNEL: usize = 6;
+pub(crate) const OTHER_PRODUCT: usize = 7;
+pub(crate) const CLAIMED_BY_OTHER_PRODUCT: usize = 8;
+pub(crate) const NEVER_RELEASED: usize = 9;
+pub(crate) const RELEASES: usize = 10;
 
 /// The stable releases of each generation.
 const STABLE: [&[usize]; GENERATIONS] = [
@@ -76,11 +76,11 @@ const STABLE: [&[usize]; GENERATIONS] = [
     &[FAILS, NEWEST, OTHER_HARDWARE],
 ];
 /// How many generations there are.
-pub(super) const GENERATIONS: usize = 4;
+pub(crate) const GENERATIONS: usize = 4;
 /// The generation that comes with the second root.
 const ROTATION: usize = 2;
 
-pub(super) static LIBRARY: LazyLock<Library> = LazyLock::new(Library::new);
+pub(crate) static LIBRARY: LazyLock<Library> = LazyLock::new(Library::new);
 
 impl Library {
     fn new() -> Self {
@@ -114,13 +114,13 @@ impl Library {
     }
 
     /// Tells whether these are the bytes of a file that was signed for the device's product.
-    pub(super) fn is_genuine(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_genuine(&self, bytes: &[u8]) -> bool {
         let files = self.generations.iter().flat_map(|generation| generation.files.values());
         files.into_iter().any(|file| file == bytes)
     }
 
     /// Returns the release with this image.
-    pub(super) fn release(&self, sha256: &Digest) -> Option<&Release> {
+    pub(crate) fn release(&self, sha256: &Digest) -> Option<&Release> {
         self.releases.iter().find(|release| release.sha256 == *sha256)
     }
 }

@@ -13,7 +13,8 @@ use waxwing_tuf::Time;
 use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, FRAMES_MAX, Kind, MAGIC};
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::poll::Request;
-use waxwing_wire::{Digest, MessageId};
+use waxwing_wire::report::State;
+use waxwing_wire::{Digest, ErrorCode, MessageId, Report};
 
 use super::library::{BEGIN_S, GOOD, LIBRARY, ONLINE_KEY, Release};
 use super::script::{self, Answer, Body, Change, Choice, Download, Nonce, Said, Tampering};
@@ -45,6 +46,8 @@ pub(super) struct Hostile {
     generation: usize,
     recorded: Vec<Vec<u8>>,
     reports: Vec<MessageId>,
+    /// What the device reported, in the order it came.
+    pub(super) told: Vec<(State, ErrorCode)>,
     download: Download,
     body: Vec<u8>,
     endless: usize,
@@ -66,6 +69,7 @@ impl Hostile {
             generation: 1,
             recorded: Vec::new(),
             reports: Vec::new(),
+            told: Vec::new(),
             download: Download::Right,
             body: Vec::new(),
             endless: 0,
@@ -164,7 +168,7 @@ impl Hostile {
         if let Nonce::Replayed(earlier) = answer.nonce
             && !self.recorded.is_empty()
         {
-            bundle.clone_from(earlier.get(&self.recorded));
+            bundle.clone_from(&self.recorded[earlier % self.recorded.len()]);
         }
         self.recorded.push(bundle.clone());
         body(bundle, &answer.body)
@@ -189,13 +193,17 @@ impl Hostile {
 
 impl Opponent for Hostile {
     fn poll(&mut self, request: &Request) -> Result<Vec<u8>, NoAnswer> {
+        self.reports.clear();
+        for text in &request.reports {
+            let envelope = Envelope::parse(text.as_bytes()).unwrap();
+            let report = Report::decode(envelope.payload).unwrap();
+            self.told.push((report.state, report.code));
+            self.reports.push(envelope.header.message_id);
+        }
         let Some(answer) = self.script.pop_front() else {
             self.is_over = true;
             return Err(NoAnswer::Unreachable);
         };
-        let reports = request.reports.iter();
-        let ids = reports.map(|text| Envelope::parse(text.as_bytes()).unwrap().header.message_id);
-        self.reports = ids.collect();
         self.message = answer.message.as_ref().and_then(|said| self.say(said));
         self.power_cut = answer.power_cut;
         self.download = answer.download.clone();

@@ -1,8 +1,6 @@
 //! What a hostile server does, answer by answer: plain data, so that a script that finds something
 //! can be made smaller. The first of each list is what an honest server does.
 
-use std::ops::RangeInclusive;
-
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -10,31 +8,31 @@ use proptest::sample::Index;
 use super::library::{GENERATIONS, RELEASES};
 
 /// Answers of one story: enough for two updates with everything that goes wrong in between.
-const ANSWERS: RangeInclusive<usize> = 1..=12;
+const ANSWERS_MAX: usize = 12;
 /// Seconds of ten years, the most by which the server lies about time.
 const LIE_MAX_S: u64 = 10 * 365 * 24 * 3600;
 
 /// The answer to one poll, and what goes on until the next.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
-    pub(super) choice: Choice,
-    pub(super) version: Version,
-    pub(super) time: Time,
-    pub(super) nonce: Nonce,
+pub(crate) struct Answer {
+    pub(crate) choice: Choice,
+    pub(crate) version: Version,
+    pub(crate) time: Time,
+    pub(crate) nonce: Nonce,
     /// From now on this generation of the Image repository.
-    pub(super) generation: Option<usize>,
-    pub(super) tampering: Vec<Tampering>,
-    pub(super) body: Body,
-    pub(super) acknowledges: bool,
-    pub(super) retry_after_s: u32,
-    pub(super) download: Download,
-    pub(super) message: Option<Said>,
-    pub(super) power_cut: Option<(u64, usize)>,
+    pub(crate) generation: Option<usize>,
+    pub(crate) tampering: Vec<Tampering>,
+    pub(crate) body: Body,
+    pub(crate) acknowledges: bool,
+    pub(crate) retry_after_s: u32,
+    pub(crate) download: Download,
+    pub(crate) message: Option<Said>,
+    pub(crate) power_cut: Option<(u64, usize)>,
 }
 
 /// What the Director names.
 #[derive(Clone, Debug)]
-pub(super) enum Choice {
+pub(crate) enum Choice {
     AsBefore,
     Release(usize),
     Nothing,
@@ -49,7 +47,7 @@ pub(super) enum Choice {
 
 /// What is changed in a description.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     SecurityVersion(u32),
     SecureVersion(u32),
     Length(u32),
@@ -63,7 +61,7 @@ pub(super) enum Change {
 
 /// The version of the Director's decision.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Version {
+pub(crate) enum Version {
     Right,
     Same,
     Lower,
@@ -72,7 +70,7 @@ pub(super) enum Version {
 
 /// The time that the Director attests.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Time {
+pub(crate) enum Time {
     Right,
     Ahead(u64),
     Behind(u64),
@@ -81,16 +79,16 @@ pub(super) enum Time {
 
 /// The poll that the Director answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Nonce {
+pub(crate) enum Nonce {
     Right,
     Wrong,
     /// A whole earlier answer, once more.
-    Replayed(Index),
+    Replayed(usize),
 }
 
 /// What is done to the files of an answer.
 #[derive(Clone, Debug)]
-pub(super) enum Tampering {
+pub(crate) enum Tampering {
     Drop(Index),
     Flip(Index, Index, u8),
     Truncate(Index, Index),
@@ -111,7 +109,7 @@ pub(super) enum Tampering {
 
 /// What is done to the body of an answer.
 #[derive(Clone, Debug)]
-pub(super) enum Body {
+pub(crate) enum Body {
     Whole,
     Flip(Index, u8),
     Garbage(Vec<u8>),
@@ -125,7 +123,7 @@ pub(super) enum Body {
 
 /// How the server answers a download.
 #[derive(Clone, Debug)]
-pub(super) enum Download {
+pub(crate) enum Download {
     Right,
     Another(usize),
     Endless,
@@ -138,7 +136,7 @@ pub(super) enum Download {
 
 /// What the server says while the device waits.
 #[derive(Clone, Debug)]
-pub(super) enum Said {
+pub(crate) enum Said {
     Poll,
     Replayed,
     ForAnother,
@@ -147,12 +145,12 @@ pub(super) enum Said {
 }
 
 /// A server that is only hostile is never believed: most answers are honest, to be abused later.
-pub(super) fn scripts() -> impl Strategy<Value = Vec<Answer>> {
-    vec(prop_oneof![3 => Just(Answer::HONEST), 2 => hostile()], ANSWERS)
+pub(crate) fn scripts() -> impl Strategy<Value = Vec<Answer>> {
+    vec(prop_oneof![3 => Just(Answer::HONEST), 2 => hostile()], 1..=ANSWERS_MAX)
 }
 
 impl Answer {
-    const HONEST: Self = Self {
+    pub(crate) const HONEST: Self = Self {
         choice: Choice::AsBefore,
         version: Version::Right,
         time: Time::Right,
@@ -244,7 +242,7 @@ fn nonce() -> impl Strategy<Value = Nonce> {
     prop_oneof![
         30 => Just(Nonce::Right),
         1 => Just(Nonce::Wrong),
-        2 => any::<Index>().prop_map(Nonce::Replayed),
+        2 => (0..ANSWERS_MAX).prop_map(Nonce::Replayed),
     ]
 }
 

@@ -10,14 +10,14 @@ use std::time::Duration;
 use allocation_counter::measure;
 use semver::Version;
 use sha2::{Digest as _, Sha256};
+use waxwing_agent::Firmware;
 use waxwing_agent::download::Opened;
-use waxwing_agent::driver::{Driver, Identity, Platform, Ports};
+use waxwing_agent::driver::{Driver, Identity, Platform, Ports, Turn};
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::network::{Message, NoAnswer};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{ResetReason, Slot};
 use waxwing_agent::trust::Trust;
-use waxwing_agent::{Action, Firmware};
 use waxwing_agent_host::board::{
     Application, Board, BootPort, JournalPort, Layout, Running, SlotPort,
 };
@@ -103,7 +103,7 @@ pub(crate) enum Step {
     /// The device started this image.
     Started(Vec<u8>),
     /// The agent carried out an action.
-    Turned(Action),
+    Turned(Turn),
     /// The power went, or the device restarted.
     Stopped,
 }
@@ -138,11 +138,9 @@ impl Subject {
     /// Lets the next thing happen.
     pub(crate) fn step(&mut self) -> Step {
         let Some((driver, _)) = &mut self.running else { return self.start() };
-        let action = driver.next();
         self.received.set(0);
-        let cost = measure(|| {
-            block_on(driver.turn());
-        });
+        let mut turn = None;
+        let cost = measure(|| turn = Some(block_on(driver.turn())));
         self.note(cost.bytes_current, cost.bytes_max);
         if self.board.flash().was_cut() {
             self.switch_on();
@@ -152,7 +150,7 @@ impl Subject {
             self.stop(reason);
             return Step::Stopped;
         }
-        Step::Turned(action)
+        Step::Turned(turn.unwrap())
     }
 
     /// Switches the device off and on.

