@@ -7,6 +7,7 @@
 #[cfg(feature = "p256")]
 mod ecdsa;
 mod ed25519;
+mod pem;
 #[cfg(waxwing_foreign = "rsa")]
 mod rsa;
 
@@ -98,10 +99,7 @@ impl PublicKey {
             return Err(BadKey);
         }
         let mut der = [0; PEM_BYTES_MAX];
-        match pem_rfc7468::decode(pem.as_bytes(), &mut der) {
-            Ok(("PUBLIC KEY", der)) => Self::from_spki_der(der),
-            Ok(_) | Err(_) => Err(BadKey),
-        }
+        pem::decode(pem, &mut der).ok_or(BadKey).and_then(Self::from_spki_der)
     }
 
     /// Reads a TUF key object (spec 4.2): `{"keytype", "scheme", "keyval": {"public"}}`.
