@@ -23,3 +23,4 @@ mod records;
 mod support;
 mod time;
 mod transport;
+mod uploads;

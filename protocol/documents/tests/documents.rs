@@ -1,5 +1,4 @@
 //! Documents as real tools write them, and documents that are not what they say.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -5,7 +5,6 @@
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::{P256Signer, Signer as _};
-use waxwing_tuf::key::PublicKey;
 use waxwing_wire::Digest;
 
 use crate::support::{Answer, Api, Publisher, image, sha256};
@@ -19,8 +18,8 @@ impl Holder {
     }
 
     fn key(&self) -> Vec<u8> {
-        let PublicKey::EcdsaP256(key) = self.0.public() else { panic!("a P-256 key") };
-        let point = key.to_bytes();
+        let spki = self.0.public().spki_der();
+        let point = spki.last_chunk::<65>().unwrap();
         let reversed = |number: &[u8]| number.iter().rev().copied().collect::<Vec<_>>();
         [vec![2], reversed(&point[1..33]), reversed(&point[33..])].concat()
     }
