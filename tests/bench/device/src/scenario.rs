@@ -116,11 +116,8 @@ fn explain(failure: &Failure) {
     print("failed: ");
     match failure {
         Failure::Answer(what) => print(what),
-        Failure::Refused(refusal) => {
-            print(&refusal.subject);
-            print(" ");
-            print(refusal.cause.code_name());
-        }
+        // The cause would be told by a table of names that no device needs for its work.
+        Failure::Refused(refusal) => print(&refusal.subject),
         Failure::Scenario => print("not a scenario"),
     }
     print("\n");
@@ -162,9 +159,9 @@ impl Store for Flash {
     }
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let place = self.0.iter().position(|(other, _)| other == name);
-        let place = place.or_else(|| self.0.iter().position(|(other, _)| other.is_empty()));
-        let place = place.and_then(|place| self.0.get_mut(place)).ok_or(StoreError)?;
+        // No scenario removes a file, so the free places come last.
+        let is_place = |(other, _): &&mut (String, Vec<u8>)| other == name || other.is_empty();
+        let place = self.0.iter_mut().find(is_place).ok_or(StoreError)?;
         if bytes.len() > FILE_BYTES_MAX {
             return Err(StoreError);
         }
