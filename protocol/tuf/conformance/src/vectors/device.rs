@@ -100,12 +100,11 @@ fn opened<'r>(
     repository: &'r mut Option<Repository<MemoryStore>>,
     web: &mut Web,
 ) -> Outcome<&'r mut Repository<MemoryStore>> {
-    let opened = match repository.take() {
-        Some(opened) => opened,
-        None => {
-            let root = web.metadata("1.root.json", FILE_BYTES_MAX)?.ok_or("no root")?;
-            Repository::open(MemoryStore::new(), &root, None, Limits::HOST)?
-        }
+    let opened = if let Some(opened) = repository.take() {
+        opened
+    } else {
+        let root = web.metadata("1.root.json", FILE_BYTES_MAX)?.ok_or("no root")?;
+        Repository::open(MemoryStore::new(), &root, None, Limits::HOST)?
     };
     Ok(repository.insert(opened))
 }
