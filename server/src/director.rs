@@ -9,7 +9,7 @@ mod command;
 
 use std::sync::Arc;
 
-use waxwing_tuf::author::director::{self, Assignment};
+use waxwing_tuf::author::director::{self, Assignment, ServerCa};
 use waxwing_tuf::author::{Error, Signer};
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::{DeviceId, Nonce};
@@ -75,7 +75,9 @@ impl Director {
         version: u64,
     ) -> Result<Vec<u8>, Error> {
         let assignment = decision.offer.as_ref().map(assignment);
-        director::targets(self.signer.as_ref(), device.as_str(), assignment, None, version)
+        let pins =
+            decision.pins.map(|pins| ServerCa { length: pins.length, sha256: pins.sha256.0 });
+        director::targets(self.signer.as_ref(), device.as_str(), assignment, pins, version)
     }
 }
 

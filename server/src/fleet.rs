@@ -18,7 +18,9 @@ pub use self::sightings::Sightings;
 pub use self::tables::{Campaign, Member, Tables};
 use crate::domain::decision::{Decision, Seat, decide};
 use crate::domain::rollout::{Counts, State};
-use crate::domain::{Deployment, Device, Group, Product, Release, Rollout, Running, Sighting};
+use crate::domain::{
+    Deployment, Device, Group, Pins, Product, Release, Rollout, Running, Sighting,
+};
 
 /// The fleet in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +76,8 @@ impl Fleet {
             let open = release.is_open_to(device);
             Some(Seat { rollout, release, deployment, open, phase })
         });
-        Some(decide(member.device.changed_at, running, seats))
+        let pins = tables.pins.get(&member.device.product).copied();
+        Some(decide(member.device.changed_at, pins, running, seats))
     }
 
     /// Returns a device.
@@ -147,6 +150,11 @@ impl Fleet {
         version: &semver::Version,
     ) -> Option<Arc<Release>> {
         self.read().releases.get(product)?.get(&(channel.clone(), version.clone())).cloned()
+    }
+
+    /// Returns the pins of a product.
+    pub fn pins(&self, product: &ProductId) -> Option<Pins> {
+        self.read().pins.get(product).copied()
     }
 
     /// Returns all releases of a product, listed or not.
@@ -240,6 +248,11 @@ impl Fleet {
     /// Brings a group up to date after it was committed.
     pub fn put_group(&self, group: Group) {
         self.write().put_group(group);
+    }
+
+    /// Brings the pins of a product up to date after they were committed.
+    pub fn put_pins(&self, product: &ProductId, pins: Pins) {
+        self.write().put_pins(product, pins);
     }
 
     /// Brings a product up to date after it was committed.

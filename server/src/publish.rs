@@ -5,12 +5,15 @@
 //! Pure: files in, files and releases out. Not here: storing them, and keys.
 
 mod documents;
+mod pins;
 mod rules;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use rustls_pki_types::CertificateDer;
 use waxwing_tuf::author::release::ROLES_MAX;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::{Fetch, FetchError, Limits, MemoryStore, Refusal, Repository, Time};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::Frame;
@@ -18,11 +21,14 @@ use waxwing_wire::bundle::Frame;
 pub use self::documents::DocumentFault;
 pub use self::rules::{EXPIRY_MARGIN, Rule};
 use crate::domain::document::{Attached, Document};
-use crate::domain::{Product, Release};
+use crate::domain::{Pins, Product, Release};
 use crate::repositories::image_repository;
 use crate::store::images::Image;
 
 const TIMESTAMP: &str = "timestamp.json";
+
+/// The files whose names carry no version: the next publication takes their place.
+const REPLACED: [&str; 2] = [TIMESTAMP, SERVER_CA_PATH];
 
 /// The files of a repository by the names clients ask for.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -36,6 +42,8 @@ pub struct Accepted {
     pub listed: Vec<Release>,
     /// All documents that the signed roles list.
     pub attached: Vec<Attached>,
+    /// The pins that the top-level targets list.
+    pub pins: Option<Pins>,
 }
 
 /// Why a publication is refused. Nothing of it is stored.
@@ -65,6 +73,8 @@ pub struct Known<'a> {
     pub images: &'a HashMap<Digest, Image>,
     /// The documents stored for the product.
     pub documents: &'a BTreeMap<Digest, Document>,
+    /// The CA that signs what this server shows.
+    pub server_ca: &'a CertificateDer<'static>,
     /// The releases ever listed.
     pub releases: &'a [Arc<Release>],
     /// Unix milliseconds.
@@ -88,8 +98,9 @@ pub fn check(known: Known<'_>, frames: &[Frame<'_>]) -> Result<Accepted, Refused
     rules::check_expiry(&repository, &roles, known.now_ms)?;
     let listed = rules::releases(known, &roles)?;
     let attached = documents::documents(known, &roles, &listed)?;
-    let files = new_files(known.files, frames, &repository, root_before)?;
-    Ok(Accepted { files, listed, attached })
+    let pins = pins::read(known, &roles, frames)?;
+    let files = new_files(known.files, frames, &repository, root_before, pins.is_some())?;
+    Ok(Accepted { files, listed, attached, pins })
 }
 
 /// Opens the repository as a device that has followed every publication so far.
@@ -123,16 +134,19 @@ fn new_files(
     frames: &[Frame<'_>],
     repository: &Repository<MemoryStore>,
     root_before: u64,
+    has_pins: bool,
 ) -> Result<Files, Refused> {
     let followed = root_before.saturating_add(1)..=repository.root().header.version;
     let mut trusted = trusted_names(repository);
     trusted.extend(followed.map(|version| format!("{version}.root.json")));
     let mut files = Files::new();
+    // They were held against what the top-level targets list.
+    trusted.extend(has_pins.then(|| SERVER_CA_PATH.to_owned()));
     for frame in frames {
         if stored.get(frame.name).is_some_and(|bytes| bytes == frame.bytes) {
             continue;
         }
-        let is_new = !stored.contains_key(frame.name) || frame.name == TIMESTAMP;
+        let is_new = !stored.contains_key(frame.name) || REPLACED.contains(&frame.name);
         if !is_new || !trusted.iter().any(|name| name == frame.name) {
             return Err(Refused::Rule { subject: frame.name.to_owned(), rule: Rule::Unused });
         }

@@ -9,8 +9,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::release::channel_of_docs;
-use waxwing_wire::ProductId;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
+use waxwing_wire::{Digest, ProductId};
 
 use crate::store::metadata::{self, DIRECTOR};
 use crate::store::{self, Store, products};
@@ -32,6 +34,17 @@ pub struct Files {
     root: u64,
     /// The current files but the roots, in the order in which a device needs them.
     current: Vec<Current>,
+    /// The pins of the product (D15).
+    pins: Option<PinsFile>,
+}
+
+/// The file of pins, with its hash at hand.
+#[derive(Debug)]
+pub struct PinsFile {
+    /// Its hash.
+    pub sha256: Digest,
+    /// Its content, PEM.
+    pub bytes: Bytes,
 }
 
 /// A role's current file.
@@ -103,7 +116,11 @@ impl Files {
         let by_name: HashMap<String, Bytes> =
             files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect();
         let root = by_name.keys().filter_map(|name| root_version(name)).max().unwrap_or(0);
-        let mut files = Self { by_name, root, current: Vec::new() };
+        let pins = by_name.get(SERVER_CA_PATH).map(|bytes| PinsFile {
+            sha256: Digest(Sha256::digest(bytes).into()),
+            bytes: bytes.clone(),
+        });
+        let mut files = Self { by_name, root, current: Vec::new(), pins };
         files
             .find_current()
             .map_err(|file| Error::Damaged { repository: repository.to_owned(), file })?;
@@ -136,6 +153,11 @@ impl Files {
             .iter()
             .filter_map(|it| self.file(&it.file_name).map(|file| (it.role.as_str(), file.bytes)));
         root.into_iter().chain(current)
+    }
+
+    /// Returns the pins of the product, if its keyholders ever signed any.
+    pub const fn pins(&self) -> Option<&PinsFile> {
+        self.pins.as_ref()
     }
 
     fn root_file(&self, version: u64) -> Option<File<'_>> {

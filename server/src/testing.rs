@@ -106,6 +106,7 @@ impl Shop {
             version: semver::Version::new(1, 0, 0),
             sha256: Digest([1; 32]),
             security_version: 1,
+            pins: None,
         };
         for n in 0..self.devices {
             self.fleet.poll(&Self::device(n), &running, NOW_MS).unwrap();

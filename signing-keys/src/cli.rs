@@ -21,6 +21,7 @@ mod root_rotate;
 mod sign;
 mod transcript_show;
 mod transcript_verify;
+mod trust_server_ca;
 
 use std::io;
 use std::path::PathBuf;
@@ -95,6 +96,9 @@ enum Command {
     /// Read or check the transcript that every step adds a line to.
     #[command(subcommand)]
     Transcript(Transcript),
+    /// Say by what devices know their server.
+    #[command(subcommand)]
+    Trust(Trust),
 }
 
 #[derive(Debug, Subcommand)]
@@ -122,6 +126,11 @@ enum Root {
 enum Transcript {
     Show(transcript_show::Args),
     Verify(transcript_verify::Args),
+}
+
+#[derive(Debug, Subcommand)]
+enum Trust {
+    ServerCa(trust_server_ca::Args),
 }
 
 impl Cli {
@@ -155,6 +164,7 @@ impl Command {
             Self::Sign(args) => args.run(environment),
             Self::Transcript(Transcript::Show(args)) => args.run(environment),
             Self::Transcript(Transcript::Verify(args)) => args.run(environment),
+            Self::Trust(Trust::ServerCa(args)) => args.run(environment),
         }
     }
 }

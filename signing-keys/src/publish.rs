@@ -15,6 +15,7 @@ use waxwing_tuf::author::release::{
 };
 use waxwing_tuf::author::{Repo, Signer, expiry};
 use waxwing_tuf::client::{Limits, Repository};
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::{Fetch, FetchError, MemoryStore, Refusal as Untrusted, Time};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{self, Kind};
@@ -51,6 +52,15 @@ pub struct Publication {
     /// The current files but roots, by the name under which clients ask for them.
     files: BTreeMap<String, Vec<u8>>,
     images: Vec<Image>,
+    /// By what devices know their server, if that is listed (D15).
+    pins: Option<Pins>,
+}
+
+/// The file of pins, which travels with the metadata.
+#[derive(Debug)]
+struct Pins {
+    file: Image,
+    pem: Vec<u8>,
 }
 
 /// An image that the repository lists.
@@ -97,13 +107,15 @@ impl Publication {
         let roles = role_files(folder, now)?;
         let listed = roles.iter().flat_map(|role| role.targets.targets.values());
         check_secure_versions(listed)?;
-        let images = images(folder, &roles)?;
+        let (pins, images): (Vec<_>, Vec<_>) =
+            images(folder, &roles)?.into_iter().partition(|file| file.target == SERVER_CA_PATH);
+        let pins = pins.into_iter().next().map(Pins::read).transpose()?;
         let (snapshot, timestamp) =
             snapshot_and_timestamp(folder, &roots, &roles, publishers, refresh, now)?;
         let mut files: BTreeMap<_, _> = roles.into_iter().map(RoleFile::named).collect();
         files.insert(format!("{}.snapshot.json", snapshot.version), snapshot.bytes);
         files.insert(TIMESTAMP.to_owned(), timestamp.bytes);
-        let publication = Self { repo: roots.repo.clone(), roots, files, images };
+        let publication = Self { repo: roots.repo.clone(), roots, files, images, pins };
         let mut fetch = MemoryStore::from_iter(publication.frames());
         publication.verify(&mut fetch, now)?;
         Ok(publication)
@@ -134,7 +146,7 @@ impl Publication {
         Ok(disk::rename(&folder.path(STAGED), &folder.path(TIMESTAMP))?)
     }
 
-    /// Returns everything but images in one piece, for `POST /api/v1/products/{p}/metadata`.
+    /// Returns everything but images in one piece, pins included, for `POST /api/v1/products/{p}/metadata`.
     ///
     /// # Errors
     ///
@@ -167,7 +179,8 @@ impl Publication {
         let roots = (1..).zip(&self.roots.files);
         let roots = roots.map(|(version, bytes): (u64, _)| (format!("{version}.root.json"), bytes));
         let files = self.files.iter().map(|(name, bytes)| (name.clone(), bytes));
-        roots.chain(files).map(|(name, bytes)| (name, bytes.clone())).collect()
+        let pins = self.pins.iter().map(|pins| (SERVER_CA_PATH.to_owned(), &pins.pem));
+        roots.chain(files).chain(pins).map(|(name, bytes)| (name, bytes.clone())).collect()
     }
 
     /// Walks through the repository as a device that knows only its first root, with the limits
@@ -184,13 +197,20 @@ impl Publication {
                 return Err(Error::Outside { role: role.role, path });
             }
         }
-        for image in &self.images {
+        for image in self.images.iter().chain(self.pins.iter().map(|pins| &pins.file)) {
             let found = client.target(&image.target, fetch, now)?;
             if found.length != image.length || found.hashes.sha256 != Some(image.sha256.0) {
                 return Err(Error::Shadowed(image.target.clone()));
             }
         }
         Ok(())
+    }
+}
+
+impl Pins {
+    fn read(file: Image) -> Result<Self, Error> {
+        let pem = disk::read(&file.path)?;
+        Ok(Self { file, pem })
     }
 }
 

@@ -14,6 +14,7 @@ use waxwing_tuf::author::{
     expiry, release::check_secure_versions,
 };
 use waxwing_tuf::role::Signers;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::{Cause, Time};
 use waxwing_wire::{Digest, ProductId};
 
@@ -22,7 +23,7 @@ use crate::definition::Definition;
 use crate::document::verify_as;
 use crate::folder::{Folder, foreign_keys_of};
 use crate::published::Published;
-use crate::{ceremony, disk, folder, release};
+use crate::{ceremony, disk, folder, pins, release};
 
 /// Writes the first root of a repository, unsigned. `also` names roots of other repositories
 /// whose keys must not be used, besides those in the same ceremony folder (D1).
@@ -149,6 +150,37 @@ pub fn renew(folder: &Folder, role: &str, life: Duration, now: Time) -> Result<P
     write_role(folder, role, list, life, now)
 }
 
+/// What became of new pins.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// The `targets.json` that lists them, unsigned.
+    pub path: PathBuf,
+    /// The CAs, as people call them.
+    pub names: Vec<String>,
+}
+
+/// Lists the CA certificates in a file as those by which devices know their server (D15), in
+/// `targets.json`, unsigned, and copies the file to where `publish` and TUF clients look for it.
+///
+/// # Errors
+///
+/// [`Error`] when the file holds anything else or nothing is delegated yet.
+pub fn trust_server_ca(
+    folder: &Folder,
+    file: &Path,
+    life: Duration,
+    now: Time,
+) -> Result<Trusted, Error> {
+    let role = "targets";
+    let targets = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
+    let pem = std::fs::read(file).map_err(|cause| disk::Error::io("read", file, cause))?;
+    let (targets, names) = pins::list(targets, &pem)?;
+    if let Some(target) = targets.targets.get(SERVER_CA_PATH) {
+        store_image(folder, file, SERVER_CA_PATH, Digest(target.hashes.sha256))?;
+    }
+    Ok(Trusted { path: write_role(folder, role, targets, life, now)?, names })
+}
+
 fn foreign_keys(out: &Path, repo: &Repo, also: &[PathBuf]) -> Result<ForeignKeys, Error> {
     disk::create_folder(out)?;
     let mut foreign = Folder::around(out).foreign_keys(repo)?;
@@ -271,6 +303,9 @@ pub enum Error {
     /// The folder belongs to another repository.
     #[error("the folder belongs to repository {0}")]
     OtherRepo(Repo),
+    /// The pins may not be listed.
+    #[error(transparent)]
+    Pins(#[from] pins::Refusal),
     /// The release may not be listed.
     #[error(transparent)]
     Release(#[from] release::Refusal),

@@ -16,6 +16,7 @@ mod bytes;
 mod compromise;
 mod delegations;
 mod hostile_server;
+mod identity;
 mod keys;
 mod metadata;
 mod policy;

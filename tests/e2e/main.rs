@@ -1,5 +1,7 @@
 //! End-to-end tests: real programs, real sockets.
 
+mod server_ca;
+
 use std::process::Command;
 
 /// The demo with images of our own: every row of its table is a promise of the README.

@@ -264,6 +264,18 @@ impl Ceremony {
         run(delegate.args(["--keys", &format!("{threshold}:{}", keys.join(","))]), b"").map(drop)
     }
 
+    /// Says by which CA certificates, PEM, devices know their server, and signs by two of three.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool refuses a step.
+    pub fn trust_server_ca(&self, file: &Path) -> Result<()> {
+        let mut trust = Program::Keys.command()?;
+        trust.args(["trust", "server-ca", "--dir"]).arg(self.repository());
+        run(trust.arg("--file").arg(file), b"")?;
+        self.sign(&self.targets_file(), &TARGETS_QUORUM)
+    }
+
     /// Signs snapshot and timestamp with these keys, without a server.
     ///
     /// # Errors

@@ -94,6 +94,15 @@ impl Process {
         Ok(())
     }
 
+    /// Tells the process to look at its files again (SIGHUP).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process cannot be signalled.
+    pub fn hang_up(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::HUP)?)
+    }
+
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Errors

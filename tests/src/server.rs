@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::process::{Line, Process};
+use crate::process::{Line, Process, run};
 use crate::program::Program;
 
 /// What the first start says before the token.
@@ -135,6 +135,33 @@ impl Server {
     pub fn url(&self, listener: Listener) -> String {
         let scheme = if listener == Listener::Ops { "http" } else { "https" };
         format!("{scheme}://{}", self.address(listener))
+    }
+
+    /// Has the server look at its files again (SIGHUP), and waits until it says what came of it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server is not running or says nothing.
+    pub fn reload(&self) -> Result<String> {
+        let process = self.process.as_ref().context("the server runs")?;
+        process.lines_so_far().for_each(drop);
+        process.hang_up()?;
+        while let Some(line) = process.line()? {
+            match line {
+                Line::Error(line) if line.contains("server CA") => return Ok(line),
+                Line::Error(_) | Line::Output(_) => {}
+            }
+        }
+        bail!("the server ended; see {}", process.log().display())
+    }
+
+    /// Makes another server CA in a folder.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the program refuses.
+    pub fn make_server_ca(folder: &Path) -> Result<()> {
+        run(Program::Server.command()?.arg("--make-server-ca").arg(folder), b"").map(drop)
     }
 
     /// The certificate of the server CA.

@@ -22,6 +22,7 @@ use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::journal::UnsentReport;
 use crate::local::{ImageRules, Local, Passing, Scan};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
+use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
@@ -53,6 +54,8 @@ pub trait Platform {
     type Entropy: Entropy;
     /// Storage for trusted metadata, one for each repository.
     type Store: waxwing_tuf::Store;
+    /// By what the device knows its server.
+    type Pins: Pins;
 }
 
 /// The things themselves.
@@ -76,6 +79,8 @@ pub struct Ports<P: Platform> {
     pub clock: P::Clock,
     /// True randomness.
     pub entropy: P::Entropy,
+    /// By what the device knows its server.
+    pub pins: P::Pins,
 }
 
 /// Who this device is.
@@ -102,6 +107,7 @@ pub struct Driver<P: Platform> {
     signer: P::Signer,
     clock: P::Clock,
     entropy: P::Entropy,
+    pins: P::Pins,
     passing: Passing,
     handed_over: HandedOver,
 }
@@ -150,6 +156,7 @@ impl<P: Platform> Driver<P> {
             signer: ports.signer,
             clock: ports.clock,
             entropy: ports.entropy,
+            pins: ports.pins,
             passing: Passing::default(),
             handed_over: HandedOver::default(),
         };
@@ -229,7 +236,20 @@ impl<P: Platform> Driver<P> {
             }
         }
         let floor = self.agent.security_version();
-        self.trust.check(nonce, floor, &bundle).map(Event::Answered)
+        let checked = self.trust.check(nonce, floor, &bundle);
+        // Whatever became of the answer: pins are no part of it, and count for themselves.
+        self.take_pins(&bundle);
+        checked.map(Event::Answered)
+    }
+
+    /// Keeps the pins that came along, if both repositories vouch for them and they are new.
+    fn take_pins(&mut self, bundle: &Bundle<'_>) {
+        if let Some((pem, sha256)) = self.trust.server_ca(bundle)
+            && self.pins.kept() != Some(sha256)
+        {
+            // What cannot be kept now comes again: the next poll says which ones are in use.
+            let _ = self.pins.keep(pem, sha256);
+        }
     }
 
     fn request(&mut self, nonce: Nonce) -> Request {
@@ -243,6 +263,7 @@ impl<P: Platform> Driver<P> {
             fw_sha256: firmware.sha256,
             security_version: self.agent.security_version(),
             have: self.trust.have(),
+            pins: self.pins.kept(),
             reports,
         }
     }

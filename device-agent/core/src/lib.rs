@@ -15,6 +15,7 @@ pub mod journal;
 pub mod local;
 pub mod network;
 pub mod offer;
+pub mod pins;
 pub mod policy;
 pub mod ports;
 pub mod trust;

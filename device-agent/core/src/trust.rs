@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use waxwing_tuf::json::Value;
-use waxwing_tuf::uptane::{Answer, Client, Install};
+use waxwing_tuf::uptane::{Answer, Client, Install, SERVER_CA_PATH};
 use waxwing_tuf::{Cause, ContentCheck, Fault, Fetch, FetchError, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
@@ -69,6 +69,16 @@ impl<S: Store> Trust<S> {
             unix_s: self.time_floor_s(),
             poll_wish: Duration::from_secs(bundle.retry_after_s.into()),
         })
+    }
+
+    /// Returns the pins of the server's CA that came with an answer, if they are the ones that both
+    /// repositories list (D15).
+    pub fn server_ca<'b>(&self, bundle: &Bundle<'b>) -> Option<(&'b [u8], Digest)> {
+        let listed = self.client.server_ca()?;
+        let pem = bundle.find(Kind::Image, SERVER_CA_PATH)?;
+        let mut content = listed.content();
+        content.update(pem).and_then(|()| content.finish()).ok()?;
+        Some((pem, Digest(listed.hashes.sha256?)))
     }
 
     /// A refusal of what the Director itself authentically named is an answer; any other is none.

@@ -143,7 +143,13 @@ impl KeyFolder {
     /// [`CredentialsError`] when it cannot be made, read or kept.
     pub fn pending_key(&self) -> Result<KeyPair, CredentialsError> {
         if let Some(pem) = self.read(PENDING)? {
-            return Ok(KeyPair::from_pem(&pem)?);
+            let key = KeyPair::from_pem(&pem)?;
+            // A power cut may have left the key that the present certificate is for. No other
+            // certificate would ever be issued for it.
+            let present = self.credentials()?;
+            if present.is_none_or(|it| it.key.public_key_raw() != key.public_key_raw()) {
+                return Ok(key);
+            }
         }
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         self.write(PENDING, &key.serialize_pem())?;

@@ -34,6 +34,7 @@ use crate::happening::{Happening, What};
 use crate::https::{Expired, Https, SharedTls};
 use crate::kit::Kit;
 use crate::mqtt::{Link, Mailbox, mailbox};
+use crate::pins::{PinsPort, ServerPins};
 use crate::random::SystemEntropy;
 use crate::store::Metadata;
 use crate::time::Uptime;
@@ -55,6 +56,7 @@ impl Platform for Simulated {
     type Clock = Uptime;
     type Entropy = SystemEntropy;
     type Store = Metadata;
+    type Pins = PinsPort;
 }
 
 /// A device that is enrolled.
@@ -67,6 +69,7 @@ pub struct Device {
     credentials: SharedCredentials,
     tls: SharedTls,
     expired: Expired,
+    pins: ServerPins,
     director: Metadata,
     image: Metadata,
     seen: Seen,
@@ -171,19 +174,21 @@ impl Device {
         flash: Flash,
         (director, image): (Metadata, Metadata),
     ) -> Result<Self, DeviceError> {
-        let keys = KeyFolder::open(kit.config.work.join(id.as_str()))?;
+        let folder = kit.config.work.join(id.as_str());
+        let keys = KeyFolder::open(folder.clone())?;
+        let pins = ServerPins::open(&folder, &kit.server);
         let credentials = match keys.credentials()? {
             Some(credentials) => credentials,
-            None => enrol(kit, &keys, &id, token.ok_or(DeviceError::NoToken)?).await?,
+            None => enrol(kit, &pins, &keys, &id, token.ok_or(DeviceError::NoToken)?).await?,
         };
-        let tls = Rc::new(RefCell::new(kit.server.client(Some(&credentials))?));
+        let tls = Rc::new(RefCell::new(pins.trust().client(Some(&credentials))?));
         let rollback = kit.config.boot_loader.into();
         let boot_loader = BootLoader { chip: kit.config.chip, rollback };
         let board = Board::new(flash, Layout::new(kit.config.slot_bytes), boot_loader);
         let (kit, credentials) = (Arc::clone(kit), Rc::new(RefCell::new(credentials)));
-        let seen = Seen::default();
+        let seen = Seen::beginning_with(pins.kept());
         let expired = Expired::default();
-        Ok(Self { kit, id, board, keys, credentials, tls, expired, director, image, seen })
+        Ok(Self { kit, id, board, keys, credentials, tls, expired, pins, director, image, seen })
     }
 
     /// Switches the device on and lets it run until the observer has seen enough.
@@ -233,7 +238,8 @@ impl Device {
                 biased;
                 reason = power.pulled() => return Ok(ControlFlow::Continue(reason)),
                 turn = driver.turn() => {
-                    let happened = self.seen.after(&driver, turn);
+                    let mut happened = self.seen.after(&driver, turn);
+                    happened.extend(self.seen.pinned(self.pins.kept()));
                     let told = happened.into_iter().try_for_each(|what| self.tell(observer, what));
                     if told.is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -267,6 +273,11 @@ impl Device {
             signer: MessageSigner(Rc::clone(&self.credentials)),
             clock,
             entropy: SystemEntropy,
+            pins: PinsPort::new(
+                self.pins.clone(),
+                Rc::clone(&self.credentials),
+                Rc::clone(&self.tls),
+            ),
         };
         let identity = Identity {
             id: self.id.clone(),
@@ -324,7 +335,7 @@ impl Device {
         }
         let mut server = Https::new(self.kit.config.server.device.clone(), Rc::clone(&self.tls));
         let Ok(renewed) = est::renew(&mut server, &self.keys, &self.id).await else { return };
-        let Ok(tls) = self.kit.server.client(Some(&renewed)) else { return };
+        let Ok(tls) = self.pins.trust().client(Some(&renewed)) else { return };
         *self.credentials.borrow_mut() = renewed;
         *self.tls.borrow_mut() = tls;
         let _ = self.tell(observer, What::Renewed);
@@ -337,11 +348,12 @@ impl Device {
 
 async fn enrol(
     kit: &Kit,
+    pins: &ServerPins,
     keys: &KeyFolder,
     id: &DeviceId,
     token: &str,
 ) -> Result<Credentials, DeviceError> {
-    let tls = Rc::new(RefCell::new(kit.server.client(None)?));
+    let tls = Rc::new(RefCell::new(pins.trust().client(None)?));
     let mut server = Https::new(kit.config.server.enrol.clone(), tls);
     Ok(est::enrol(&mut server, keys, id, token).await?)
 }

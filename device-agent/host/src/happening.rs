@@ -33,6 +33,11 @@ pub enum What {
     },
     /// It has its first certificate, or still had one.
     Enrolled,
+    /// It knows its server by other certificates from now on.
+    Pinned {
+        /// Their SHA-256.
+        sha256: Digest,
+    },
     /// A poll was answered.
     Polled,
     /// A poll was not answered, or not by somebody who is believed.

@@ -20,6 +20,7 @@ pub mod happening;
 pub mod https;
 pub mod kit;
 pub mod mqtt;
+pub mod pins;
 pub mod random;
 pub mod store;
 pub mod time;

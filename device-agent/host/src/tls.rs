@@ -1,6 +1,6 @@
 //! Which server a device talks to, and as whom.
 //!
-//! The server's CA is pinned from a file; nothing else is trusted. A device has no clock it could
+//! The server's CA is pinned; nothing else is trusted. A device has no clock it could
 //! trust in TLS, so of a certificate's dates it only looks at the end, and only compares it with
 //! the time its firmware was built (D5).
 
@@ -54,10 +54,17 @@ impl ServerTrust {
     ///
     /// [`TlsError::Ca`] when there is none in it.
     pub fn from_file(path: &Path) -> Result<Self, TlsError> {
+        Self::from_pem(&std::fs::read(path).map_err(|error| TlsError::Ca(error.into()))?)
+    }
+
+    /// Reads the CA certificates of a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Ca`] when there is none in it.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| TlsError::Ca(error.into()))?;
-        for certificate in certificates {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| TlsError::Ca(error.into()))?;
             roots.add(certificate).map_err(|error| TlsError::Ca(error.into()))?;
         }

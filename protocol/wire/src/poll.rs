@@ -37,6 +37,10 @@ pub struct Request {
     pub security_version: u32,
     /// Versions of the trusted metadata on the device, by `d.<role>` and `i.<role>`.
     pub have: BTreeMap<String, u64>,
+    /// SHA-256 of the certificates by which the device knows its server, if it took them from a
+    /// signed target (D15); `None`: those that its firmware came with.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub pins: Option<Digest>,
     /// Sealed reports that did not get through over MQTT: JSON envelopes.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "raw_texts"))]
     pub reports: Vec<String>,
@@ -46,16 +50,19 @@ impl Request {
     /// Encodes the poll as compact JSON.
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        Object::new(&mut out)
+        let object = Object::new(&mut out)
             .text("nonce", self.nonce)
             .text("product", &self.product)
             .text("hw", &self.hw)
             .text("fw", &self.fw)
             .text("fw_sha256", self.fw_sha256)
             .number("security_version", self.security_version.into())
-            .json("have", |out| encode_have(&self.have, out))
-            .json("reports", |out| encode_reports(&self.reports, out))
-            .end();
+            .json("have", |out| encode_have(&self.have, out));
+        let object = match self.pins {
+            Some(sha256) => object.text("pins", sha256),
+            None => object,
+        };
+        object.json("reports", |out| encode_reports(&self.reports, out)).end();
         out
     }
 
@@ -118,6 +125,7 @@ mod tests {
             fw_sha256: Digest([2; 32]),
             security_version: 3,
             have: BTreeMap::from([("d.root".into(), 1), ("i.timestamp".into(), 12)]),
+            pins: None,
             reports: vec![r#"{"device_id":"d-1"}"#.into()],
         }
     }
@@ -129,7 +137,10 @@ mod tests {
 
     #[test]
     fn what_a_device_encodes_a_server_decodes() {
-        assert_eq!(Request::decode(sample().encode().as_bytes()), Ok(sample()));
+        for pins in [None, Some(Digest([3; 32]))] {
+            let request = Request { pins, ..sample() };
+            assert_eq!(Request::decode(request.encode().as_bytes()), Ok(request));
+        }
     }
 
     #[test]

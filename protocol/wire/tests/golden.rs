@@ -29,6 +29,7 @@ fn the_poll_is_as_documented() {
         fw_sha256: Digest([2; 32]),
         security_version: 3,
         have: BTreeMap::from([("d.root".into(), 1), ("i.timestamp".into(), 12)]),
+        pins: None,
         reports: Vec::new(),
     };
     shown(&request.encode());

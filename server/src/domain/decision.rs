@@ -9,7 +9,7 @@ use std::sync::Arc;
 use waxwing_wire::Digest;
 
 use super::rollout::State;
-use super::{Deployment, Release, Rollout};
+use super::{Deployment, Pins, Release, Rollout};
 
 /// What one device should run now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -18,6 +18,8 @@ pub struct Decision {
     pub decided_at_ms: u64,
     /// What to install; `None`: nothing.
     pub offer: Option<Offer>,
+    /// By what the device should know us: the same for all devices of its product (D15).
+    pub pins: Option<Pins>,
     /// A rollout with nothing to do for the device, because it already runs the image.
     pub skip: Option<Arc<Rollout>>,
 }
@@ -46,14 +48,17 @@ pub struct Seat<'a> {
     pub phase: usize,
 }
 
-/// Decides for a device. `changed_at` is when the device itself last changed; `seats` are its places
-/// in the rollouts that have started and reach it, newest first; `running` is the image it runs.
+/// Decides for a device. `changed_at` is when the device itself last changed; `pins` are those of its
+/// product; `seats` are its places in the rollouts that have started and reach it, newest first;
+/// `running` is the image it runs.
 pub fn decide<'a>(
     changed_at: u64,
+    pins: Option<Pins>,
     running: &Digest,
     seats: impl Iterator<Item = Seat<'a>>,
 ) -> Decision {
-    let mut decision = Decision { decided_at_ms: changed_at, offer: None, skip: None };
+    let decided_at_ms = changed_at.max(pins.map_or(0, |pins| pins.changed_at));
+    let mut decision = Decision { decided_at_ms, offer: None, pins, skip: None };
     for seat in seats {
         decision.decided_at_ms = decision.decided_at_ms.max(seat.changed_at());
         if seat.gives_way() {
@@ -158,12 +163,21 @@ mod tests {
             open: release.is_open_to(&device(0)),
             phase: 0,
         });
-        decide(5, running, seats)
+        decide(5, None, running, seats)
     }
 
     #[test]
     fn a_device_in_no_rollout_is_offered_nothing_since_it_last_changed() {
         assert_eq!(check(&[]), (5, None));
+    }
+
+    #[test]
+    fn other_pins_are_a_decision_of_their_own() {
+        let pins = |changed_at| Pins { length: 1, sha256: OLD, changed_at };
+        let decided_at = |pins| decide(5, pins, &OLD, [].into_iter()).decided_at_ms;
+        assert_eq!(decided_at(Some(pins(9))), 9);
+        assert_eq!(decided_at(Some(pins(3))), 5);
+        assert_eq!(decide(5, Some(pins(9)), &OLD, [].into_iter()).pins, Some(pins(9)));
     }
 
     #[test]

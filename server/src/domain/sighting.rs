@@ -16,6 +16,8 @@ pub struct Running {
     pub sha256: Digest,
     /// The device's floor.
     pub security_version: u32,
+    /// SHA-256 of the pins by which it knows us; `None`: those of its firmware (D15).
+    pub pins: Option<Digest>,
 }
 
 /// The last poll of a device.

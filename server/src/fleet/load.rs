@@ -1,10 +1,15 @@
 //! Loads the fleet into memory when the server starts.
 
-use waxwing_wire::ProductId;
+use sha2::{Digest as _, Sha256};
+use waxwing_tuf::uptane::SERVER_CA_PATH;
+use waxwing_wire::{Digest, ProductId};
 
 use super::{Fleet, Tables};
-use crate::domain::Release;
-use crate::store::{Error, Store, deployments, devices, groups, products, releases, rollouts};
+use crate::domain::{Pins, Release};
+use crate::repositories::image_repository;
+use crate::store::{
+    Error, Store, deployments, devices, groups, metadata, products, releases, rollouts,
+};
 
 impl Fleet {
     /// Loads everything that answering polls needs. Counters are counted from the deployments, so
@@ -15,7 +20,12 @@ impl Fleet {
     /// When the database fails or a row is damaged.
     pub async fn load(store: &Store) -> Result<Self, Error> {
         let mut tables = Tables::default();
-        products::all(store).await?.into_iter().for_each(|product| tables.put_product(product));
+        for product in products::all(store).await? {
+            if let Some(pins) = pins(store, &product.id).await? {
+                tables.put_pins(&product.id, pins);
+            }
+            tables.put_product(product);
+        }
         for (product, releases) in by_product(releases::all(store).await?) {
             tables.put_releases(&product, releases);
         }
@@ -27,6 +37,16 @@ impl Fleet {
         }
         Ok(Self::new(tables))
     }
+}
+
+/// The pins are the file that was stored under their path, with the time at which it was.
+async fn pins(store: &Store, product: &ProductId) -> Result<Option<Pins>, Error> {
+    let stored = metadata::find(store, &image_repository(product), SERVER_CA_PATH).await?;
+    Ok(stored.map(|(pem, changed_at)| Pins {
+        length: u64::try_from(pem.len()).unwrap_or(u64::MAX),
+        sha256: Digest(Sha256::digest(&pem).into()),
+        changed_at,
+    }))
 }
 
 fn by_product(releases: Vec<Release>) -> Vec<(ProductId, Vec<Release>)> {

@@ -12,7 +12,7 @@ use waxwing_wire::{Channel, DeviceId, GroupId, ProductId, RolloutId};
 
 use crate::domain::device::Status;
 use crate::domain::rollout::Counts;
-use crate::domain::{Deployment, Device, Group, Product, Release, Rollout};
+use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
 
 /// Everything in memory.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub struct Tables {
     pub(super) campaigns: BTreeMap<RolloutId, Campaign>,
     pub(super) groups: BTreeMap<GroupId, Arc<Group>>,
     pub(super) members: HashMap<DeviceId, Member>,
+    pub(super) pins: BTreeMap<ProductId, Pins>,
     pub(super) products: BTreeMap<ProductId, Arc<Product>>,
     pub(super) releases: BTreeMap<ProductId, BTreeMap<(Channel, Version), Arc<Release>>>,
     /// Rollouts that were started, newest first.
@@ -128,6 +129,11 @@ impl Tables {
         self.products.insert(product.id.clone(), Arc::new(product));
     }
 
+    /// Adds or replaces the pins of a product.
+    pub fn put_pins(&mut self, product: &ProductId, pins: Pins) {
+        self.pins.insert(product.clone(), pins);
+    }
+
     /// Adds or replaces a device.
     pub fn put_device(&mut self, device: Device) {
         let (id, product) = (device.id.clone(), device.product.clone());
@@ -226,7 +232,8 @@ impl Tables {
             let phases = campaign.rollout.started().map(|phase| phase.at);
             phases.chain([campaign.rollout.changed_at])
         });
-        members.chain(releases).chain(rollouts).max().unwrap_or(0)
+        let pins = self.pins.values().map(|pins| pins.changed_at);
+        members.chain(releases).chain(rollouts).chain(pins).max().unwrap_or(0)
     }
 
     /// Returns the counts of each started phase of a rollout.

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
 use super::device::{images, poll, tuf};
 use super::{Problem, admin, est, ops};
@@ -22,15 +22,25 @@ pub fn admin(app: Arc<App>) -> Router {
     admin::router(app)
 }
 
+/// A path and what answers it.
+pub type Route = (&'static str, fn() -> MethodRouter<Arc<App>>);
+
+/// Every route of the device listener. A list, so that the test that tries each of them with the
+/// certificate of another device learns of a new one.
+pub const DEVICE: [Route; 6] = [
+    ("/v1/poll", || post(poll::poll)),
+    ("/v1/images/{sha256}", || get(images::image)),
+    ("/tuf/image/{product}/metadata/{name}", || get(tuf::image_metadata)),
+    ("/tuf/image/{product}/targets/{*path}", || get(tuf::image_target)),
+    ("/tuf/director/{device}/metadata/{name}", || get(tuf::director_metadata)),
+    (est::REENROLL_PATH, || post(est::simplereenroll)),
+];
+
 /// Polls, images and certificate renewal, with a device certificate.
 pub fn device(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v1/poll", post(poll::poll))
-        .route("/v1/images/{sha256}", get(images::image))
-        .route("/tuf/image/{product}/metadata/{name}", get(tuf::image_metadata))
-        .route("/tuf/image/{product}/targets/{*path}", get(tuf::image_target))
-        .route("/tuf/director/{device}/metadata/{name}", get(tuf::director_metadata))
-        .route(est::REENROLL_PATH, post(est::simplereenroll))
+    DEVICE
+        .iter()
+        .fold(Router::new(), |router, (path, route)| router.route(path, route()))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

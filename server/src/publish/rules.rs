@@ -12,6 +12,7 @@ use waxwing_tuf::author::release::{
 use waxwing_tuf::author::{Hashes, ImageCustom, Target, TargetCustom};
 use waxwing_tuf::client::RoleListing;
 use waxwing_tuf::role::{Header, Listed};
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::{MemoryStore, Repository};
 use waxwing_wire::{Channel, Digest};
 
@@ -63,6 +64,18 @@ pub enum Rule {
     /// No device could install it.
     #[error("no device of the product could install it: {0}")]
     Unacceptable(#[from] Unacceptable),
+    /// Pins that were published once.
+    #[error("it was listed before, and devices use it; list it, or another file in its place")]
+    PinsGone,
+    /// Pins that would cut devices off.
+    #[error("it leaves out the CA of this server, and devices would not find it again")]
+    PinsLockOut,
+    /// Pins without their file.
+    #[error("the file that is listed did not come along and is not here")]
+    PinsMissing,
+    /// Pins that no device could use.
+    #[error("it is not a list of CA certificates in PEM, of 8 KiB at most")]
+    PinsUnusable,
     /// Releases that must not be listed together (D2).
     #[error(transparent)]
     Releases(#[from] ReleaseRefusal),
@@ -93,6 +106,10 @@ impl Rule {
             Self::ExpiresSoon => "metadata_expires_soon",
             Self::Match | Self::NoSha256 => "release_malformed",
             Self::NoImage { .. } => "image_missing",
+            Self::PinsGone => "pins_gone",
+            Self::PinsLockOut => "pins_lock_out",
+            Self::PinsMissing => "pins_missing",
+            Self::PinsUnusable => "pins_unusable",
             Self::Releases(_) => "releases_conflict",
             Self::Unacceptable(_) => "release_unacceptable",
             Self::Unsigned(_) => "release_unsigned",
@@ -158,7 +175,9 @@ pub(super) fn releases(known: Known<'_>, roles: &[RoleListing]) -> Result<Vec<Re
         if listed > RELEASES_PER_ROLE_MAX {
             return Err(refused(&role.role, ReleaseRefusal::TooMany { listed }));
         }
-        for target in &role.targets {
+        // Only the top-level targets may list pins; elsewhere they are a target like any other.
+        let is_pins = |target: &Listed| role.role == "targets" && target.path == SERVER_CA_PATH;
+        for target in role.targets.iter().filter(|target| !is_pins(target)) {
             releases.push(read(known, role, target)?);
         }
     }

@@ -22,6 +22,8 @@ pub struct Seen {
     pub sha256: Digest,
     /// The device's floor.
     pub security_version: u32,
+    /// The pins by which it knew us, if they were not those of its firmware.
+    pub pins: Option<Digest>,
 }
 
 /// Adds a device.
@@ -84,11 +86,13 @@ pub async fn see(
 ) -> Result<(), Error> {
     let rows = sightings.iter().map(|(device, seen)| {
         let running = &seen.running;
-        (device, seen.at, &running.version, running.sha256, running.security_version)
+        let pins = running.pins;
+        (device, seen.at, &running.version, running.sha256, running.security_version, pins)
     });
     sqlx::query(
         "UPDATE devices SET seen_at = seen.value ->> 1, version = seen.value ->> 2, \
-         sha256 = seen.value ->> 3, security_version = seen.value ->> 4 \
+         sha256 = seen.value ->> 3, security_version = seen.value ->> 4, \
+         pins = seen.value ->> 5 \
          FROM json_each($1) AS seen WHERE devices.id = seen.value ->> 0",
     )
     .bind(to_json(&rows.collect::<Vec<_>>()))
@@ -175,5 +179,6 @@ fn read_seen(row: &Row<'_>) -> Result<Option<Seen>, Error> {
         version: row.parse("version")?,
         sha256: row.parse("sha256")?,
         security_version: row.number("security_version")?,
+        pins: row.text_or_null("pins")?.map(|_| row.parse("pins")).transpose()?,
     }))
 }

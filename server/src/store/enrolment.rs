@@ -173,6 +173,17 @@ pub async fn promote(
     Ok(())
 }
 
+/// Returns the device that a key was last certified for, if it ever was.
+pub async fn owner(db: &mut SqliteConnection, spki: &[u8]) -> Result<Option<DeviceId>, Error> {
+    let row = sqlx::query(
+        "SELECT device FROM certificates WHERE spki = $1 ORDER BY issued_at DESC LIMIT 1",
+    )
+    .bind(spki)
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(|row| Row::new("certificates", row).parse("device")).transpose()
+}
+
 /// Returns the serial numbers of the revoked certificates whose life had not ended at `alive_at`,
 /// with the time of their revocation, in Unix milliseconds.
 pub async fn revoked(store: &Store, alive_at: u64) -> Result<Vec<(String, u64)>, Error> {

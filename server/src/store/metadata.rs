@@ -32,6 +32,22 @@ pub async fn put(
     Ok(())
 }
 
+/// Returns a file with the time at which it was stored, in Unix milliseconds.
+pub async fn find(
+    store: &Store,
+    repository: &str,
+    name: &str,
+) -> Result<Option<(Vec<u8>, u64)>, Error> {
+    let row =
+        sqlx::query("SELECT body, stored_at FROM metadata WHERE repository = $1 AND name = $2")
+            .bind(repository)
+            .bind(name)
+            .fetch_optional(store.readers())
+            .await?;
+    let row = row.as_ref().map(|row| Row::new("metadata", row));
+    row.map(|row| Ok((row.bytes("body")?, row.number("stored_at")?))).transpose()
+}
+
 /// Returns all files of a repository with their names.
 pub async fn all(store: &Store, repository: &str) -> Result<Vec<(String, Vec<u8>)>, Error> {
     let rows = sqlx::query("SELECT name, body FROM metadata WHERE repository = $1 ORDER BY name")

@@ -53,7 +53,12 @@ fn attach(publisher: &mut Publisher, version: &str, name: &str, document: &[u8])
 
 /// Lets a device say what it runs.
 async fn seen(api: &Api, device: &str, image: Digest) {
-    let running = Running { version: "1.0.0".parse().unwrap(), sha256: image, security_version: 1 };
+    let running = Running {
+        version: "1.0.0".parse().unwrap(),
+        sha256: image,
+        security_version: 1,
+        pins: None,
+    };
     let device = DeviceId::parse(device).unwrap();
     api.app.fleet.poll(&device, &running, api.now_s() * 1000).unwrap();
     flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();

@@ -10,6 +10,7 @@ mod documents;
 mod expiries;
 mod groups;
 mod openapi;
+mod pins;
 mod products;
 mod releases;
 mod rollouts;

@@ -186,8 +186,12 @@ async fn a_device_that_leaves_the_group_is_skipped_unless_it_is_past_recall() {
 
 /// Every device polls with an old image, and what that began is written.
 async fn poll_all(api: &Api, devices: u32) {
-    let running =
-        Running { version: "1.0.0".parse().unwrap(), sha256: Digest([1; 32]), security_version: 1 };
+    let running = Running {
+        version: "1.0.0".parse().unwrap(),
+        sha256: Digest([1; 32]),
+        security_version: 1,
+        pins: None,
+    };
     for n in 0..devices {
         let device = DeviceId::parse(&format!("d-{n}")).unwrap();
         api.app.fleet.poll(&device, &running, 1).unwrap();

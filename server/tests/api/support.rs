@@ -212,6 +212,8 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// Whoever holds all keys of the Image repository of `th1`.
 pub(crate) struct Publisher {
     pub(crate) key: Ed25519Signer,
+    /// Targets of the top-level role.
+    pub(crate) top: serde_json::Map<String, Value>,
     /// Targets by role.
     pub(crate) roles: BTreeMap<String, BTreeMap<String, Value>>,
     /// The version of the next publication; all its files have the same.
@@ -231,6 +233,7 @@ impl Publisher {
     pub(crate) fn at(now_s: u64) -> Self {
         Self {
             key: Ed25519Signer::from_seed(&[9; 32]).unwrap(),
+            top: serde_json::Map::new(),
             roles: BTreeMap::from([("th1-stable".to_owned(), BTreeMap::new())]),
             version: 1,
             repo: "image/th1".to_owned(),
@@ -312,7 +315,7 @@ impl Publisher {
             .collect();
         let keys = json!({ self.key.public().key_id(): key_json(self.key.public()) });
         let delegations = json!({ "keys": keys, "roles": delegated });
-        let targets = json!({ "targets": {}, "delegations": delegations });
+        let targets = json!({ "targets": self.top, "delegations": delegations });
         self.add(&mut files, &mut meta, "targets", &self.part("targets", version, &targets));
         let snapshot = self.part("snapshot", version, &json!({ "meta": meta }));
         let mut named = serde_json::Map::new();

@@ -141,6 +141,48 @@ async fn the_old_certificate_is_good_until_the_new_one_is_used() {
 }
 
 #[tokio::test]
+async fn a_power_cut_of_the_server_at_any_step_of_a_renewal_loses_no_device() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let token = server.register("d-1").await;
+    let [first, second] = [(); 2].map(|()| KeyPair::generate().unwrap());
+    let issued = server.enroll("d-1", &token, &csr(&first)).await.certificate();
+    // The answer never came; the server starts again.
+    server.running.stop().await;
+    let server = folder.start().await;
+    assert_eq!(server.enroll("d-1", &token, &csr(&first)).await.certificate(), issued);
+    let old = Identity { certificate: issued, key: first };
+    let renewed = server.reenroll(&old, &csr(&second)).await.certificate();
+    server.running.stop().await;
+    let server = folder.start().await;
+    assert_eq!(asks(&server, &old).await.code(), LET_IN, "until the new one is used");
+    assert_eq!(server.reenroll(&old, &csr(&second)).await.certificate(), renewed);
+    let new = Identity { certificate: renewed, key: second };
+    assert_eq!(asks(&server, &new).await.code(), LET_IN);
+    server.running.stop().await;
+    let server = folder.start().await;
+    check_refused(&asks(&server, &old).await, StatusCode::FORBIDDEN, "certificate_unknown");
+    assert_eq!(asks(&server, &new).await.code(), LET_IN);
+}
+
+#[tokio::test]
+async fn a_key_is_certified_for_one_device_and_once() {
+    let server = Folder::new().start().await;
+    let own = server.enrolled("d-1").await;
+    let token = server.register("d-2").await;
+    let stolen = server.enroll("d-2", &token, &csr(&own.key)).await;
+    check_refused(&stolen, StatusCode::FORBIDDEN, "key_in_use");
+    let key = KeyPair::generate().unwrap();
+    let certificate = server.reenroll(&own, &csr(&key)).await.certificate();
+    let next = Identity { certificate, key };
+    assert_eq!(asks(&server, &next).await.code(), LET_IN);
+    let back = server.reenroll(&next, &csr(&own.key)).await;
+    check_refused(&back, StatusCode::FORBIDDEN, "key_in_use");
+    let other = server.enroll("d-2", &token, &csr(&KeyPair::generate().unwrap())).await;
+    assert_eq!(other.status, StatusCode::OK, "none of this spent the token");
+}
+
+#[tokio::test]
 async fn a_renewal_needs_a_new_key() {
     let server = Folder::new().start().await;
     let old = server.enrolled("d-1").await;

@@ -106,7 +106,12 @@ impl Fleet {
 
     /// Registers and enrols a device.
     pub(crate) async fn device(&self, id: &str) -> Device {
-        let device = json!({"id": id, "product": "th1", "tags": {}});
+        self.device_of(id, "th1").await
+    }
+
+    /// Registers and enrols a device of a product. Its verifier is for `th1` all the same.
+    pub(crate) async fn device_of(&self, id: &str, product: &str) -> Device {
+        let device = json!({"id": id, "product": product, "tags": {}});
         self.admin(Method::POST, "devices", device.to_string()).await;
         let token = self.admin(Method::POST, &format!("devices/{id}/tokens"), "").await;
         let key = rcgen::KeyPair::generate().unwrap();
@@ -164,6 +169,7 @@ impl Device {
             fw_sha256: Digest([1; 32]),
             security_version: 1,
             have: have.map(|(kind, name, version)| (format!("{kind}.{name}"), version)).collect(),
+            pins: None,
             reports: Vec::new(),
         }
     }
@@ -179,6 +185,11 @@ impl Device {
         let answer = self.ask(&question).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
         self.check(&question, &answer)
+    }
+
+    /// Returns the hash of the pins that both repositories list.
+    pub(crate) fn server_ca(&self) -> Option<Digest> {
+        self.verifier.server_ca().and_then(|listed| listed.hashes.sha256).map(Digest)
     }
 
     /// Takes an answer through the verifier.

@@ -1,6 +1,6 @@
 //! Every command that writes or signs leaves a line in the transcript.
 
-use super::{Command, Environment, Failure, Key, Release, Root};
+use super::{Command, Environment, Failure, Key, Release, Root, Trust};
 use crate::disk;
 use crate::transcript::{Outcome, Scene, Step, Transcript};
 
@@ -44,5 +44,6 @@ fn scene(command: &Command) -> Result<Option<(&'static str, Scene)>, disk::Error
         Command::Root(Root::Init(args)) => ("root init", args.scene()?),
         Command::Root(Root::Rotate(args)) => ("root rotate", args.scene()?),
         Command::Sign(args) => ("sign", args.scene()?),
+        Command::Trust(Trust::ServerCa(args)) => ("trust server-ca", args.scene()?),
     }))
 }

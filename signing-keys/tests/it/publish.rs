@@ -3,6 +3,7 @@ use crate::common::{Ceremony, ROOT, STABLE, TARGETS, app, delegate};
 use sha2::{Digest as _, Sha256};
 use waxwing_esp_image::Chip;
 use waxwing_tuf::client::{Limits, Repository};
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::{MemoryStore, Time};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Bundle, Kind};
@@ -317,4 +318,49 @@ fn a_path_that_leads_out_of_the_folder_is_not_looked_at() {
         let ceremony = signed_by_hand(STABLE, "acme-th1/stable/1.0.0/", path);
         ceremony.publish(&[]).refused("is no target path");
     }
+}
+
+/// CA certificates of P-256 in PEM, by openssl.
+fn authorities(count: usize) -> String {
+    let made = || {
+        let output = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"])
+            .args(["-nodes", "-subj", "/CN=server CA", "-keyout", "/dev/null"])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    (0..count).map(|_| made()).collect()
+}
+
+#[test]
+fn pins_of_the_server_are_signed_by_the_keyholders_of_targets_and_travel_with_the_metadata() {
+    let ceremony = Ceremony::published();
+    for (count, version) in [(2, 2), (1, 3)] {
+        let pem = authorities(count);
+        ceremony.write("server-ca.pem", &pem);
+        let trust = ["trust", "server-ca", "--dir", "acme-th1", "--file", "server-ca.pem"];
+        let said = ceremony.run(&trust).good();
+        assert_eq!(said.matches("CN=server CA, serial number").count(), count, "{said}");
+        ceremony.publish(&[]).refused("a device would refuse this repository");
+        ceremony.sign(TARGETS, "at").good();
+        ceremony.sign(TARGETS, "bt").good();
+        ceremony.publish(&["-o", "bundle"]).good();
+        let bytes = ceremony.bytes("bundle");
+        let bundle = Bundle::parse(&bytes).unwrap();
+        assert_eq!(bundle.find(Kind::Image, SERVER_CA_PATH), Some(pem.as_bytes()));
+        assert!(bundle.find(Kind::Image, &format!("{version}.targets.json")).is_some());
+        assert!(paths(&ceremony, "bundle").contains(&SERVER_CA_PATH.to_owned()));
+    }
+}
+
+#[test]
+fn a_file_with_a_key_in_it_never_becomes_pins() {
+    let ceremony = Ceremony::published();
+    let before = ceremony.metadata();
+    let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+    ceremony.write("server-ca.pem", authorities(1) + key);
+    let trust = ["trust", "server-ca", "--dir", "acme-th1", "--file", "server-ca.pem"];
+    ceremony.run(&trust).refused("PRIVATE KEY");
+    assert_eq!(ceremony.metadata(), before);
 }

@@ -30,7 +30,7 @@ use waxwing_tuf::{Store as _, Time, uptane};
 use waxwing_wire::Digest;
 use waxwing_wire::poll::Request;
 
-use super::ports::{Beside, Counting, Scribble, StillClock, Waiting, Wire, beside};
+use super::ports::{Beside, Counting, Kept, Scribble, StillClock, Waiting, Wire, beside};
 
 /// Length of a slot: two images of these tests would fit.
 pub(crate) const SLOT_BYTES: u32 = 64 * 1024;
@@ -241,6 +241,7 @@ impl Subject {
             },
             signer: Scribble,
             clock: StillClock(Rc::clone(&self.clock)),
+            pins: Kept::default(),
             entropy: Counting(Rc::clone(&self.entropy)),
         });
         let make = self.make;
@@ -290,6 +291,7 @@ impl Platform for OnBoard {
     type Clock = StillClock;
     type Entropy = Counting;
     type Store = Beside<Metadata>;
+    type Pins = Kept;
 }
 
 /// Nothing here ever waits for anything outside.

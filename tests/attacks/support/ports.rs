@@ -10,6 +10,7 @@ use waxwing_agent::download::Opened;
 use waxwing_agent::network::{
     CannotSign, Clock, Entropy, Message, Messages, NoAnswer, Server, Signer,
 };
+use waxwing_agent::pins::{Pins, PinsUnusable};
 use waxwing_agent::ports::{
     BootControl, BootError, BootView, FlashError, Journal, Slot, SlotFlash,
 };
@@ -187,5 +188,20 @@ impl Entropy for Counting {
         for (byte, number) in bytes.iter_mut().zip(self.0.get().to_be_bytes().into_iter().rev()) {
             *byte = number;
         }
+    }
+}
+
+/// Pins that are only remembered by their hash.
+#[derive(Debug, Default)]
+pub(crate) struct Kept(Option<Digest>);
+
+impl Pins for Kept {
+    fn kept(&self) -> Option<Digest> {
+        self.0
+    }
+
+    fn keep(&mut self, _pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
+        self.0 = Some(sha256);
+        Ok(())
     }
 }

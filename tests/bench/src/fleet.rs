@@ -214,6 +214,7 @@ fn release() -> anyhow::Result<Release> {
         path: "acme-th1/stable/1.1.0/esp32c3.bin".to_owned(),
         sha256: Digest([1; 32]),
         length: 1_000_000,
+        ceiling_permille: None,
         r#match: Match {
             chip: Chip::Esp32c3.as_str().to_owned(),
             hw: vec!["r2".to_owned()],

@@ -112,6 +112,7 @@ impl Device {
             fw_sha256: Digest([1; 32]),
             security_version: 1,
             have: self.have.clone(),
+            pins: None,
             reports: Vec::new(),
         };
         let body = request.encode();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use waxwing_agent::driver::{Driver, Turn};
 use waxwing_agent::{Action, Firmware};
-use waxwing_wire::{MessageId, Report};
+use waxwing_wire::{Digest, MessageId, Report};
 
 use super::Simulated;
 use crate::board::Running;
@@ -23,11 +23,28 @@ pub(super) fn booted(running: &Running, firmware: &Firmware) -> What {
 /// Reports remembered as seen: more than an agent keeps.
 const SEEN_MAX: usize = 4 * waxwing_agent::journal::REPORTS_MAX;
 
-/// Which reports were seen: the journal brings them back after a restart.
-#[derive(Debug, Default)]
-pub(super) struct Seen(VecDeque<MessageId>);
+/// Which reports were seen, for the journal brings them back after a restart; and which pins.
+#[derive(Debug)]
+pub(super) struct Seen {
+    reports: VecDeque<MessageId>,
+    pins: Option<Digest>,
+}
 
 impl Seen {
+    /// Begins with the pins that are in use.
+    pub(super) const fn beginning_with(pins: Option<Digest>) -> Self {
+        Self { reports: VecDeque::new(), pins }
+    }
+
+    /// Returns what happened if other pins are in use now.
+    pub(super) fn pinned(&mut self, pins: Option<Digest>) -> Option<What> {
+        if self.pins == pins {
+            return None;
+        }
+        self.pins = pins;
+        pins.map(|sha256| What::Pinned { sha256 })
+    }
+
     /// Returns what a turn brought about.
     pub(super) fn after(&mut self, driver: &Driver<Simulated>, turn: Turn) -> Vec<What> {
         let mut happened = Vec::new();
@@ -39,10 +56,10 @@ impl Seen {
         }
         for unsent in driver.agent().unsent() {
             let Ok(id) = unsent.message_id().parse() else { continue };
-            if !self.0.contains(&id) {
-                self.0.push_back(id);
-                if self.0.len() > SEEN_MAX {
-                    self.0.pop_front();
+            if !self.reports.contains(&id) {
+                self.reports.push_back(id);
+                if self.reports.len() > SEEN_MAX {
+                    self.reports.pop_front();
                 }
                 happened.push(reported(&unsent.report));
             }

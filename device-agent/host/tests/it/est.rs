@@ -87,6 +87,93 @@ async fn a_certificate_that_is_none_is_refused() {
     assert!(matches!(error, EstError::Answer), "{error}");
 }
 
+/// What is in the folder of a device when the power goes: after each file that an enrolment or a
+/// renewal writes, renames or removes.
+const CUTS: [&str; 5] = [
+    "before anything",
+    "a key half written",
+    "a key to be certified",
+    "a certificate half written",
+    "a certificate, and its key still to be certified",
+];
+
+/// Puts the folder into the state at a cut; `made` holds what would have been written by the end.
+fn cut(folder: &std::path::Path, at: usize, pending: &str, identity: &str) {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    match at {
+        0 => {}
+        1 => write("pending-key.pem.new", &pending[..pending.len() / 2]),
+        2 => write("pending-key.pem", pending),
+        3 => {
+            write("pending-key.pem", pending);
+            write("identity.pem.new", &identity[..identity.len() / 2]);
+        }
+        _ => {
+            write("pending-key.pem", pending);
+            write("identity.pem", identity);
+        }
+    }
+}
+
+/// A server of D13: the same key gets the same certificate, and the key of the present one no other.
+fn d13() -> impl FnMut(&str) -> String + Send + 'static {
+    let mut issued: Vec<(Vec<u8>, String)> = Vec::new();
+    move |request| {
+        let (_, body) = request.split_once("\r\n\r\n").unwrap();
+        let key = parse(body).public_key.der_bytes().to_vec();
+        let is_renewal = request.contains("simplereenroll");
+        if let Some((last, _)) = issued.last()
+            && is_renewal
+            && *last == key
+        {
+            return "HTTP/1.1 400 x\r\ncontent-length: 11\r\n\r\nkey_not_new".into();
+        }
+        if let Some((_, answer)) = issued.iter().find(|(known, _)| *known == key) {
+            return answer.clone();
+        }
+        let answer = certify(request);
+        issued.push((key, answer.clone()));
+        answer
+    }
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_step_of_an_enrolment_or_renewal_loses_no_device() {
+    for renewal in [false, true] {
+        for (at, what) in CUTS.iter().enumerate() {
+            let folder = tempfile::tempdir().unwrap();
+            let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+            let (mut https, _server) = serve(4, d13()).await;
+            if renewal {
+                enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+            }
+            // Undisturbed, elsewhere: what the cut interrupts.
+            let other = tempfile::tempdir().unwrap();
+            let elsewhere = KeyFolder::open(other.path().to_owned()).unwrap();
+            let pending = elsewhere.pending_key().unwrap().serialize_pem();
+            let whole = if renewal {
+                renew(&mut https, &elsewhere, &device()).await
+            } else {
+                enrol(&mut https, &elsewhere, &device(), "s3cret").await
+            };
+            drop(whole.unwrap());
+            let identity = std::fs::read_to_string(other.path().join("identity.pem")).unwrap();
+            cut(folder.path(), at, &pending, &identity);
+            // The device comes back, and goes on with what it finds.
+            let mut present = keys.credentials().unwrap();
+            if at < 4 && !renewal {
+                assert!(present.is_none(), "{what}");
+                let asked = enrol(&mut https, &keys, &device(), "s3cret").await;
+                present = Some(asked.unwrap_or_else(|error| panic!("{what}: {error}")));
+            }
+            assert!(present.is_some(), "{what}");
+            let again = keys.pending_key().unwrap();
+            let present = present.unwrap();
+            assert_ne!(again.serialize_der(), present.private_key().secret_der(), "{what}");
+        }
+    }
+}
+
 fn device() -> DeviceId {
     "d-1".parse().unwrap()
 }

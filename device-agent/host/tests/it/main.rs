@@ -3,9 +3,11 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod chains;
 mod est;
 mod https;
 mod listener;
+mod pins;
 mod power_cut;
 mod rollback;
 mod world;

@@ -18,6 +18,7 @@ use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::network::{
     CannotSign, Clock, Entropy, Message, Messages, NoAnswer, Server, Signer,
 };
+use waxwing_agent::pins::{Pins, PinsUnusable};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::ResetReason;
 use waxwing_agent::trust::Trust;
@@ -30,7 +31,8 @@ use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Ed25519Signer, Match, SignedFile, Signer as _};
-use waxwing_tuf::{MemoryStore, Store as _, Time, uptane};
+use waxwing_tuf::uptane::{self, SERVER_CA_PATH};
+use waxwing_tuf::{MemoryStore, Store as _, Time};
 use waxwing_wire::bundle::{Kind as Frame, Writer};
 use waxwing_wire::poll::Request;
 use waxwing_wire::report::State;
@@ -70,7 +72,21 @@ pub(crate) struct Backend {
     /// Answers still to come without the Image repository's files.
     pub(crate) incomplete: usize,
     pub(crate) reports: Vec<(State, ErrorCode)>,
+    pub(crate) pins: Told,
+    /// What the device said it uses, with each poll.
+    pub(crate) pins_in_use: Vec<Option<Digest>>,
     download: usize,
+}
+
+/// What the device is told about the pins of the server, by whom.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// Listed by the Image repository.
+    pub(crate) signed: Option<Vec<u8>>,
+    /// Named by the Director.
+    pub(crate) named: Option<Vec<u8>>,
+    /// Sent along.
+    pub(crate) sent: Option<Vec<u8>>,
 }
 
 impl Backend {
@@ -84,6 +100,8 @@ impl Backend {
             withdrawn: false,
             incomplete: 0,
             reports: Vec::new(),
+            pins: Told::default(),
+            pins_in_use: Vec::new(),
             download: 0,
         };
         backend.publish();
@@ -110,7 +128,7 @@ impl Backend {
     }
 
     /// Signs the image repository, with one key for everything.
-    fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         let repo = "image/acme-th1";
         let meta = |name: &str| json!({ name: {"version": 1} });
         let key_id = self.key.public().key_id();
@@ -118,9 +136,16 @@ impl Backend {
             "keyids": [key_id], "name": "acme-th1-stable", "paths": ["acme-th1/stable/*/*"],
             "terminating": true, "threshold": 1,
         });
+        let pins = self.pins.signed.as_ref().map(|pem| {
+            let target = json!({
+                "custom": {"match": {"kind": "server-ca"}}, "hashes": {"sha256": digest(pem)},
+                "length": pem.len(),
+            });
+            (SERVER_CA_PATH.to_owned(), target)
+        });
         let targets = json!({
             "_type": "targets", "delegations": {"keys": self.keys(), "roles": [delegation]},
-            "repo": repo, "targets": {}, "version": 1,
+            "repo": repo, "targets": Value::Object(pins.into_iter().collect()), "version": 1,
         });
         let target = json!({
             "custom": {"match": Self::matched()}, "hashes": {"sha256": self.sha256()},
@@ -163,12 +188,13 @@ impl Backend {
     }
 
     fn sha256(&self) -> Digest {
-        Digest(Sha256::digest(&self.new).into())
+        digest(&self.new)
     }
 
     /// Answers a poll as the server does, but with all metadata every time.
     fn answer(&mut self, request: &str) -> Vec<u8> {
         let request = Request::decode(request.as_bytes()).unwrap();
+        self.pins_in_use.push(request.pins);
         let mut bundle = Writer::new();
         for envelope in &request.reports {
             let envelope = waxwing_wire::envelope::Envelope::parse(envelope.as_bytes()).unwrap();
@@ -184,6 +210,9 @@ impl Backend {
         self.incomplete = self.incomplete.saturating_sub(1);
         for (name, bytes) in self.image_files.files().filter(|_| !lost) {
             bundle.push(Frame::Image, name, bytes).unwrap();
+        }
+        if let Some(pem) = &self.pins.sent {
+            bundle.push(Frame::Image, SERVER_CA_PATH, pem).unwrap();
         }
         bundle.finish(60)
     }
@@ -202,6 +231,10 @@ impl Backend {
             soak_s: 60,
         };
         let assignment = (!self.withdrawn).then_some(assignment);
+        let pins = self.pins.named.as_ref().map(|pem| director::ServerCa {
+            length: u64::try_from(pem.len()).unwrap(),
+            sha256: digest(pem).0,
+        });
         let key = &self.key;
         [
             (
@@ -212,10 +245,14 @@ impl Backend {
             (format!("{version}.snapshot.json"), director::snapshot(key, version).unwrap()),
             (
                 format!("{version}.targets.json"),
-                director::targets(key, device.as_str(), assignment, None, version).unwrap(),
+                director::targets(key, device.as_str(), assignment, pins, version).unwrap(),
             ),
         ]
     }
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
 }
 
 fn device_id() -> DeviceId {
@@ -297,6 +334,22 @@ impl Entropy for Counting {
     }
 }
 
+/// Pins that outlive a restart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(Rc<RefCell<Option<Vec<u8>>>>);
+
+impl Pins for Memory {
+    fn kept(&self) -> Option<Digest> {
+        self.0.borrow().as_deref().map(digest)
+    }
+
+    fn keep(&mut self, pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
+        assert_eq!(sha256, digest(pem));
+        *self.0.borrow_mut() = Some(pem.to_vec());
+        Ok(())
+    }
+}
+
 /// The platform of these tests.
 pub(crate) enum Tested {}
 
@@ -311,6 +364,7 @@ impl Platform for Tested {
     type Clock = StillClock;
     type Entropy = Counting;
     type Store = Metadata;
+    type Pins = Memory;
 }
 
 /// A device and its server.
@@ -320,6 +374,7 @@ pub(crate) struct World {
     clock: Rc<Cell<Duration>>,
     stores: (Metadata, Metadata),
     roots: (Vec<u8>, Vec<u8>),
+    pins: Memory,
     boots: u8,
 }
 
@@ -335,7 +390,7 @@ impl World {
         let roots = (backend.root("director"), backend.root("image/acme-th1"));
         let stores = (Metadata::in_memory(), Metadata::in_memory());
         let backend = Rc::new(RefCell::new(backend));
-        Self { board, backend, clock, stores, roots, boots: 0 }
+        Self { board, backend, clock, stores, roots, pins: Memory::default(), boots: 0 }
     }
 
     /// Arranges a power cut.
@@ -382,6 +437,11 @@ impl World {
         }
     }
 
+    /// Returns by what the device knows its server.
+    pub(crate) fn pins(&self) -> Option<Vec<u8>> {
+        self.pins.0.borrow().clone()
+    }
+
     fn power_is_gone(&self) -> bool {
         self.board.flash().was_cut()
     }
@@ -405,6 +465,7 @@ impl World {
             signer: Scribble,
             clock: StillClock(Rc::clone(&self.clock)),
             entropy: Counting(self.boots.wrapping_mul(10)),
+            pins: self.pins.clone(),
         };
         let identity = Identity {
             id: device_id(),

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Bundle, Frame, Kind};
 
@@ -55,12 +56,13 @@ pub(super) async fn publish(
     let stored = stored(&app, &product).await?;
     let images = images(&app, &product).await?;
     let documents = store::documents::of_product(&app.store, &product.id).await?;
-    let files = &stored;
+    let server_ca = app.pki.server();
     let known = Known {
         product: &product,
-        files,
+        files: &stored,
         images: &images,
         documents: &documents,
+        server_ca: server_ca.certificate(),
         releases: &releases,
         now_ms: at,
     };
@@ -73,6 +75,10 @@ pub(super) async fn publish(
     change::record(&mut change, &author, at, (Action::MetadataStored, subject, detail)).await?;
     let turn = change.commit().await?;
     app.fleet.put_releases(&product.id, releases);
+    // Pins that stay the same were decided on when they came (D3).
+    if let Some(pins) = accepted.pins.filter(|_| accepted.files.contains_key(SERVER_CA_PATH)) {
+        app.fleet.put_pins(&product.id, pins);
+    }
     serve(&app, &image_repository(&product.id)).await?;
     drop(turn);
     Ok(Json(published))

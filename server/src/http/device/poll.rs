@@ -12,6 +12,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use waxwing_tuf::author;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::bundle::{self, Kind, TooLarge, Writer};
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::poll::{POLL_BYTES_MAX, Request};
@@ -23,7 +24,7 @@ use crate::director::Director;
 use crate::domain::{Decision, Device, Running};
 use crate::http::{Problem, body, to_the_end};
 use crate::metrics::Poll;
-use crate::repositories::Files;
+use crate::repositories::{File, Files};
 use crate::store::devices;
 
 /// The least time between two decisions made anew for a device. Each is a write, and a device may
@@ -60,8 +61,9 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
     let decided = decide(app, &device.id, &request, now_ms).await?;
     roots_for(&request, &roots, &mut bundle)?;
     director_files(app, &device.id, &request, &decided, now_ms, &mut bundle)?;
-    if decided.decision.offer.is_some() {
-        image_files(app, device, &request, &mut bundle)?;
+    let needs_pins = decided.needs_pins(&request);
+    if decided.decision.offer.is_some() || needs_pins {
+        image_files(app, device, &request, needs_pins, &mut bundle)?;
     }
     let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decided };
     Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
@@ -77,6 +79,13 @@ impl Decided {
     fn is_known_to(&self, request: &Request) -> bool {
         ["d.snapshot", "d.targets"].into_iter().all(|role| have(request, role) == self.version)
     }
+
+    /// Tells whether the device has to look at pins: they are named in a decision that is new to it,
+    /// or it uses others.
+    fn needs_pins(&self, request: &Request) -> bool {
+        let pins = self.decision.pins;
+        pins.is_some_and(|pins| !self.is_known_to(request) || request.pins != Some(pins.sha256))
+    }
 }
 
 /// Decides; a device that has a later decision than ours, which a database restored from a backup
@@ -91,6 +100,7 @@ async fn decide(
         version: request.fw.clone(),
         sha256: request.fw_sha256,
         security_version: request.security_version,
+        pins: request.pins,
     };
     let decided = || {
         let decision = app.fleet.poll(device, &running, now_ms).ok_or_else(gone)?;
@@ -175,18 +185,21 @@ fn director_files(
     bundle.push(Kind::Director, &format!("{version}.targets.json"), &targets).map_err(too_large)
 }
 
-/// Adds what the device lacks of the Image repository: only who has something to install looks
-/// there.
+/// Adds what the device lacks of the Image repository: only who has something to install, or pins
+/// to look at, looks there.
 fn image_files(
     app: &App,
     device: &Device,
     request: &Request,
+    with_pins: bool,
     bundle: &mut Writer,
 ) -> Result<(), Problem> {
     let Some(files) = app.repositories.image(&device.product) else { return Ok(()) };
     let roots = files.roots_after(have(request, "i.root"));
     let others = files.lacking(|role| have(request, &format!("i.{role}")));
-    for file in roots.chain(others) {
+    let pins = files.pins().filter(|pins| with_pins && request.pins != Some(pins.sha256));
+    let pins = pins.map(|pins| File { name: SERVER_CA_PATH, bytes: &pins.bytes });
+    for file in roots.chain(others).chain(pins) {
         bundle.push(Kind::Image, file.name, file.bytes).map_err(too_large)?;
     }
     Ok(())

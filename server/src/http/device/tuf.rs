@@ -10,6 +10,7 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::{Channel, Digest, Nonce};
 
 use super::admission::Caller;
@@ -44,6 +45,9 @@ pub async fn image_target(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (sha256, path) = hashed(&path).ok_or_else(unknown)?;
+    if path == SERVER_CA_PATH {
+        return pins(&app, &caller, &product, &sha256);
+    }
     let is_own = product == caller.device.product.as_str();
     let release = release(&app, &caller, &path).filter(|_| is_own).ok_or_else(unknown)?;
     if !release.listed || release.path != path || release.sha256 != sha256 {
@@ -81,6 +85,15 @@ pub async fn director_metadata(
         return Err(unknown());
     };
     Ok(json(&Bytes::from(signed)))
+}
+
+/// Answers the pins of the caller's product.
+fn pins(app: &App, caller: &Caller, product: &str, sha256: &Digest) -> Result<Response, Problem> {
+    const PEM: HeaderValue = HeaderValue::from_static("application/x-pem-file");
+    let files = app.repositories.image(&caller.device.product);
+    let files = files.filter(|_| product == caller.device.product.as_str()).ok_or_else(unknown)?;
+    let pins = files.pins().filter(|pins| pins.sha256 == *sha256).ok_or_else(unknown)?;
+    Ok(([(header::CONTENT_TYPE, PEM)], pins.bytes.clone()).into_response())
 }
 
 /// Finds the release of `<product>/<channel>/<version>/<file>`.

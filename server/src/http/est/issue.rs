@@ -54,6 +54,10 @@ pub async fn first(
         Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.into()),
         Some(_) => Err(misused(&app, change, &device.id).await?),
         None => {
+            let owner = enrolment::owner(change.connection(), key.spki_der()).await?;
+            if owner.is_some_and(|owner| owner != device.id) {
+                return Err(key_in_use(&device.id));
+            }
             let issued = sign(&app, &device.id, &key)?;
             let device = add(&app, &mut change, &device, &issued).await?;
             let (db, token) = (change.connection(), &credentials.token);
@@ -83,6 +87,10 @@ pub async fn renewal(
             Ok(same?.ok_or_else(revoked)?.der.into())
         }
         None => {
+            // Also a key that the device had before: who stole that one gets nothing for it.
+            if enrolment::owner(change.connection(), key.spki_der()).await?.is_some() {
+                return Err(key_in_use(&device.id));
+            }
             pause(&app, &mut change, &device.id).await?;
             let issued = sign(&app, &peer.device, &key)?;
             let device = add(&app, &mut change, &device, &issued).await?;
@@ -230,6 +238,16 @@ pub(super) fn wrong_token() -> Problem {
         "token_wrong",
         "Send the device id and its enrolment token as HTTP Basic credentials; make a new token if \
          this one is used up or too old.",
+    )
+}
+
+/// Two devices with one key could not be told apart by what they sign.
+fn key_in_use(device: &DeviceId) -> Problem {
+    tracing::warn!(device.id = %device, "certificate asked for with a key that was certified before");
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "key_in_use",
+        "The key was certified before, for this or another device. Make a new key.",
     )
 }
 

@@ -157,6 +157,7 @@ fn request(nonce: [u8; 16], have: BTreeMap<String, u64>) -> anyhow::Result<Reque
         fw_sha256: Digest([9; 32]),
         security_version: 1,
         have,
+        pins: None,
         reports: Vec::new(),
     })
 }

@@ -38,6 +38,8 @@ pub(in crate::http::admin) struct Item {
     sha256: Option<String>,
     /// Its floor: it takes no lower security version.
     security_version: Option<u32>,
+    /// SHA-256 of the signed pins by which it knows this server; `null`: those of its firmware.
+    pins: Option<String>,
 }
 
 /// A device.
@@ -99,8 +101,9 @@ pub(in crate::http::admin) struct TelemetryView {
 impl Item {
     /// Shows a device and what was last seen of it.
     pub(in crate::http::admin) fn new(device: &Device, seen: Option<Seen>) -> Self {
+        let pins = seen.as_ref().and_then(|seen| seen.pins).map(|pins| pins.to_string());
         let (last_seen_at, version, sha256, security_version) = match seen {
-            Some(Seen { at, version, sha256, security_version }) => {
+            Some(Seen { at, version, sha256, security_version, pins: _ }) => {
                 let sha256 = Some(sha256.to_string());
                 (Some(time(at)), Some(version), sha256, Some(security_version))
             }
@@ -116,6 +119,7 @@ impl Item {
             version,
             sha256,
             security_version,
+            pins,
         }
     }
 }
