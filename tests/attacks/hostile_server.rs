@@ -120,14 +120,14 @@ pub(crate) fn live(script: Vec<Answer>) -> Fate {
                     return fate;
                 }
             }
-            // Thousands of these in a story, and nothing changes.
-            Step::Turned(Turn { action: Action::Wait { .. } | Action::CheckHealth, .. }) => {}
+            // Thousands of turns of a story change nothing.
+            Step::Stopped
+            | Step::Turned(Turn { action: Action::Wait { .. } | Action::CheckHealth, .. }) => {}
             Step::Turned(Turn { failed, .. }) => {
                 fate.failures.extend(failed);
                 model.keeps(&subject);
                 fate.activations += u32::from(watch_activation(&model, &subject));
             }
-            Step::Stopped => {}
         }
         if hostile.borrow().is_over && subject.driver().is_some() {
             subject.switch_on();

@@ -121,7 +121,9 @@ fn row_04_a_good_signature_under_a_wrong_key_id_counts_for_nobody() {
             };
             forge(world, repo, &file, |signed| {
                 let mut list = signatures(signed, &keys);
-                list.iter_mut().for_each(|one| one["keyid"] = key_id(STRANGER).into());
+                for one in &mut list {
+                    one["keyid"] = key_id(STRANGER).into();
+                }
                 list.truncate(1);
                 json!(list)
             });
