@@ -23,7 +23,7 @@ struct Part {
     purl: Option<String>,
     cpe: Option<String>,
     #[serde(default)]
-    components: Vec<Part>,
+    components: Vec<Self>,
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Malformed> {

@@ -6,7 +6,7 @@ use crate::{Component, Document, Format, Malformed};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Spdx {
+struct File {
     spdx_version: String,
     #[serde(rename = "SPDXID")]
     id: String,
@@ -32,7 +32,7 @@ struct Reference {
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Document, Malformed> {
-    let spdx: Spdx = serde_json::from_slice(bytes)?;
+    let spdx: File = serde_json::from_slice(bytes)?;
     if spdx.spdx_version != "SPDX-2.3" {
         return Err(Malformed::Version { found: spdx.spdx_version, read: "SPDX-2.3" });
     }
