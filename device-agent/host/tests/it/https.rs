@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use waxwing_agent::download::{ContentRange, PACE_WINDOW};
-use waxwing_agent::network::{NoAnswer, Server};
+use waxwing_agent::network::{Clock as _, NoAnswer, Server};
+use waxwing_agent_host::time::Uptime;
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::BUNDLE_BYTES_MAX;
 
@@ -91,7 +92,7 @@ async fn reads_until_given_up(piece: Vec<u8>, every: Duration) -> (usize, Durati
     let (mut https, server) = trickle(head, piece, every, bundle).await;
     https.open(&IMAGE, 0).await.unwrap();
     tokio::time::pause();
-    let began = tokio::time::Instant::now();
+    let uptime = Uptime::start();
     let (mut bytes, mut sum) = ([0; 4096], 0);
     let outcome = loop {
         match https.read(&mut bytes).await {
@@ -99,7 +100,7 @@ async fn reads_until_given_up(piece: Vec<u8>, every: Duration) -> (usize, Durati
             outcome => break outcome,
         }
     };
-    let took = began.elapsed();
+    let took = uptime.now();
     assert_eq!(outcome, Err(NoAnswer::Stalled));
     tokio::time::resume();
     // The device is free for the next poll.
