@@ -61,9 +61,9 @@ fn check_authority(anchor: &CertificateDer<'_>, now_ms: u64) -> Result<(), Unfit
     if !anchor.is_ca() || usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
         return Err(Unfit::NotAnAuthority);
     }
-    let now_s = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
+    let second = i64::try_from(now_ms / 1000).unwrap_or(i64::MAX);
     let life = anchor.validity();
-    if (life.not_before.timestamp()..=life.not_after.timestamp()).contains(&now_s) {
+    if (life.not_before.timestamp()..=life.not_after.timestamp()).contains(&second) {
         Ok(())
     } else {
         Err(Unfit::AuthorityExpired)
