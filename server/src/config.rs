@@ -8,6 +8,8 @@
 //! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
 //! not TOML is taken as a string.
 
+mod source;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -239,15 +241,15 @@ impl Config {
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let mut table = file.map_or_else(|| Ok(toml::Table::new()), read_file)?;
+        let mut table = file.map_or_else(|| Ok(toml::Table::new()), source::read_file)?;
         for (name, value) in environment {
             if let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                apply(&mut table, path, &value)
-                    .and_then(|()| parse(table.clone()))
+                source::apply(&mut table, path, &value)
+                    .and_then(|()| source::parse(table.clone()))
                     .map_err(|source| ConfigError::Variable { name: name.clone(), source })?;
             }
         }
-        let config = parse(table).map_err(ConfigError::Defaults)?;
+        let config = source::parse(table).map_err(ConfigError::Defaults)?;
         config.check()?;
         Ok(config)
     }
@@ -325,41 +327,6 @@ fn days(count: u32) -> Duration {
 
 fn check(ok: bool, key: &'static str, rule: &'static str) -> Result<(), ConfigError> {
     if ok { Ok(()) } else { Err(ConfigError::Value { key, rule }) }
-}
-
-fn read_file(path: &Path) -> Result<toml::Table, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-    let parsed = |source| ConfigError::File { path: path.to_owned(), source };
-    // Read into the real type first: its errors point at the line.
-    toml::from_str::<Config>(&text).map_err(parsed)?;
-    text.parse().map_err(parsed)
-}
-
-fn parse(table: toml::Table) -> Result<Config, toml::de::Error> {
-    table.try_into()
-}
-
-/// Sets `LISTEN__DEVICE` to `listen.device` in the table.
-fn apply(table: &mut toml::Table, path: &str, value: &str) -> Result<(), toml::de::Error> {
-    let path = path.to_lowercase();
-    let (sections, key) =
-        path.rsplit_once("__").map_or((None, path.as_str()), |(s, k)| (Some(s), k));
-    let mut table = table;
-    for section in sections.into_iter().flat_map(|sections| sections.split("__")) {
-        let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        table = entry
-            .as_table_mut()
-            .ok_or_else(|| serde::de::Error::custom(format!("`{section}` is no section")))?;
-    }
-    table.insert(key.to_owned(), value_of(value));
-    Ok(())
-}
-
-fn value_of(text: &str) -> toml::Value {
-    let parsed = format!("value = {text}").parse::<toml::Table>();
-    let literal = parsed.ok().and_then(|mut table| table.remove("value"));
-    literal.unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }
 
 /// Why there is no usable configuration.
