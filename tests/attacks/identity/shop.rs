@@ -22,6 +22,9 @@ use crate::support::author::{key_id, keys_json, role_json, sign};
 /// What openssl makes a key of P-256 with.
 pub(crate) const P256: &[&str] = &["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
+/// A hundred tries at once are to be judged, not cut off as too many of one address.
+const LIMITS: &str = "[limits]\nhandshakes_per_source = 200\n";
+
 /// The key that signs the product's root, which plays no part here.
 const KEY: u8 = 1;
 
@@ -48,7 +51,7 @@ pub(crate) struct Answer {
 impl Shop {
     pub(crate) fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::create(&folder.path().join("server")).unwrap();
+        let server = Server::create_with(&folder.path().join("server"), LIMITS).unwrap();
         let operator = Operator::log_in(&folder.path().join("operator"), &server).unwrap();
         let definition = folder.path().join("product.toml");
         let text = "id = \"th1\"\nchip = \"esp32c3\"\nhardware = [\"r1\"]\nchannels = [\"stable\"]\n\
