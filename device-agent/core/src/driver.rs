@@ -7,26 +7,22 @@ mod reports;
 mod start;
 
 use alloc::boxed::Box;
-use alloc::string::String;
-use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::task::Poll;
 use core::time::Duration;
 
 use waxwing_wire::bundle::{self, Bundle};
-use waxwing_wire::poll::{REPORTS_MAX, Request};
-use waxwing_wire::topic::Kind;
+use waxwing_wire::poll::Request;
 use waxwing_wire::{Command, DeviceId, ErrorCode, Hardware, MessageId, Nonce, ProductId};
 
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
-use crate::journal::UnsentReport;
 use crate::local::{ImageRules, Local, Passing, Scan};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
-use reports::{HandedOver, seal};
+use reports::HandedOver;
 pub use start::StartError;
 
 /// How long a restart waits for reports to get out.
@@ -335,48 +331,6 @@ impl<P: Platform> Driver<P> {
         }
         self.local.boot.reboot();
         Event::Tick
-    }
-
-    fn is_sending(&self) -> bool {
-        let sent = |unsent: &UnsentReport| self.handed_over.has(unsent);
-        self.messages.connection().is_some() && self.agent.unsent().iter().any(sent)
-    }
-
-    /// Hands over the reports that were not yet on this connection, if there is one.
-    fn send_reports(&mut self) {
-        let connection = self.messages.connection();
-        if self.handed_over.connection != connection {
-            self.handed_over = HandedOver { connection, reports: Vec::new() };
-        }
-        if connection.is_none() {
-            return;
-        }
-        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return };
-        let unsent = self.agent.unsent();
-        self.handed_over.forget_all_but(unsent);
-        for unsent in unsent {
-            if !self.handed_over.has(unsent)
-                && let Some((id, sealed)) =
-                    seal(&self.identity, timestamp, unsent, &mut self.signer)
-                && self.messages.publish(Kind::Report, &id, sealed)
-            {
-                self.handed_over.reports.push(id);
-            }
-        }
-    }
-
-    /// Seals the reports to go with a poll: those that are not on their way by message. None before
-    /// the time is known, for a server refuses what looks stale.
-    fn sealed_reports(&mut self) -> Vec<String> {
-        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return Vec::new() };
-        let connection = self.messages.connection();
-        let is_connected = connection.is_some() && self.handed_over.connection == connection;
-        let unsent = self.agent.unsent().iter();
-        let left = unsent.filter(|unsent| !(is_connected && self.handed_over.has(unsent)));
-        left.take(REPORTS_MAX)
-            .filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer))
-            .map(|(_, envelope)| envelope)
-            .collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Signs how far the audit log goes, so that its past cannot be changed unnoticed.
 //!
-//! Not here: checking the chain ([`super::check_audit`]). A log that somebody changed is signed too:
+//! Not here: checking the chain ([`mod@super::check_audit`]). A log that somebody changed is signed too:
 //! what is written from now on must not be changed a second time.
 
 use waxwing_audit::Note;

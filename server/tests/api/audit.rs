@@ -77,12 +77,12 @@ async fn follow(api: &Api, keys: &[PublicKey]) -> Result<Head, Finding> {
         let page = api.get(&format!("{path}?limit=1000")).await.ok();
         page["items"].as_array().unwrap().clone()
     };
-    let items = list("audit/checkpoints").await;
+    let notes = list("audit/checkpoints").await;
     let parse = |item: &serde_json::Value| Note::parse(item["note"].as_str().unwrap()).unwrap();
-    let signed: Vec<_> = items.iter().map(parse).collect();
-    let last = signed.last().unwrap().verify(keys).unwrap();
-    let mut audit = Audit::new(&last.origin);
-    for note in &signed {
+    let notes: Vec<_> = notes.iter().map(parse).collect();
+    let newest = notes.last().unwrap().verify(keys).unwrap();
+    let mut audit = Audit::new(&newest.origin);
+    for note in &notes {
         audit.expect(note.verify(keys).unwrap().head)?;
     }
     for row in list("audit/rows").await {

@@ -155,7 +155,7 @@ async fn a_document_is_stored_once_and_comes_back_as_it_was() {
         Some("sha256"),
     );
     put(&api, b"{}").await.refused(422, "document_malformed", Some("sha256"));
-    put(&api, &[b' '; 1 << 21]).await.refused(413, "body_too_large", None);
+    put(&api, &vec![b' '; 1 << 21]).await.refused(413, "body_too_large", None);
     api.get("products/th1/documents/xyz").await.refused(400, "invalid_digest", Some("sha256"));
 }
 

@@ -56,8 +56,8 @@ async fn other_pins_are_a_new_decision_for_every_device_and_survive_a_restart() 
     let before = decided(&api);
     assert_eq!(before.1, None);
     let both = own(&api) + &made(|_| ());
-    let published = api.publish(&list(&mut publisher, &both, Some(&both))).await.ok();
-    assert!(published["files"].as_array().unwrap().contains(&json!(SERVER_CA_PATH)));
+    let answer = api.publish(&list(&mut publisher, &both, Some(&both))).await.ok();
+    assert!(answer["files"].as_array().unwrap().contains(&json!(SERVER_CA_PATH)));
     let with_both = decided(&api);
     assert_eq!(with_both.1, Some(sha256(both.as_bytes())));
     assert!(with_both.0 > before.0, "a new decision has a later time (D3)");

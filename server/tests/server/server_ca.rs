@@ -37,9 +37,12 @@ async fn a_new_server_ca_is_shown_to_new_connections_and_open_ones_stay() {
     assert!(tls(&trusting(&new), server.enrol()).await.is_ok());
 }
 
+/// What somebody does to the files of a new server CA.
+type Damage = fn(&Path);
+
 #[tokio::test]
 async fn files_that_nobody_would_accept_are_refused_once_and_the_old_ca_stays() {
-    let damages: [(&str, fn(&Path)); 6] = [
+    let damages: [(&str, Damage); 6] = [
         ("key of another", |new| {
             fs::write(new.join("server-ca.key"), KeyPair::generate().unwrap().serialize_pem())
                 .unwrap();

@@ -147,7 +147,7 @@ impl Hashing {
             Event::Compared(found) if found.flash => {
                 State::Inspecting(Inspecting { offer: self.offer })
             }
-            Event::Compared(found) => self.wrong(memory, now, *found),
+            Event::Compared(found) => start_again(memory, now, *found),
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
             | Event::Done
@@ -159,20 +159,6 @@ impl Hashing {
             | Event::Tick
             | Event::Transferred(_) => State::Hashing(self),
         }
-    }
-
-    /// Starts again from nothing, unless that was tried too often.
-    fn wrong(self, memory: &mut Memory, now: Duration, found: Comparison) -> State {
-        let arrived_well = found.network == Some(true);
-        let code = if arrived_well { ErrorCode::FLASH_REREAD } else { ErrorCode::DOWNLOAD_HASH };
-        let attempts_max = memory.policy.attempts_max;
-        let Some(update) = &mut memory.record.update else { return memory.next_poll(now) };
-        if update.attempt >= attempts_max {
-            return memory.fail(now, code);
-        }
-        update.attempt += 1;
-        memory.set_phase(Phase::Fetching { stored: 0 });
-        memory.back_off(now)
     }
 }
 
@@ -215,4 +201,18 @@ fn broken_off(memory: &mut Memory, now: Duration, code: ErrorCode) -> State {
 /// Tells whether this device's flash is to blame: no server can help with that.
 const fn is_local(code: ErrorCode) -> bool {
     matches!(code.0, 400..500)
+}
+
+/// Starts again from nothing, unless that was tried too often.
+fn start_again(memory: &mut Memory, now: Duration, found: Comparison) -> State {
+    let arrived_well = found.network == Some(true);
+    let code = if arrived_well { ErrorCode::FLASH_REREAD } else { ErrorCode::DOWNLOAD_HASH };
+    let attempts_max = memory.policy.attempts_max;
+    let Some(update) = &mut memory.record.update else { return memory.next_poll(now) };
+    if update.attempt >= attempts_max {
+        return memory.fail(now, code);
+    }
+    update.attempt += 1;
+    memory.set_phase(Phase::Fetching { stored: 0 });
+    memory.back_off(now)
 }

@@ -5,33 +5,78 @@ use alloc::vec::Vec;
 
 use waxwing_wire::MessageId;
 use waxwing_wire::envelope::Header;
+use waxwing_wire::poll::REPORTS_MAX;
 use waxwing_wire::topic::Kind;
 
-use super::Identity;
+use super::{Driver, Identity, Platform};
 use crate::journal::UnsentReport;
-use crate::network::Signer;
+use crate::network::{Clock as _, Messages as _, Signer};
 
 /// The reports that are on their way, and on which connection.
 #[derive(Debug, Default)]
 pub(super) struct HandedOver {
-    pub(super) connection: Option<u64>,
-    pub(super) reports: Vec<MessageId>,
+    connection: Option<u64>,
+    reports: Vec<MessageId>,
 }
 
 impl HandedOver {
-    pub(super) fn has(&self, unsent: &UnsentReport) -> bool {
+    fn has(&self, unsent: &UnsentReport) -> bool {
         let id = unsent.message_id();
         self.reports.iter().any(|sent| sent.as_str() == id)
     }
 
-    pub(super) fn forget_all_but(&mut self, unsent: &[UnsentReport]) {
+    fn forget_all_but(&mut self, unsent: &[UnsentReport]) {
         let kept = |id: &MessageId| unsent.iter().any(|kept| kept.message_id() == id.as_str());
         self.reports.retain(kept);
     }
 }
 
+impl<P: Platform> Driver<P> {
+    pub(super) fn is_sending(&self) -> bool {
+        let sent = |unsent: &UnsentReport| self.handed_over.has(unsent);
+        self.messages.connection().is_some() && self.agent.unsent().iter().any(sent)
+    }
+
+    /// Hands over the reports that were not yet on this connection, if there is one.
+    pub(super) fn send_reports(&mut self) {
+        let connection = self.messages.connection();
+        if self.handed_over.connection != connection {
+            self.handed_over = HandedOver { connection, reports: Vec::new() };
+        }
+        if connection.is_none() {
+            return;
+        }
+        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return };
+        let unsent = self.agent.unsent();
+        self.handed_over.forget_all_but(unsent);
+        for unsent in unsent {
+            if !self.handed_over.has(unsent)
+                && let Some((id, sealed)) =
+                    seal(&self.identity, timestamp, unsent, &mut self.signer)
+                && self.messages.publish(Kind::Report, &id, sealed)
+            {
+                self.handed_over.reports.push(id);
+            }
+        }
+    }
+
+    /// Seals the reports to go with a poll: those that are not on their way by message. None before
+    /// the time is known, for a server refuses what looks stale.
+    pub(super) fn sealed_reports(&mut self) -> Vec<String> {
+        let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return Vec::new() };
+        let connection = self.messages.connection();
+        let is_connected = connection.is_some() && self.handed_over.connection == connection;
+        let unsent = self.agent.unsent().iter();
+        let left = unsent.filter(|unsent| !(is_connected && self.handed_over.has(unsent)));
+        left.take(REPORTS_MAX)
+            .filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer))
+            .map(|(_, envelope)| envelope)
+            .collect()
+    }
+}
+
 /// Puts a report into a signed envelope; `None` when the key is out of reach.
-pub(super) fn seal(
+fn seal(
     identity: &Identity,
     timestamp: u64,
     unsent: &UnsentReport,

@@ -61,9 +61,9 @@ impl Authority {
         let device_leaf = device.signed_by(&device_key, &self.issuer).unwrap().der().clone();
         let key = KeyPair::generate().unwrap();
         let forger = Issuer::new(device, device_key);
-        let forged = server(|_| ()).signed_by(&key, &forger).unwrap().der().clone();
+        let leaf = server(|_| ()).signed_by(&key, &forger).unwrap().der().clone();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        Shown { chain: vec![forged, device_leaf], key }
+        Shown { chain: vec![leaf, device_leaf], key }
     }
 }
 

@@ -8,6 +8,7 @@ mod est;
 mod https;
 mod listener;
 mod pins;
+mod ports;
 mod power_cut;
 mod rollback;
 mod world;

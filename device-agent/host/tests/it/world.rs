@@ -15,10 +15,7 @@ use sha2::{Digest as _, Sha256};
 use waxwing_agent::download::Opened;
 use waxwing_agent::driver::{Driver, Identity, Platform, Ports};
 use waxwing_agent::local::{ImageRules, VersionRule};
-use waxwing_agent::network::{
-    CannotSign, Clock, Entropy, Message, Messages, NoAnswer, Server, Signer,
-};
-use waxwing_agent::pins::{Pins, PinsUnusable};
+use waxwing_agent::network::{NoAnswer, Server};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::ResetReason;
 use waxwing_agent::trust::Trust;
@@ -36,8 +33,9 @@ use waxwing_tuf::{MemoryStore, Store as _, Time};
 use waxwing_wire::bundle::{Kind as Frame, Writer};
 use waxwing_wire::poll::Request;
 use waxwing_wire::report::State;
-use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, Digest, ErrorCode, MessageId, Nonce, Report};
+use waxwing_wire::{DeviceId, Digest, ErrorCode, Nonce, Report};
+
+use crate::ports::{Counting, Memory, Scribble, Silence, StillClock};
 
 /// When the story begins: 2026-11-20.
 const BEGIN_S: u64 = 1_795_132_800;
@@ -284,69 +282,6 @@ impl Server for Near {
         bytes[..count].copy_from_slice(&rest[..count]);
         backend.download += count;
         Ok(count)
-    }
-}
-
-/// No connection for messages; waiting is how time passes.
-pub(crate) struct Silence(Rc<Cell<Duration>>);
-
-impl Messages for Silence {
-    fn connection(&self) -> Option<u64> {
-        None
-    }
-
-    fn publish(&mut self, _kind: Kind, _id: &MessageId, _envelope: String) -> bool {
-        false
-    }
-
-    async fn next(&mut self, until: Duration) -> Message {
-        self.0.set(self.0.get().max(until));
-        Message::TimeUp
-    }
-}
-
-/// A key nobody checks here.
-pub(crate) struct Scribble;
-
-impl Signer for Scribble {
-    fn sign(&mut self, _parts: &[&[u8]]) -> Result<String, CannotSign> {
-        Ok("00".into())
-    }
-}
-
-/// Time that only passes when somebody waits. It does not begin anew at a reset: that changes
-/// nothing for the agent, and the server's time goes on.
-pub(crate) struct StillClock(Rc<Cell<Duration>>);
-
-impl Clock for StillClock {
-    fn now(&self) -> Duration {
-        self.0.get()
-    }
-}
-
-/// Counts.
-pub(crate) struct Counting(u8);
-
-impl Entropy for Counting {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 = self.0.wrapping_add(1);
-        bytes.fill(self.0);
-    }
-}
-
-/// Pins that outlive a restart.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Memory(Rc<RefCell<Option<Vec<u8>>>>);
-
-impl Pins for Memory {
-    fn kept(&self) -> Option<Digest> {
-        self.0.borrow().as_deref().map(digest)
-    }
-
-    fn keep(&mut self, pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
-        assert_eq!(sha256, digest(pem));
-        *self.0.borrow_mut() = Some(pem.to_vec());
-        Ok(())
     }
 }
 

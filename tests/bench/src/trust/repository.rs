@@ -92,7 +92,8 @@ impl Release {
     }
 
     fn target(&self, custom: &Value) -> Value {
-        let sha256: String = self.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256: String =
+            self.sha256.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
         json!({ "custom": custom, "hashes": { "sha256": sha256 }, "length": self.length })
     }
 }
@@ -132,7 +133,7 @@ impl Image {
         });
         let keys = keys(self.root.iter().chain(&self.targets).chain(one));
         let fields = json!({ "consistent_snapshot": true, "keys": keys, "roles": roles });
-        sign(&with(self.part("root", 1, now_ms), fields), &two(&self.root))
+        sign(&with(image_part("root", 1, now_ms), fields), &two(&self.root))
     }
 
     /// The files of one publication besides the root, in the order in which a device needs them.
@@ -144,23 +145,23 @@ impl Image {
     ) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
         let channel = format!("{PRODUCT}-{CHANNEL}");
         let meta = json!({ "meta": { "snapshot.json": { "version": version } } });
-        let timestamp = with(self.part("timestamp", version, now_ms), meta);
+        let timestamp = with(image_part("timestamp", version, now_ms), meta);
         let meta = json!({ "meta": {
             "targets.json": { "version": 1 }, format!("{channel}.json"): { "version": version },
         } });
-        let snapshot = with(self.part("snapshot", version, now_ms), meta);
+        let snapshot = with(image_part("snapshot", version, now_ms), meta);
         let delegation = json!({
             "keyids": self.channel.iter().map(Signer::key_id).collect::<Vec<_>>(), "name": channel, "terminating": true,
             "paths": [format!("{PRODUCT}/{CHANNEL}/*/*")], "threshold": self.channel_threshold,
         });
         let delegations = json!({ "keys": keys(&self.channel), "roles": [delegation] });
         let targets = json!({ "delegations": delegations, "targets": {} });
-        let targets = with(self.part("targets", 1, now_ms), targets);
+        let targets = with(image_part("targets", 1, now_ms), targets);
         let listed: Map<String, Value> = releases
             .iter()
             .map(|it| (it.path.clone(), it.target(&json!({ "match": it.attributes }))))
             .collect();
-        let role = with(self.part("targets", version, now_ms), json!({ "targets": listed }));
+        let role = with(image_part("targets", version, now_ms), json!({ "targets": listed }));
         let signers: Vec<_> = self.channel.iter().take(self.channel_threshold).collect();
         Ok(vec![
             ("timestamp.json".to_owned(), sign(&timestamp, &[&self.timestamp])?),
@@ -169,10 +170,10 @@ impl Image {
             (format!("{version}.{channel}.json"), sign(&role, &signers)?),
         ])
     }
+}
 
-    fn part(&self, kind: &str, version: u64, now_ms: u64) -> Map<String, Value> {
-        part(kind, &format!("image/{PRODUCT}"), version, now_ms + LIFE_MS)
-    }
+fn image_part(kind: &str, version: u64, now_ms: u64) -> Map<String, Value> {
+    part(kind, &format!("image/{PRODUCT}"), version, now_ms + LIFE_MS)
 }
 
 fn two(signers: &[Ed25519Signer]) -> Vec<&Ed25519Signer> {

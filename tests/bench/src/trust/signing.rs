@@ -26,7 +26,7 @@ pub(crate) fn ratio() -> anyhow::Result<f64> {
     let message = signed_part(&answer(&signer, 0)?)?;
     let (mut alone, mut answers) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        alone.push(time(|_| Ok(drop(signer.sign(&message)?)))?);
+        alone.push(time(|_| Ok(signer.sign(&message).map(drop)?))?);
         answers.push(time(|number| answer(&signer, number).map(drop))?);
     }
     Ok(median(answers) / median(alone))

@@ -1,0 +1,75 @@
+//! The ports that the worlds of these tests are not about, as plain as can be.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use waxwing_agent::network::{CannotSign, Clock, Entropy, Message, Messages, Signer};
+use waxwing_agent::pins::{Pins, PinsUnusable};
+use waxwing_wire::topic::Kind;
+use waxwing_wire::{Digest, MessageId};
+
+use crate::world::digest;
+
+/// No connection for messages; waiting is how time passes.
+pub(crate) struct Silence(pub(crate) Rc<Cell<Duration>>);
+
+impl Messages for Silence {
+    fn connection(&self) -> Option<u64> {
+        None
+    }
+
+    fn publish(&mut self, _kind: Kind, _id: &MessageId, _envelope: String) -> bool {
+        false
+    }
+
+    async fn next(&mut self, until: Duration) -> Message {
+        self.0.set(self.0.get().max(until));
+        Message::TimeUp
+    }
+}
+
+/// A key nobody checks here.
+pub(crate) struct Scribble;
+
+impl Signer for Scribble {
+    fn sign(&mut self, _parts: &[&[u8]]) -> Result<String, CannotSign> {
+        Ok("00".into())
+    }
+}
+
+/// Time that only passes when somebody waits. It does not begin anew at a reset: that changes
+/// nothing for the agent, and the server's time goes on.
+pub(crate) struct StillClock(pub(crate) Rc<Cell<Duration>>);
+
+impl Clock for StillClock {
+    fn now(&self) -> Duration {
+        self.0.get()
+    }
+}
+
+/// Counts.
+pub(crate) struct Counting(pub(crate) u8);
+
+impl Entropy for Counting {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        self.0 = self.0.wrapping_add(1);
+        bytes.fill(self.0);
+    }
+}
+
+/// Pins that outlive a restart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory(pub(crate) Rc<RefCell<Option<Vec<u8>>>>);
+
+impl Pins for Memory {
+    fn kept(&self) -> Option<Digest> {
+        self.0.borrow().as_deref().map(digest)
+    }
+
+    fn keep(&mut self, pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
+        assert_eq!(sha256, digest(pem));
+        *self.0.borrow_mut() = Some(pem.to_vec());
+        Ok(())
+    }
+}
