@@ -19,8 +19,12 @@ impl<S: Store> Repository<S> {
         let stored = stored.and_then(|bytes| verify::verify_trusted_root(&bytes, self.name()).ok());
         match stored {
             Some(stored) if stored.header.version >= self.root.header.version => self.root = stored,
-            // The firmware brought a newer root: whatever older keys signed is checked against it.
-            Some(_) | None => self.save(ROOT, trusted)?,
+            // The firmware brought a newer root: as if it had been followed over the air.
+            Some(older) => {
+                let newer = core::mem::replace(&mut self.root, older);
+                self.trust_root(trusted, newer)?;
+            }
+            None => self.save(ROOT, trusted)?,
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A repository whose versions an attacker drove up starts again with new keys.
 
-use waxwing_tuf::{Cause, MemoryStore, Repository};
+use waxwing_tuf::{Cause, Limits, MemoryStore, Repository};
 
 use crate::support::{Author, NOW, key_id, key_json, refused, role_json};
 
@@ -71,4 +71,23 @@ fn targets_start_again_and_roles_may_go_after_the_key_of_the_snapshot_was_rotate
     author.publish();
     client.refresh(&mut author.served, NOW).unwrap();
     assert!(client.versions().any(|version| version == ("targets", 1)));
+}
+
+#[test]
+fn a_newer_root_that_comes_with_the_firmware_starts_again_as_one_from_the_network_does() {
+    for (role, key) in [("timestamp", 14), ("snapshot", 15)] {
+        let mut author = Author::new();
+        let client = attacked(&mut author, |author| {
+            author.snapshot["version"] = 100.into();
+            author.timestamp["version"] = 100.into();
+        });
+        rotate(&mut author, role, key);
+        author.snapshot["version"] = 2.into();
+        author.timestamp["version"] = 2.into();
+        author.publish();
+        let (store, root) = (client.into_store(), author.root.bytes());
+        let mut client = Repository::open(store, &root, None, Limits::HOST).unwrap();
+        client.refresh(&mut author.served, NOW).unwrap();
+        assert_eq!(client.snapshot().unwrap().header.version, 2, "{role}");
+    }
 }
