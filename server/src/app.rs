@@ -18,6 +18,7 @@ use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Ingest};
 use crate::jobs;
+use crate::logging::Chain;
 use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
@@ -128,7 +129,10 @@ impl App {
             expiries: expiries::Watch::default(),
             audit_state: AuditState::default(),
         };
-        revocation::keep_current(&app).await?;
+        if let Err(error) = revocation::keep_current(&app).await {
+            // A job tries it again; devices are judged by their records, not by the list.
+            tracing::error!(error = %Chain(&error), "no list of revoked certificates");
+        }
         Ok(app)
     }
 
@@ -165,9 +169,6 @@ pub enum OpenError {
     /// Certificates and keys.
     #[error(transparent)]
     Identity(#[from] setup::Error),
-    /// The list of revoked certificates.
-    #[error(transparent)]
-    Revoked(#[from] revocation::Error),
     /// The server's own certificate.
     #[error(transparent)]
     ServerCertificate(#[from] server_ca::Error),

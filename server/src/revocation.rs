@@ -2,7 +2,8 @@
 //! worth nothing, and the published list of revoked certificates (CRL) has its certificates on it.
 //!
 //! None of this is what shuts it out. That is its record, which every request looks at
-//! ([`crate::http::device::admission`]); so whatever fails here is logged and done again later.
+//! ([`crate::http::device::admission`]); so what fails here is logged, and a minute later the list
+//! is made again.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use waxwing_wire::DeviceId;
 
 use crate::app::App;
+use crate::director::clock_guard::ClockAhead;
 use crate::logging::Chain;
 use crate::pki::{authority, crl, peer};
 use crate::store::{self, enrolment};
@@ -66,15 +68,21 @@ pub async fn follow_up(app: &App, device: &DeviceId) {
     }
 }
 
-/// Publishes a new list if the present one is getting old. Does nothing otherwise.
+/// Publishes a new list if the present one is getting old. Does nothing otherwise, and nothing
+/// without a credible time (D5): it would stay in the numbers of all later lists.
 pub async fn keep_current(app: &App) -> Result<(), Error> {
-    if app.crl.is_due(app.clock.now_ms()) { publish(app).await } else { Ok(()) }
+    let is_due = || app.director.now_ms().is_ok_and(|now_ms| app.crl.is_due(now_ms));
+    if !is_due() {
+        return Ok(());
+    }
+    // Whoever revokes holds the turn meanwhile, so that of two lists the later one is published last.
+    let _turn = app.store.begin().await?;
+    if is_due() { publish(app).await } else { Ok(()) }
 }
 
-/// Publishes the certificates that are revoked now. Whoever revokes holds the turn meanwhile, so
-/// that of two lists the later one is published last.
+/// Publishes the certificates that are revoked now. The caller holds the turn to change the database.
 async fn publish(app: &App) -> Result<(), Error> {
-    let now_ms = app.clock.now_ms();
+    let now_ms = app.director.now_ms()?;
     // A certificate may renew itself for a while after its end (D14); as long it stays listed.
     let grace_ms = app.config.identity.expired_grace().as_millis();
     let alive_at = now_ms.saturating_sub(u64::try_from(grace_ms).unwrap_or(u64::MAX));
@@ -92,6 +100,9 @@ async fn publish(app: &App) -> Result<(), Error> {
 /// Why there is no new list.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// It is not known what time it is.
+    #[error(transparent)]
+    Clock(#[from] ClockAhead),
     /// A serial number is none.
     #[error("cannot read the serial number {serial:?}")]
     Serial {

@@ -35,6 +35,7 @@ const SERVER_CA_PERIOD: Duration = Duration::from_mins(1);
 
 /// How often the age of the list of revoked certificates is looked at.
 const REVOKED_PERIOD: Duration = Duration::from_mins(1);
+
 /// How often it is asked whether the audit log should be signed; the rules are in the domain.
 const SIGN_AUDIT_PERIOD: Duration = Duration::from_secs(30);
 
