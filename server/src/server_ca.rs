@@ -10,7 +10,7 @@
 //! Whether devices trust the new CA is not asked here: they learn of it by a signed target (D15),
 //! before the files are replaced. Not here: TLS configurations ([`crate::tls`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waxwing_wire::Digest;
 
@@ -27,18 +27,28 @@ use crate::tls::{self, Material};
 
 /// The files that were last looked at, taken up or refused: each is looked at once.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<Option<Digest>>);
+pub struct Seen {
+    files: Mutex<Option<Digest>>,
+    /// Held from reading a CA to showing its certificate: of two reloads at once, what the later one
+    /// read is what stays.
+    turn: Mutex<()>,
+}
 
 impl Seen {
     /// Takes note of the files as they are at the start.
     pub fn at_start(config: &Config) -> Result<Self, Error> {
-        Ok(Self(Mutex::new(Some(setup::server_ca_digest(config)?))))
+        let files = Mutex::new(Some(setup::server_ca_digest(config)?));
+        Ok(Self { files, turn: Mutex::default() })
     }
 
     /// Takes note of files, and tells whether they are others than before.
     fn note(&self, files: Option<Digest>) -> bool {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *seen, files) != files
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,6 +95,7 @@ pub fn first(
 ///
 /// [`Error`] when no new one can be made; the present one stays.
 pub fn keep_current(app: &App) -> Result<(), Error> {
+    let _turn = app.server_ca_seen.turn();
     if app.tls.is_due(app.clock.now_ms()) { show(app, &app.pki.server()) } else { Ok(()) }
 }
 
@@ -104,6 +115,7 @@ pub fn reload(app: &App) {
 }
 
 fn replace(app: &App) -> Result<(), Error> {
+    let _turn = app.server_ca_seen.turn();
     let server_ca = setup::load_server_ca(&app.config)?;
     app.pki.check_server(&server_ca)?;
     show(app, &server_ca)?;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{ProducesTickets, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig,
@@ -94,8 +94,9 @@ impl Tls {
 
     /// Tells whether it is time for a new server certificate.
     pub fn is_due(&self, now_ms: u64) -> bool {
-        let age_ms = now_ms.saturating_sub(self.published_ms.load(Ordering::Relaxed));
-        Duration::from_millis(age_ms) > CERTIFICATE_SPENT
+        // One from the future was made before the clock was set back: nobody accepts it yet.
+        let age_ms = now_ms.checked_sub(self.published_ms.load(Ordering::Relaxed));
+        age_ms.is_none_or(|age_ms| Duration::from_millis(age_ms) > CERTIFICATE_SPENT)
     }
 
     /// Replaces all configurations, tickets included; connections that are open stay.
@@ -114,9 +115,9 @@ impl Tls {
     /// was agreed upon before can be resumed on the listeners of devices. Open connections stay.
     pub fn end_sessions(&self) -> Result<(), Error> {
         for published in [&self.device, &self.mqtt] {
-            let mut config = ServerConfig::clone(&published.borrow());
-            forget_sessions(&mut config)?;
-            published.send_replace(Arc::new(config));
+            let ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+            // In place: what a reload publishes meanwhile must not be taken back.
+            published.send_modify(|config| forget_sessions(Arc::make_mut(config), ticketer));
         }
         Ok(())
     }
@@ -177,15 +178,14 @@ fn config(
     };
     let mut config =
         builder.with_single_cert(material.server.chain.clone(), material.server.key.clone_key())?;
-    forget_sessions(&mut config)?;
+    forget_sessions(&mut config, rustls::crypto::aws_lc_rs::Ticketer::new()?);
     Ok(config)
 }
 
 /// Tickets (both versions of TLS) and session ids (TLS 1.2 only).
-fn forget_sessions(config: &mut ServerConfig) -> Result<(), Error> {
-    config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+fn forget_sessions(config: &mut ServerConfig, ticketer: Arc<dyn ProducesTickets>) {
+    config.ticketer = ticketer;
     config.session_storage = ServerSessionMemoryCache::new(SESSION_IDS_MAX);
-    Ok(())
 }
 
 fn http(mut config: ServerConfig) -> ServerConfig {
