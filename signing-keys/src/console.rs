@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal as _, Write as _};
 
+use waxwing_tuf::author::printable;
+
 use crate::secret::{Secret, read_line};
 
 /// Standard output, standard error and the terminal.
@@ -37,13 +39,17 @@ impl Console {
         Ok(())
     }
 
-    /// Shows one line of output.
+    /// Shows lines of output. What a file says must not move the cursor over what was shown before,
+    /// nor change the order in which letters are read.
     ///
     /// # Errors
     ///
     /// The cause when standard output is closed.
-    pub fn say(&self, line: impl AsRef<str>) -> io::Result<()> {
-        writeln!(io::stdout(), "{}", line.as_ref())
+    pub fn say(&self, lines: impl AsRef<str>) -> io::Result<()> {
+        for line in lines.as_ref().split('\n') {
+            writeln!(io::stdout(), "{}", printable(line))?;
+        }
+        Ok(())
     }
 
     /// Asks a question that only `y` or `yes` answers with yes.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use waxwing_tuf::author::printable;
+
 use super::{Environment, Failure};
 use crate::transcript::{Change, Line, Outcome, Transcript, Use};
 
@@ -19,7 +21,7 @@ impl Args {
         for line in Transcript::read(&self.dir)?.lines() {
             for text in describe(line) {
                 // What it says came from a file.
-                with.console.say(text.replace(char::is_control, " "))?;
+                with.console.say(printable(&text))?;
             }
         }
         Ok(())

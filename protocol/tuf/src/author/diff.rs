@@ -33,7 +33,15 @@ pub fn diff(old: Option<&Metadata>, new: &Metadata, names: &Names) -> Vec<String
 }
 
 fn line(sign: char, about: &str, fact: &str) -> String {
+    let (about, fact) = (printable(about), printable(fact));
     if fact.is_empty() { format!("{sign} {about}") } else { format!("{sign} {about}: {fact}") }
+}
+
+/// Text of others as one line that a terminal shows as it stands: characters that move the cursor,
+/// colour, or change the order in which letters are read (Unicode UAX #9) are replaced.
+pub fn printable(text: &str) -> String {
+    let reorders = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.replace(|c: char| c.is_control() || reorders(c), "\u{fffd}")
 }
 
 fn facts(metadata: &Metadata, names: &Names) -> Facts {

@@ -16,7 +16,7 @@ mod signer;
 mod target;
 mod time;
 
-pub use diff::{Names, diff};
+pub use diff::{Names, diff, printable};
 pub use file::{SIGNATURES_MAX, Signature, SignedFile};
 pub use fingerprint::{PublicKeyFile, fingerprint, words};
 pub use metadata::{

@@ -202,6 +202,18 @@ fn a_diff_says_in_words_what_changes() {
 }
 
 #[test]
+fn what_a_diff_quotes_cannot_pretend_to_be_more_than_one_line_nor_hide_one() {
+    let path = "a\u{1b}[2J\r\n- target b\u{202e}nib.c";
+    let new = Metadata::Targets(channel_role([(path.to_owned(), target(release(1, 0)))]));
+    let lines = diff(None, &new, &Names::new());
+    let line = lines.iter().find(|line| line.starts_with("+ target a")).unwrap();
+    assert!(
+        line.starts_with("+ target a\u{fffd}[2J\u{fffd}\u{fffd}- target b\u{fffd}nib.c: "),
+        "{line:?}"
+    );
+}
+
+#[test]
 fn releases_of_one_security_version_share_one_efuse_version() {
     let role = |releases: &[(u32, u32)]| {
         let entry =
