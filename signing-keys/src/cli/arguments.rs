@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use waxwing_tuf::author::{PublicKeyFile, Signer};
 use waxwing_tuf::key::PublicKey;
-use waxwing_wire::id::InvalidName;
 use waxwing_wire::{Channel, ProductId};
 
 use super::{Environment, Failure};
-use crate::ceremony::Holders;
+use crate::ceremony::{Holders, product_of};
+use crate::folder::Folder;
 use crate::token::uri::{KeyUri, Malformed, SCHEME};
 use crate::token::{self, Token};
 use crate::transcript::{Use, UsedKey};
-use crate::{disk, key_file};
+use crate::{disk, key_file, steps};
 
 /// Names a secret key: a file, or a key in a token.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -175,9 +175,17 @@ impl FromStr for HoldersArgument {
     }
 }
 
-/// The role of a channel, `<product>-<channel>`.
-pub(super) fn channel_of(role: &str, product: &ProductId) -> Option<Result<Channel, InvalidName>> {
-    role.strip_prefix(product.as_str())?.strip_prefix('-').map(Channel::parse)
+/// Reads the role of a channel, `<product>-<channel>`, of the product whose repository this is.
+pub(super) fn channel_of(folder: &Folder, role: &str) -> Result<(ProductId, Channel), Failure> {
+    let repo = folder.roots()?.repo;
+    let product = product_of(&repo).ok_or(steps::Error::OtherRepo(repo))?;
+    let channel = role.strip_prefix(product.as_str()).and_then(|rest| rest.strip_prefix('-'));
+    match channel.map(Channel::parse) {
+        Some(Ok(channel)) => Ok((product, channel)),
+        None | Some(Err(_)) => {
+            Err(steps::Error::RoleName { role: role.to_owned(), product }.into())
+        }
+    }
 }
 
 /// Reads public key files.

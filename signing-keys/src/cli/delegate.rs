@@ -8,7 +8,7 @@ use waxwing_tuf::author::expiry;
 use super::arguments::{HoldersArgument, channel_of, life};
 use super::check::show;
 use super::{Environment, Failure};
-use crate::ceremony::{Delegation, product_of};
+use crate::ceremony::Delegation;
 use crate::document::Document;
 use crate::folder::Folder;
 use crate::transcript::Scene;
@@ -44,13 +44,7 @@ impl Args {
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
-        let repo = folder.roots()?.repo;
-        let Some(product) = product_of(&repo) else {
-            return Err(Failure::Step(steps::Error::OtherRepo(repo)));
-        };
-        let Some(Ok(channel)) = channel_of(&self.role, &product) else {
-            return Err(Failure::Step(steps::Error::RoleName { role: self.role, product }));
-        };
+        let (product, channel) = channel_of(&folder, &self.role)?;
         let expires = expiry(with.now, self.expires);
         let delegation = Delegation { product, channel, holders: self.keys.read()?, expires };
         let written = steps::delegate(&folder, &delegation, self.role_expires, with.now)?;

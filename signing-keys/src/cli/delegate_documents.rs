@@ -7,11 +7,11 @@ use waxwing_tuf::author::expiry;
 
 use super::arguments::{HoldersArgument, channel_of, life};
 use super::{Environment, Failure};
-use crate::ceremony::{DocumentsDelegation, product_of};
+use crate::ceremony::DocumentsDelegation;
+use crate::disk;
 use crate::folder::Folder;
 use crate::steps::documents::delegate_documents;
 use crate::transcript::Scene;
-use crate::{disk, steps};
 
 /// Let some keys sign SBOMs and provenance of a channel: the role `<product>-<channel>-docs`
 #[derive(Debug, clap::Args)]
@@ -43,13 +43,7 @@ impl Args {
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
-        let repo = folder.roots()?.repo;
-        let Some(product) = product_of(&repo) else {
-            return Err(Failure::Step(steps::Error::OtherRepo(repo)));
-        };
-        let Some(Ok(channel)) = channel_of(&self.role, &product) else {
-            return Err(Failure::Step(steps::Error::RoleName { role: self.role, product }));
-        };
+        let (product, channel) = channel_of(&folder, &self.role)?;
         let expires = expiry(with.now, self.expires);
         let holders = self.keys.as_ref().map(HoldersArgument::read).transpose()?;
         let delegation = DocumentsDelegation { product, channel, holders, expires };

@@ -7,11 +7,10 @@ use semver::Version;
 
 use super::arguments::{channel_of, life};
 use super::{Environment, Failure};
-use crate::ceremony::product_of;
+use crate::disk;
 use crate::folder::Folder;
 use crate::steps::documents::{Attachment, release_attach};
 use crate::transcript::Scene;
-use crate::{disk, steps};
 
 /// Attach SBOM and provenance to a release; devices never fetch them
 #[derive(Debug, clap::Args)]
@@ -51,13 +50,7 @@ impl Args {
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let folder = Folder::of(&self.dir);
-        let repo = folder.roots()?.repo;
-        let Some(product) = product_of(&repo) else {
-            return Err(Failure::Step(steps::Error::OtherRepo(repo)));
-        };
-        let Some(Ok(channel)) = channel_of(&self.role, &product) else {
-            return Err(Failure::Step(steps::Error::RoleName { role: self.role, product }));
-        };
+        let (product, channel) = channel_of(&folder, &self.role)?;
         let files: Vec<_> = self.sbom.into_iter().chain(self.provenance).collect();
         let (product, channel, version) = (&product, &channel, &self.version);
         let attachment = Attachment { product, channel, version, files: &files };

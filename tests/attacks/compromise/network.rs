@@ -38,8 +38,8 @@ impl Intercepted {
 }
 
 /// **Can** drop and see. **Cannot** replay, lie about the time, or get changed bytes installed.
-/// **Recovery**: nothing on the devices; the relay goes. (A server CA whose key was stolen is
-/// replaced through its pins: row 41.)
+/// **Recovery**: nothing on the devices; the relay goes. (How a
+/// server CA whose key was stolen is replaced by signed pins is played in `tests/e2e/server_ca.rs`.)
 #[test]
 fn row_37_who_holds_the_network_and_the_tls_ca_delays_updates_and_installs_nothing() {
     let mut stage = Stage::set().unwrap();
