@@ -73,18 +73,22 @@ fn row_43_a_request_gets_what_the_server_knows_or_nothing() {
     let (_, request) = key_and_csr(shop.path(), &[]);
     shop.enrol("d-2", &shop.token("d-2"), &request).good();
     refused(&request, 403, "key_in_use");
-    // None of these spent the token; what is asked for beyond the key is not even looked at.
-    let wishes = [
-        "-addext",
-        "basicConstraints=critical,CA:TRUE",
-        "-addext",
-        "keyUsage=critical,keyCertSign,cRLSign",
-        "-addext",
-        "extendedKeyUsage=serverAuth,codeSigning",
-        "-addext",
-        "subjectAltName=DNS:ota.example,URI:waxwing:device:d-2",
-    ];
-    let (key, request) = key_and_csr(shop.path(), &wishes);
+    for (wish, code) in [
+        ("basicConstraints=critical,CA:TRUE", "csr_authority"),
+        ("keyUsage=critical,keyCertSign,cRLSign", "csr_authority"),
+        ("subjectAltName=DNS:ota.example", "csr_name"),
+        ("subjectAltName=URI:waxwing:device:d-1,URI:waxwing:device:d-2", "csr_name"),
+        ("subjectAltName=IP:127.0.0.1", "csr_name"),
+        ("extendedKeyUsage=serverAuth", "csr_usage"),
+        ("extendedKeyUsage=clientAuth,codeSigning", "csr_usage"),
+        ("extendedKeyUsage=anyExtendedKeyUsage", "csr_usage"),
+    ] {
+        refused(&key_and_csr(shop.path(), &["-addext", wish]).1, 400, code);
+    }
+    // None of these spent the token. What a device is, it may ask for; its subject is not read.
+    let own =
+        ["-addext", "subjectAltName=URI:waxwing:device:d-1", "-subj", "/CN=d-2/O=ota.example"];
+    let (key, request) = key_and_csr(shop.path(), &own);
     let identity = Identity::new(&key, &shop.enrol("d-1", &token, &request).good());
     let text = shop::openssl(&["x509", "-noout", "-text"], identity.certificate.as_bytes());
     for expected in
@@ -96,6 +100,9 @@ fn row_43_a_request_gets_what_the_server_knows_or_nothing() {
     {
         assert!(!text.contains(forbidden), "{forbidden} in {text}");
     }
+    // Nor does who has a certificate get more with the next one.
+    let foreign = key_and_csr(shop.path(), &["-addext", "subjectAltName=URI:waxwing:device:d-2"]);
+    assert_eq!(shop.renew(&identity, &foreign.1).code(), "csr_name");
 }
 
 #[test]

@@ -65,6 +65,7 @@ async fn enroll(
     let credentials = Credentials::from_headers(headers).ok_or_else(issue::wrong_token)?;
     issue::check_token(app, &credentials).await?;
     let key = DeviceKey::from_est(&body::read(body, BODY_BYTES_MAX).await?)?;
+    key.check_names(&credentials.device)?;
     to_the_end(issue::first(Arc::clone(app), credentials, key)).await
 }
 
@@ -74,6 +75,7 @@ async fn reenroll(
     body: Body,
 ) -> Result<CertificateDer<'static>, Problem> {
     let key = DeviceKey::from_est(&body::read(body, BODY_BYTES_MAX).await?)?;
+    key.check_names(&caller.peer.device)?;
     to_the_end(issue::renewal(Arc::clone(app), caller.peer, key)).await
 }
 
@@ -120,9 +122,12 @@ impl From<CsrError> for Problem {
     fn from(error: CsrError) -> Self {
         let code = match error {
             CsrError::Algorithm => "csr_algorithm",
+            CsrError::Authority => "csr_authority",
             CsrError::Base64 | CsrError::Malformed => "csr_malformed",
+            CsrError::Name => "csr_name",
             CsrError::Proof => "csr_proof",
             CsrError::TooLong => "csr_too_long",
+            CsrError::Usage => "csr_usage",
         };
         Self::bad_request(code, format!("No certificate: {error}.")).field("body")
     }

@@ -2,17 +2,22 @@
 //! signed the request.
 //!
 //! Deliberately nothing else is taken from a request. Names, extensions and usages are what the
-//! *server* knows about the device; a request that asks for `CA:TRUE` or a stranger's name gets
-//! neither.
+//! *server* knows about the device. A request that asks for more than a device gets is refused: its
+//! sender expects a certificate that it would not have.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use waxwing_wire::DeviceId;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage, ParsedExtension};
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+
+use super::peer;
 
 /// Length of an uncompressed P-256 point (SEC 1, 2.3.3): `04`, x, y.
 const POINT_BYTES: usize = 65;
@@ -24,6 +29,8 @@ pub const CSR_BYTES_MAX: usize = 4096;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct DeviceKey {
     spki: Vec<u8>,
+    /// The names that the request asks for.
+    names: Vec<String>,
 }
 
 impl DeviceKey {
@@ -58,13 +65,72 @@ impl DeviceKey {
         }
         // This also refuses a point that is not on the curve.
         csr.verify_signature().map_err(|_| CsrError::Proof)?;
-        Ok(Self { spki: spki.raw.to_vec() })
+        let names = names(&csr)?;
+        Ok(Self { spki: spki.raw.to_vec(), names })
+    }
+
+    /// Checks that the request asks for no other name than the one the device has. RFC 7030 4.2.2
+    /// has devices repeat theirs when they renew.
+    pub fn check_names(&self, device: &DeviceId) -> Result<(), CsrError> {
+        let own = peer::device_uri(device);
+        if self.names.iter().all(|name| *name == own) { Ok(()) } else { Err(CsrError::Name) }
     }
 
     /// Returns the key as DER `SubjectPublicKeyInfo`.
     pub fn spki_der(&self) -> &[u8] {
         &self.spki
     }
+}
+
+/// Checks the extensions that a request asks for, and returns the names among them.
+fn names(csr: &X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError> {
+    let attributes = csr.certification_request_info.iter_attributes();
+    let requested = attributes.filter_map(|attribute| match &attribute.parsed_attribute() {
+        ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
+        _ => None,
+    });
+    let mut names = Vec::new();
+    for extension in requested.flatten() {
+        match &extension.parsed_extension() {
+            ParsedExtension::BasicConstraints(basic) if basic.ca => {
+                return Err(CsrError::Authority);
+            }
+            ParsedExtension::KeyUsage(usage) if signs_certificates(usage) => {
+                return Err(CsrError::Authority);
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) if !is_of_a_client(usage) => {
+                return Err(CsrError::Usage);
+            }
+            ParsedExtension::SubjectAlternativeName(asked) => {
+                for name in &asked.general_names {
+                    let GeneralName::URI(name) = name else { return Err(CsrError::Name) };
+                    names.push((*name).to_owned());
+                }
+            }
+            ParsedExtension::ParseError { .. } => return Err(CsrError::Malformed),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+fn signs_certificates(usage: &KeyUsage) -> bool {
+    usage.key_cert_sign() || usage.crl_sign()
+}
+
+/// Tells whether nothing but `clientAuth` is asked for.
+fn is_of_a_client(usage: &ExtendedKeyUsage<'_>) -> bool {
+    let only = ExtendedKeyUsage {
+        any: false,
+        server_auth: false,
+        client_auth: true,
+        code_signing: false,
+        email_protection: false,
+        time_stamping: false,
+        ocsp_signing: false,
+        other: Vec::new(),
+    };
+    *usage == only
 }
 
 fn is_p256(spki: &SubjectPublicKeyInfo<'_>) -> bool {
@@ -87,16 +153,25 @@ pub enum CsrError {
     /// Another key type, curve, point form or signature algorithm.
     #[error("the request is not for an uncompressed P-256 key signed with ECDSA and SHA-256")]
     Algorithm,
+    /// The request asks for a certificate that signs others.
+    #[error("the request asks for a certificate of an authority, which devices are not")]
+    Authority,
     /// The body is not base64.
     #[error("the body is not a certificate request in base64 (RFC 7030 4.2.1)")]
     Base64,
     /// Not a PKCS#10 request, or bytes after it.
     #[error("the request is not PKCS#10")]
     Malformed,
+    /// The request asks for a name that is not the device's.
+    #[error("the request asks for another name than the device's own; leave names out")]
+    Name,
     /// The signature does not fit the key: the sender may not hold the private half.
     #[error("the request is not signed by the key it is for")]
     Proof,
     /// Longer than [`CSR_BYTES_MAX`].
     #[error("the request is longer than {CSR_BYTES_MAX} bytes")]
     TooLong,
+    /// The request asks for another purpose than that of a TLS client.
+    #[error("the request asks for another extended key usage than clientAuth; leave usages out")]
+    Usage,
 }

@@ -3,8 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType,
+    SignatureAlgorithm,
 };
 use waxwing_server::pki::{CsrError, DeviceKey};
 
@@ -70,18 +71,48 @@ fn no_damage_changes_the_key_that_is_read() {
     assert_eq!(DeviceKey::from_der(&[0; 5000]), Err(CsrError::TooLong));
 }
 
+#[test]
+fn a_request_for_more_than_a_device_gets_is_refused() {
+    let request = |ask: &dyn Fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::default();
+        ask(&mut params);
+        let key = KeyPair::generate().unwrap();
+        DeviceKey::from_der(params.serialize_request(&key).unwrap().der())
+    };
+    let names = |names: &[SanType]| request(&|params| params.subject_alt_names = names.to_vec());
+    let usages = |usages: &[ExtendedKeyUsagePurpose]| {
+        request(&|params| params.extended_key_usages = usages.to_vec())
+    };
+    let ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    assert_eq!(request(&|params| params.is_ca = ca.clone()), Err(CsrError::Authority));
+    for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
+        let refused = request(&|params| params.key_usages = vec![usage]);
+        assert_eq!(refused, Err(CsrError::Authority));
+    }
+    let (server, client) =
+        (ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth);
+    assert_eq!(usages(std::slice::from_ref(&server)), Err(CsrError::Usage));
+    assert_eq!(usages(&[client.clone(), server]), Err(CsrError::Usage));
+    assert_eq!(usages(&[ExtendedKeyUsagePurpose::Any]), Err(CsrError::Usage));
+    assert!(usages(&[client]).is_ok());
+    let dns = SanType::DnsName("d-1".try_into().unwrap());
+    let uri = |device: &str| SanType::URI(format!("waxwing:device:{device}").try_into().unwrap());
+    assert_eq!(names(&[dns]), Err(CsrError::Name));
+    let device = "d-1".parse().unwrap();
+    let foreign = names(&[uri("d-1"), uri("d-2")]).unwrap();
+    assert_eq!(foreign.check_names(&device), Err(CsrError::Name));
+    let own = names(&[uri("d-1")]).unwrap();
+    assert_eq!(own.check_names(&device), Ok(()));
+}
+
 #[tokio::test]
 async fn a_device_gets_what_the_server_knows_and_not_what_it_asks_for() {
     let server = Folder::new().start().await;
     let token = server.register("d-1").await;
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, "d-2");
-    params.subject_alt_names = vec![
-        SanType::DnsName("ota.example".try_into().unwrap()),
-        SanType::URI("waxwing:device:d-2".try_into().unwrap()),
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyEncipherment];
     let request = STANDARD.encode(params.serialize_request(&key).unwrap().der());
     let certificate = server.enroll("d-1", &token, &request).await.certificate();
     let text = openssl(&["x509", "-inform", "DER", "-noout", "-text"], &certificate);
@@ -96,7 +127,7 @@ async fn a_device_gets_what_the_server_knows_and_not_what_it_asks_for() {
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
-    for forbidden in ["CA:TRUE", "d-2", "ota.example", "Server Authentication"] {
+    for forbidden in ["CA:TRUE", "d-2", "Encipherment", "Server Authentication"] {
         assert!(!text.contains(forbidden), "{forbidden} in {text}");
     }
 }
