@@ -29,7 +29,7 @@ pub const KNOWN_IMAGES_MAX: usize = 3;
 /// What a device must not forget over a reset.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Record {
-    /// Security version of the newest image this device confirmed: its floor (D2).
+    /// Highest security version of an image that soaked here: this device's floor (D2).
     pub security_version: u32,
     /// The update under way.
     pub update: Option<Update>,

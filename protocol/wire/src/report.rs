@@ -11,6 +11,10 @@ use crate::code::ErrorCode;
 use crate::id::{Digest, RolloutId};
 use crate::json::Object;
 
+/// Longest soak, in seconds: a week is long enough for any fault that shows by itself. Until it ends an
+/// image of an older security version may come back, so a device watches no longer whoever orders it.
+pub const SOAK_S_MAX: u32 = 7 * 24 * 3600;
+
 /// One device's part in one rollout, in order of life.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum State {

@@ -27,9 +27,6 @@ use super::words;
 /// Most phases of a rollout: more would outlive the release.
 pub const PHASES_MAX: usize = 16;
 
-/// Longest soak: a week is long enough for any fault that shows by itself.
-pub const SOAK_S_MAX: u32 = 7 * 24 * 3600;
-
 /// One release brought to one group.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rollout {

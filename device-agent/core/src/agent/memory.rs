@@ -201,6 +201,14 @@ impl Memory {
         self.next_poll(now)
     }
 
+    /// D2: the image stays for good, and nothing older than it is taken any more. Not before: whatever
+    /// then starts the old image, the agent or a boot loader, would start one below the floor.
+    pub(super) fn raise_floor(&mut self) {
+        let Some(update) = &self.record.update else { return };
+        let stays = update.deployment.security_version;
+        self.record.security_version = self.record.security_version.max(stays);
+    }
+
     /// Gives the update up without an outcome: the server took its offer back.
     pub(super) fn withdraw(&mut self) {
         self.unsaved |= self.record.update.take().is_some();

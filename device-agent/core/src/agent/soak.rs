@@ -1,9 +1,10 @@
-//! A confirmed image is watched; the old one stays untouched until that is over (D19).
+//! A confirmed image is watched; the old one stays untouched until that is over (D19), and until then
+//! the floor lets it come back (D2).
 
 use core::time::Duration;
 
 use waxwing_wire::ErrorCode;
-use waxwing_wire::report::State as Reached;
+use waxwing_wire::report::{SOAK_S_MAX, State as Reached};
 
 use super::{Action, Event, Memory, State};
 use crate::journal::{Phase, Slots};
@@ -42,11 +43,6 @@ impl Soaking {
     /// The image has just been confirmed.
     pub(super) fn begin(memory: &mut Memory, now: Duration, slots: Slots) -> State {
         memory.report(now, Reached::Confirmed, ErrorCode::NONE);
-        if let Some(update) = &memory.record.update {
-            // 6.4, step 10: the floor rises only now.
-            let confirmed = update.deployment.security_version;
-            memory.record.security_version = memory.record.security_version.max(confirmed);
-        }
         memory.set_phase(Phase::Soaking { slots, resets: 0, soaked_s: 0 });
         Self::resume(memory, now, slots, 0, 0)
     }
@@ -60,6 +56,7 @@ impl Soaking {
         soaked_s: u32,
     ) -> State {
         let soak_s = memory.record.update.as_ref().map_or(0, |update| update.deployment.soak_s);
+        let soak_s = soak_s.min(SOAK_S_MAX);
         let until = now + Duration::from_secs(soak_s.saturating_sub(soaked_s).into());
         let next_poll = memory.next_poll_at(now);
         let (since, noted, next_health, doing) = (now, now, now, Doing::CheckingHealth);
@@ -82,6 +79,7 @@ impl Soaking {
                 return Reverting::begin(memory, self.slots, ErrorCode::SELF_TEST);
             }
             (Doing::CheckingHealth, Event::Health(Health::Good)) if now >= self.until => {
+                memory.raise_floor();
                 return memory.conclude(now, Reached::Healthy, ErrorCode::NONE);
             }
             (Doing::CheckingHealth, Event::Health(Health::Good)) => {

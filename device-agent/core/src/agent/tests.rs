@@ -306,6 +306,41 @@ fn a_watched_image_that_gets_unwell_gives_way_to_the_old_one() {
 }
 
 #[test]
+fn the_floor_rises_when_there_is_no_way_back_any_more_and_not_before() {
+    let mut device = Device::soaking();
+    let floor = |device: &Device| device.agent.record().security_version;
+    assert_eq!(floor(&device), 0, "the old image may still come back");
+    device.now += Duration::from_mins(1);
+    device.on(Event::Health(Health::Good), Action::Save);
+    assert_eq!(floor(&device), 7);
+
+    let mut device = Device::soaking();
+    device.on(Event::Health(Health::Bad(9)), Action::Save);
+    let mut device = device.reboot(SLOTS.old, SlotState::Valid);
+    device.on(Event::Tick, Action::Save);
+    device.check_outcome(Reached::RolledBack, ErrorCode::SELF_TEST);
+    assert_eq!(floor(&device), 0, "the old image runs and is not below its floor");
+}
+
+#[test]
+fn no_director_keeps_the_way_back_open_for_longer_than_a_week() {
+    let for_ever = Deployment { soak_s: u32::MAX, ..deployment() };
+    let phase = Phase::Soaking { slots: SLOTS, resets: 0, soaked_s: 0 };
+    let update = Some(Update { phase, ..Update::new(for_ever) });
+    let record = Record { update, ..Record::default() };
+    let mut device = Device::booted(record, SLOTS.new, SlotState::Valid);
+    device.on(Event::Tick, Action::CheckHealth);
+    device.now = Duration::from_secs(7 * 24 * 3600 - 1);
+    device.on_wait(Event::Health(Health::Good));
+    device.now += Duration::from_secs(1);
+    device.on(Event::Tick, Action::Save);
+    device.on(Event::Done, Action::CheckHealth);
+    device.on(Event::Health(Health::Good), Action::Save);
+    device.check_outcome(Reached::Healthy, ErrorCode::NONE);
+    assert_eq!(device.agent.security_version(), 7);
+}
+
+#[test]
 fn an_old_image_without_a_boot_record_gets_another_and_is_confirmed() {
     let mut device = Device::soaking();
     device.on(Event::Health(Health::Bad(9)), Action::Save);

@@ -12,6 +12,7 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
+use waxwing_wire::report::SOAK_S_MAX;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 pub(super) use self::changes::*;
@@ -22,7 +23,7 @@ use super::output::Page;
 use crate::app::App;
 use crate::domain::Rollout;
 use crate::domain::audit::Action;
-use crate::domain::rollout::{Gate, Phase, SOAK_S_MAX, State as RolloutState, check_phases};
+use crate::domain::rollout::{Gate, Phase, State as RolloutState, check_phases};
 use crate::http::{Path, Problem};
 use crate::random;
 use crate::store;

@@ -220,6 +220,8 @@ impl World {
             (SLOTS.old, SlotState::Valid)
         };
         self.running = running;
+        let security_version = if running == SLOTS.new { deployment().security_version } else { 0 };
+        assert!(security_version >= self.saved.security_version, "an image below the floor runs");
         (self.tested, self.contacted, self.offered, self.still_named) =
             (false, false, false, false);
         self.journal_lost = false;
