@@ -129,6 +129,7 @@ impl App {
             expiries: expiries::Watch::default(),
             audit_state: AuditState::default(),
         };
+        server_ca::warn_of_unpinned(&app);
         if let Err(error) = revocation::keep_current(&app).await {
             // A job tries it again; devices are judged by their records, not by the list.
             tracing::error!(error = %Chain(&error), "no list of revoked certificates");

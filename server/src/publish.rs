@@ -19,6 +19,7 @@ use waxwing_wire::Digest;
 use waxwing_wire::bundle::Frame;
 
 pub use self::documents::DocumentFault;
+pub use self::pins::pinned;
 pub use self::rules::{EXPIRY_MARGIN, Rule};
 use crate::domain::document::{Attached, Document};
 use crate::domain::{Pins, Product, Release};

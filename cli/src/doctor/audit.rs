@@ -76,10 +76,8 @@ pub(super) async fn check(
     api: &Api,
     profile: &ProfileName,
 ) -> Result<Vec<Verdict>, Error> {
-    if args.forget {
-        memory::forget(profile)?;
-    }
-    let memory = memory::load(profile)?;
+    // What was seen stays until what is shown now is believed: then it takes its place.
+    let memory = if args.forget { None } else { memory::load(profile)? };
     let from_ceremony = args.director_root.as_deref().map(input::file).transpose()?;
     let remembered = memory.as_ref().map(|memory| memory.director_root.clone());
     let first_use = from_ceremony.is_none() && remembered.is_none();
@@ -116,11 +114,11 @@ async fn follow(api: &Api, known: &Known) -> Result<Result<(Memory, String), Ala
     let stored: Result<Vec<StoredNote>, _> =
         stored.into_iter().map(serde_json::from_value).collect();
     let stored = stored.map_err(|error| Error::Answer(error.to_string()))?;
-    let (mut audit, newest_size) = match expect(&newest, &stored, &roots, known) {
+    let (mut audit, signed_size) = match expect(&newest, &stored, &roots, known) {
         Ok(expected) => expected,
         Err(alarm) => return Ok(Err(alarm)),
     };
-    if let Err(finding) = rows(api, &mut audit, newest_size).await? {
+    if let Err(finding) = rows(api, &mut audit, signed_size).await? {
         return Ok(Err(finding.into()));
     }
     Ok(match audit.finish() {
@@ -136,7 +134,8 @@ async fn follow(api: &Api, known: &Known) -> Result<Result<(Memory, String), Ala
     })
 }
 
-/// Collects what was signed, and what was seen before, and returns up to which row to read.
+/// Collects what was signed, and what was seen before, and returns up to which row to read: the server
+/// may have signed more of its log after it signed the newest one for us.
 fn expect(
     newest: &StoredNote,
     stored: &[StoredNote],
@@ -157,14 +156,16 @@ fn expect(
         audit.expect(seen.head)?;
     }
     audit.expect(newest.head)?;
+    let mut until = newest.head.size;
     for note in stored {
         let checkpoint = verify(note, &roots.ever)?;
         if checkpoint.origin != newest.origin {
             return Err(Alarm::OtherLog { seen: checkpoint.origin.as_str().to_owned() });
         }
         audit.expect(checkpoint.head)?;
+        until = until.max(checkpoint.head.size);
     }
-    Ok((audit, newest.head.size))
+    Ok((audit, until))
 }
 
 fn verify(stored: &StoredNote, keys: &[PublicKey]) -> Result<Checkpoint, Alarm> {
@@ -207,6 +208,10 @@ fn next(alarm: &Alarm) -> &'static str {
     match alarm {
         Alarm::Distrust(Distrust::Unrooted) => "`waxwing director import` its root, then repeat",
         Alarm::OtherLog { .. } => "if the server was replaced on purpose: `--forget`",
+        Alarm::Finding(Finding::Truncated { .. }) => {
+            "if a backup was restored on purpose: `--forget`; else keep the database as evidence, \
+             and find out who could change it"
+        }
         Alarm::Distrust(_)
         | Alarm::Finding(_)
         | Alarm::Malformed { .. }

@@ -45,17 +45,6 @@ pub(super) fn save(profile: &ProfileName, memory: &Memory) -> Result<(), Error> 
     json.and_then(|json| replace(&path, &json)).map_err(|source| Error::File { path, source })
 }
 
-/// Forgets.
-pub(super) fn forget(profile: &ProfileName) -> Result<(), Error> {
-    let path = path(profile)?;
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::File { path, source })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn path(profile: &ProfileName) -> Result<PathBuf, Error> {
     let state = xdg("XDG_STATE_HOME", ".local/state")?;
     Ok(state.join("waxwing/audit").join(format!("{profile}.json")))

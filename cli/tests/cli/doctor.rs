@@ -171,6 +171,42 @@ fn rows_removed_at_the_end_are_missed_by_whoever_looked_before() {
 }
 
 #[test]
+fn a_log_that_grows_and_is_signed_while_we_look_is_whole() {
+    let (world, log) = world();
+    let longer = Log::new(&["a", "b", "c", "d", "e", "f"]);
+    assert_eq!(log.note(4, ONLINE), longer.note(4, ONLINE), "the same log");
+    show(&world, &longer, &longer.notes(ONLINE), &[root(1, ONLINE)]);
+    let newest = json!({"id": 4, "note": log.note(4, ONLINE)});
+    world.server.replace("POST /audit/checkpoints", (200, newest));
+    let pages = longer.links.chunks(4).map(|rows| serde_json::to_value(rows).unwrap());
+    let pages: Vec<_> = pages.collect();
+    let page = |items: &Value, next: Value| (200, json!({"items": items, "next": next}));
+    world.server.replace("GET /audit/rows?limit=200", page(&pages[0], json!("4")));
+    world.server.replace("GET /audit/rows?limit=200&after=4", page(&pages[1], json!(null)));
+    let run = doctor(&world, &[]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("6 rows are as they were written"), "{run:?}");
+}
+
+#[test]
+fn whoever_forgets_remembers_until_what_is_shown_is_believed() {
+    let (world, _) = world();
+    assert_eq!(doctor(&world, &[]).code, 0);
+    let shorter = Log::new(&["a", "b"]);
+    show(&world, &shorter, &shorter.notes(77), &[root(1, ONLINE)]);
+    alarm(&doctor(&world, &["--forget"]), "is not signed by a key");
+    show(&world, &shorter, &shorter.notes(ONLINE), &[root(1, ONLINE)]);
+    let missed = doctor(&world, &[]);
+    alarm(&missed, "the log ends with row 2, but 4 rows were signed");
+    assert!(
+        missed.stdout.contains("if a backup was restored on purpose: `--forget`"),
+        "{missed:?}"
+    );
+    assert_eq!(doctor(&world, &["--forget"]).code, 0);
+    assert_eq!(doctor(&world, &[]).code, 0, "it is remembered from now on");
+}
+
+#[test]
 fn a_server_that_turns_empty_pages_forever_does_not_hold_us() {
     let (world, _) = world();
     for line in ["GET /audit/rows?limit=200", "GET /audit/rows?limit=200&after=x"] {

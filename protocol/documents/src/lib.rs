@@ -9,6 +9,7 @@
 //! Not here: trust. The signatures in a provenance envelope are not checked: what counts is who signed
 //! the release.
 
+mod bounded;
 mod cyclonedx;
 mod provenance;
 mod spdx;
@@ -28,7 +29,7 @@ pub const COMPONENTS_MAX: usize = 10_000;
 /// Longest name, version, purl or CPE of a component, in bytes.
 pub const FIELD_BYTES_MAX: usize = 1024;
 
-/// Most lines of a provenance file, and most subjects of a statement.
+/// Most lines of a provenance file, and most subjects or signatures of a statement.
 pub const STATEMENTS_MAX: usize = 64;
 
 /// What kind of document it is.
@@ -118,10 +119,12 @@ pub struct Document {
     pub components: Vec<Component>,
     /// What was built; empty for SBOMs.
     pub subjects: Vec<Digest>,
+    /// Who says to have built it, each once; empty for SBOMs.
+    pub builders: Vec<String>,
 }
 
 /// A part of the firmware.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Component {
     /// Its name.
     pub name: String,
@@ -158,11 +161,8 @@ impl Document {
     }
 
     fn sbom(format: Format, components: Vec<Component>) -> Result<Self, Malformed> {
-        if components.len() > COMPONENTS_MAX {
-            return Err(Malformed::TooMany("components"));
-        }
         components.iter().try_for_each(Component::check)?;
-        Ok(Self { format, components, subjects: Vec::new() })
+        Ok(Self { format, components, subjects: Vec::new(), builders: Vec::new() })
     }
 }
 

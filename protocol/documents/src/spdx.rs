@@ -2,7 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::{Component, Document, Format, Malformed};
+use crate::bounded::list;
+use crate::{COMPONENTS_MAX, Component, Document, Format, Malformed};
+
+/// Most references of a package: advisories may be among them, a few for each year.
+const REFERENCES_MAX: usize = 256;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,7 +15,7 @@ struct File {
     #[serde(rename = "SPDXID")]
     id: String,
     data_license: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::<_, _, COMPONENTS_MAX>")]
     packages: Vec<Package>,
 }
 
@@ -20,7 +24,7 @@ struct File {
 struct Package {
     name: String,
     version_info: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list::<_, _, REFERENCES_MAX>")]
     external_refs: Vec<Reference>,
 }
 

@@ -101,6 +101,7 @@ fn provenance_names_what_was_built_line_by_line() {
     let document = Document::parse(lines.as_bytes()).unwrap();
     assert_eq!(document.format, Format::Provenance);
     assert_eq!(document.subjects, [Digest([7; 32]), Digest([8; 32])]);
+    assert_eq!(document.builders, ["https://ci.example/runner"]);
     assert_eq!(parse(&envelope(&statement())).unwrap().subjects, [Digest([7; 32])]);
 }
 
@@ -144,14 +145,38 @@ fn a_document_that_is_not_what_it_says_is_refused() {
 fn limits_are_checked_before_anything_is_kept() {
     let long = vec![b' '; waxwing_documents::DOCUMENT_BYTES_MAX + 1];
     assert!(matches!(Document::parse(&long), Err(Malformed::TooLong)));
-    let part = json!({"type": "library", "name": "x"});
-    let many = json!({
-        "bomFormat": "CycloneDX", "specVersion": "1.6", "components": vec![part; 10_001],
-    });
-    assert!(matches!(parse(&many), Err(Malformed::TooMany("components"))));
     let line = envelope(&statement()).to_string();
     let lines = vec![line; 65].join("\n");
     assert!(matches!(Document::parse(lines.as_bytes()), Err(Malformed::TooMany("statements"))));
+    // The last ones are no components: nobody came that far.
+    let bomb = |part: Value| [vec![part; 10_001], vec![json!(7)]].concat();
+    let part = json!({"type": "library", "name": "x"});
+    let flat = json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.6", "components": bomb(part.clone()),
+    });
+    let nest = json!({"type": "library", "name": "x", "components": vec![part; 5_000]});
+    // Twice as many as there may be, in no list more than half of that.
+    let nested = json!({
+        "bomFormat": "CycloneDX", "specVersion": "1.6",
+        "components": [nest.clone(), nest.clone(), 7],
+    });
+    let mut packages = spdx();
+    packages["packages"] = json!(bomb(json!({"name": "x"})));
+    for bomb in [flat, nested, packages] {
+        let refusal = parse(&bomb).unwrap_err().to_string();
+        assert!(refusal.contains("there are more than 10000"), "{refusal}");
+    }
+    let mut references = spdx();
+    let reference = json!({"referenceType": "x", "referenceLocator": "y"});
+    references["packages"][0]["externalRefs"] = json!(vec![reference; 257]);
+    let mut subjects = statement();
+    subjects["subject"] = json!(vec![statement()["subject"][0].clone(); 65]);
+    let mut signatures = envelope(&statement());
+    signatures["signatures"] = json!(vec![signatures["signatures"][0].clone(); 65]);
+    for (bomb, max) in [(references, 256), (envelope(&subjects), 64), (signatures, 64)] {
+        let refusal = parse(&bomb).unwrap_err().to_string();
+        assert!(refusal.contains(&format!("there are more than {max}")), "{refusal}");
+    }
     let mut deep = json!({"type": "library", "name": "x"});
     for _ in 0..200 {
         deep = json!({"type": "library", "name": "x", "components": [deep]});

@@ -42,6 +42,8 @@ words!(
         DocumentStored "document_stored",
         /// A group was made.
         GroupCreated "group_created",
+        /// Who signed an image that was stored before was read from it.
+        ImageSignersRead "image_signers_read",
         /// An image was stored.
         ImageStored "image_stored",
         /// Signed metadata of a product was stored.

@@ -22,6 +22,8 @@ pub struct Document {
     pub length: u64,
     /// Of provenance: what was built.
     pub subjects: Vec<Digest>,
+    /// Of provenance: who says to have built it.
+    pub builders: Vec<String>,
     /// When it came, in Unix milliseconds.
     pub uploaded_at: u64,
 }

@@ -51,10 +51,17 @@ fn content<'a>(stored: &'a Files, frames: &'a [Frame<'a>]) -> Option<&'a [u8]> {
     new.or_else(|| stored.get(SERVER_CA_PATH).map(Vec::as_slice))
 }
 
-fn check(pem: &[u8], server_ca: &CertificateDer<'_>) -> Result<(), Rule> {
+/// Reads a file of pins. One that cannot be read holds none.
+pub fn pinned(pem: &[u8]) -> Vec<CertificateDer<'static>> {
     let pins = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-    let pins = pins.ok().filter(|pins| pins.iter().all(is_authority));
-    let pins = pins.filter(|pins| !pins.is_empty()).ok_or(Rule::PinsUnusable)?;
+    pins.unwrap_or_default()
+}
+
+fn check(pem: &[u8], server_ca: &CertificateDer<'_>) -> Result<(), Rule> {
+    let pins = pinned(pem);
+    if pins.is_empty() || !pins.iter().all(is_authority) {
+        return Err(Rule::PinsUnusable);
+    }
     if pins.contains(server_ca) { Ok(()) } else { Err(Rule::PinsLockOut) }
 }
 

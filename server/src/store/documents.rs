@@ -10,7 +10,7 @@ use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
 use crate::domain::document::{Attached, Document};
 
-/// Adds a document with its components; one that is there already stays as it is.
+/// Adds a document. What is in it is asked for once a role lists it.
 pub async fn add(
     db: &mut SqliteConnection,
     document: &Document,
@@ -18,8 +18,8 @@ pub async fn add(
     components: &[Component],
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO documents (product, sha256, format, length, subjects, body, uploaded_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO documents (product, sha256, format, length, subjects, body, uploaded_at, \
+         components, builders) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(document.product.as_str())
     .bind(document.sha256.to_string())
@@ -28,21 +28,43 @@ pub async fn add(
     .bind(to_json(&document.subjects))
     .bind(body)
     .bind(to_integer(document.uploaded_at))
-    .execute(&mut *db)
+    .bind(to_json(&components))
+    .bind(to_json(&document.builders))
+    .execute(db)
     .await?;
-    for component in components {
-        sqlx::query(
-            "INSERT INTO components (product, document, name, version, purl, cpe) \
-             VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(document.product.as_str())
-        .bind(document.sha256.to_string())
-        .bind(&component.name)
-        .bind(&component.version)
-        .bind(&component.purl)
-        .bind(&component.cpe)
-        .execute(&mut *db)
-        .await?;
+    Ok(())
+}
+
+/// Returns the documents of a product that no role lists, with the time of their upload in Unix
+/// milliseconds, the oldest first.
+pub async fn unlisted(
+    db: &mut SqliteConnection,
+    product: &ProductId,
+) -> Result<Vec<(Digest, u64)>, Error> {
+    let rows = sqlx::query(
+        "SELECT sha256, uploaded_at FROM documents d WHERE product = $1 AND NOT EXISTS \
+         (SELECT 1 FROM release_documents r WHERE r.product = d.product AND r.document = d.sha256) \
+         ORDER BY uploaded_at, sha256",
+    )
+    .bind(product.as_str())
+    .fetch_all(db)
+    .await?;
+    let rows = rows.iter().map(|row| Row::new("documents", row));
+    rows.map(|row| Ok((row.parse("sha256")?, row.number("uploaded_at")?))).collect()
+}
+
+/// Removes a document that no role lists.
+pub async fn remove(
+    db: &mut SqliteConnection,
+    product: &ProductId,
+    sha256: &Digest,
+) -> Result<(), Error> {
+    for statement in [
+        "DELETE FROM components WHERE product = $1 AND document = $2",
+        "DELETE FROM documents WHERE product = $1 AND sha256 = $2",
+    ] {
+        let query = sqlx::query(statement).bind(product.as_str()).bind(sha256.to_string());
+        query.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -53,7 +75,7 @@ pub async fn of_product(
     product: &ProductId,
 ) -> Result<BTreeMap<Digest, Document>, Error> {
     let rows = sqlx::query(
-        "SELECT product, sha256, format, length, subjects, uploaded_at FROM documents \
+        "SELECT product, sha256, format, length, subjects, builders, uploaded_at FROM documents \
          WHERE product = $1",
     )
     .bind(product.as_str())
@@ -77,7 +99,7 @@ pub async fn body(
     row.as_ref().map(|row| Row::new("documents", row).bytes("body")).transpose()
 }
 
-/// Notes what the roles list now. What they no longer list stays: devices may still run the release.
+/// Notes what the roles list now, and what is in it. What they no longer list stays: devices may still run the release.
 pub async fn attach(
     db: &mut SqliteConnection,
     product: &ProductId,
@@ -96,7 +118,28 @@ pub async fn attach(
         .bind(one.document.to_string())
         .execute(&mut *db)
         .await?;
+        add_components(&mut *db, product, &one.document).await?;
     }
+    Ok(())
+}
+
+/// Gives the components of a document rows of their own, if they have none.
+async fn add_components(
+    db: &mut SqliteConnection,
+    product: &ProductId,
+    document: &Digest,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO components (product, document, name, version, purl, cpe) \
+         SELECT d.product, d.sha256, c.value ->> 'name', c.value ->> 'version', \
+         c.value ->> 'purl', c.value ->> 'cpe' FROM documents d, json_each(d.components) AS c \
+         WHERE d.product = $1 AND d.sha256 = $2 AND NOT EXISTS \
+         (SELECT 1 FROM components k WHERE k.product = d.product AND k.document = d.sha256)",
+    )
+    .bind(product.as_str())
+    .bind(document.to_string())
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -171,6 +214,7 @@ fn read(row: &Row<'_>) -> Result<Document, Error> {
         format: row.parse::<Format>("format")?,
         length: row.number("length")?,
         subjects: row.json("subjects")?,
+        builders: row.json("builders")?,
         uploaded_at: row.number("uploaded_at")?,
     })
 }

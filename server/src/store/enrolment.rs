@@ -18,6 +18,8 @@ pub struct Token {
     pub expires_at: u64,
     /// What it was spent on.
     pub spent_on: Option<Issued>,
+    /// When it was last noted that it came again with another key, in Unix milliseconds.
+    pub misused_at: Option<u64>,
 }
 
 /// A certificate as it was issued.
@@ -60,7 +62,7 @@ pub async fn add_token(
 pub async fn token(db: &mut SqliteConnection, sha256: &Digest) -> Result<Option<Token>, Error> {
     let row = sqlx::query(
         "SELECT tokens.device AS token_device, tokens.expires_at AS token_expires_at, \
-         certificates.* FROM tokens LEFT JOIN certificates USING (serial) \
+         tokens.misused_at AS misused_at, certificates.* FROM tokens LEFT JOIN certificates USING (serial) \
          WHERE tokens.sha256 = $1",
     )
     .bind(sha256.to_string())
@@ -76,7 +78,22 @@ pub async fn token(db: &mut SqliteConnection, sha256: &Digest) -> Result<Option<
         device: row.parse("token_device")?,
         expires_at: row.number("token_expires_at")?,
         spent_on,
+        misused_at: row.number_or_null("misused_at")?,
     }))
+}
+
+/// Remembers that it was noted that a spent token came with another key.
+pub async fn note_misuse(
+    db: &mut SqliteConnection,
+    sha256: &Digest,
+    now_ms: u64,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE tokens SET misused_at = $2 WHERE sha256 = $1")
+        .bind(sha256.to_string())
+        .bind(to_integer(now_ms))
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Remembers what a token was spent on.

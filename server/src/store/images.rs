@@ -47,6 +47,17 @@ pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> 
     Ok(())
 }
 
+/// Replaces what is known of who signed an image.
+pub async fn set_signed_by(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
+    sqlx::query("UPDATE images SET signed_by = $3 WHERE product = $1 AND sha256 = $2")
+        .bind(image.product.as_str())
+        .bind(image.sha256.to_string())
+        .bind(to_json(&image.signed_by))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
 /// Returns an image of a product.
 pub async fn find(
     store: &Store,

@@ -1,5 +1,7 @@
 //! SBOMs and provenance: `/api/v1/products/{product}/{documents,affected}`.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -157,6 +159,53 @@ async fn a_document_is_stored_once_and_comes_back_as_it_was() {
     put(&api, b"{}").await.refused(422, "document_malformed", Some("sha256"));
     put(&api, &vec![b' '; 1 << 21]).await.refused(413, "body_too_large", None);
     api.get("products/th1/documents/xyz").await.refused(400, "invalid_digest", Some("sha256"));
+}
+
+#[tokio::test]
+async fn documents_that_nothing_lists_do_not_pile_up() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let nth = |n: usize| sbom(&format!("3.0.{n}"));
+    put(&api, &nth(0)).await.ok();
+    attach(&mut publisher, "1.0.0", "sbom.cdx.json", &nth(0));
+    api.publish(&publisher.publication()).await.ok();
+    for n in 1..=64 {
+        put(&api, &nth(n)).await.ok();
+    }
+    put(&api, &nth(65)).await.refused(409, "too_many_documents", Some("sha256"));
+    put(&api, &nth(64)).await.ok();
+    api.clock.advance(Duration::from_hours(7 * 24));
+    put(&api, &nth(65)).await.ok();
+    let known = async |n: usize| {
+        let path = format!("products/th1/documents/{}", sha256(&nth(n)));
+        api.get(&path).await.status.is_success()
+    };
+    assert_eq!([known(0).await, known(1).await, known(2).await], [true, false, true]);
+    let lines = api.get("audit").await.ok()["items"].as_array().unwrap().clone();
+    assert_eq!(lines.last().unwrap()["detail"]["removed"], json!(sha256(&nth(1))));
+}
+
+#[tokio::test]
+async fn a_bomb_of_components_is_refused_and_only_listed_ones_get_rows() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let part = r#"{"type":"a","name":"b"}"#;
+    let bomb = |count: usize| {
+        let parts = vec![part; count].join(",");
+        format!(r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{parts}]}}"#)
+    };
+    put(&api, bomb(43_000).as_bytes()).await.refused(422, "document_malformed", Some("sha256"));
+    let largest = bomb(10_000).into_bytes();
+    put(&api, &largest).await.ok();
+    let rows = async || {
+        let mut change = api.app.store.begin().await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM components");
+        count.fetch_one(change.connection()).await.unwrap()
+    };
+    assert_eq!(rows().await, 0);
+    attach(&mut publisher, "1.0.0", "sbom.cdx.json", &largest);
+    for _ in 0..2 {
+        api.publish(&publisher.publication()).await.ok();
+        assert_eq!(rows().await, 10_000);
+    }
 }
 
 /// Publishes one document, spoilt.

@@ -2,12 +2,17 @@
 //! uploads and publications. That signatures are judged as `espsecure` does is tested where that is
 //! done, and in `tests/attacks`.
 
+use axum::body::Body;
+use axum::http::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio_util::io::ReaderStream;
+use waxwing_server::store::images::{self, Image};
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::Digest;
 
-use crate::support::{Answer, Api, Publisher, image, sha256};
+use crate::support::{Answer, Api, Publisher, bundle, image, sha256};
 
 /// Somebody with a Secure Boot key.
 struct Holder(P256Signer);
@@ -149,6 +154,66 @@ async fn a_revoked_key_signs_nothing_any_more() {
     publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.0.0/esp32c3.bin");
     publisher.version = 2;
     api.publish(&publisher.publication()).await.ok();
+}
+
+#[tokio::test]
+async fn an_image_from_before_signatures_were_read_is_known_by_them_once_it_comes_again() {
+    let holder = Holder::new(1);
+    let (api, mut publisher) = shop(json!({ "required": false })).await;
+    let signed = holder.sign(&image("1.0.0"));
+    put(&api, &signed).await.ok();
+    let (product, sha256) = ("th1".parse().unwrap(), sha256(&signed));
+    let stored = images::find(&api.app.store, &product, &sha256).await.unwrap().unwrap();
+    let mut change = api.app.store.begin().await.unwrap();
+    let forgotten = Image { signed_by: Vec::new(), ..stored };
+    images::set_signed_by(change.connection(), &forgotten).await.unwrap();
+    drop(change.commit().await.unwrap());
+    let required = json!({ "required": true, "key_digests": [holder.digest()] });
+    api.put("products/th1/secure-boot", required).await.ok();
+    publisher.list("stable", "1.0.0", &signed);
+    let path = "th1/stable/1.0.0/esp32c3.bin";
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "release_unsigned", Some(path));
+    for _ in 0..2 {
+        let again = put(&api, &signed).await;
+        assert_eq!(
+            (again.status.as_u16(), &again.json["signed_by"][0]),
+            (200, &json!(holder.digest()))
+        );
+    }
+    publisher.version = 1;
+    api.publish(&publisher.publication()).await.ok();
+    let lines = api.get("audit").await.ok()["items"].as_array().unwrap().clone();
+    let read: Vec<_> = lines.iter().filter(|it| it["action"] == "image_signers_read").collect();
+    assert_eq!(read.len(), 1);
+    assert_eq!(read[0]["detail"]["signed_by"], json!([holder.digest()]));
+}
+
+#[tokio::test]
+async fn a_publication_is_judged_by_the_product_as_it_is_when_it_has_come() {
+    let (api, mut publisher) = shop(json!({ "required": false })).await;
+    let unsigned = image("1.0.0");
+    put(&api, &unsigned).await.ok();
+    publisher.list("stable", "1.0.0", &unsigned);
+    let bundle = bundle(&publisher.publication());
+    let (body, mut sender) = slow_body();
+    let publication = api.send(Api::request(Method::POST, "products/th1/metadata", body));
+    let meanwhile = async {
+        // The pipe holds one byte: with the second one in it, somebody has taken the first.
+        sender.write_all(&bundle[..2]).await.unwrap();
+        let required = json!({ "required": true, "key_digests": [Holder::new(1).digest()] });
+        api.put("products/th1/secure-boot", required).await.ok();
+        sender.write_all(&bundle[2..]).await.unwrap();
+        drop(sender);
+    };
+    let (answer, ()) = tokio::join!(publication, meanwhile);
+    answer.refused(422, "release_unsigned", Some("th1/stable/1.0.0/esp32c3.bin"));
+}
+
+/// A body that arrives as it is written.
+fn slow_body() -> (Body, DuplexStream) {
+    let (sender, receiver) = tokio::io::duplex(1);
+    (Body::from_stream(ReaderStream::new(receiver)), sender)
 }
 
 #[tokio::test]

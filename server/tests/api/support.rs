@@ -123,14 +123,19 @@ impl Api {
         path: &str,
         body: Vec<u8>,
     ) -> Answer {
-        let request = Request::builder()
+        let mut request = Self::request(method, path, Body::from(body));
+        request.headers_mut().insert("waxwing-reason", reason.try_into().unwrap());
+        self.send(request).await
+    }
+
+    /// A request of the operator.
+    pub(crate) fn request(method: Method, path: &str, body: Body) -> Request<Body> {
+        Request::builder()
             .method(method)
             .uri(format!("/api/v1/{path}"))
             .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
-            .header("waxwing-reason", reason)
-            .body(Body::from(body))
-            .unwrap();
-        self.send(request).await
+            .body(body)
+            .unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -163,11 +168,7 @@ impl Api {
 
     /// Publishes metadata of `th1`.
     pub(crate) async fn publish(&self, files: &Files) -> Answer {
-        let mut bundle = Writer::new();
-        for (name, bytes) in files {
-            bundle.push(Kind::Image, name, bytes).unwrap();
-        }
-        self.call(Method::POST, "products/th1/metadata", bundle.finish(0)).await
+        self.call(Method::POST, "products/th1/metadata", bundle(files)).await
     }
 
     /// A product `th1` with releases 1.0.0 and 1.1.0, `devices` devices, and a group of all of them.
@@ -196,6 +197,15 @@ impl Api {
         let decision = self.app.fleet.decide(&device, &Digest([1; 32])).unwrap();
         decision.offer.map(|offer| offer.rollout.id.clone())
     }
+}
+
+/// The files as a publisher sends them.
+pub(crate) fn bundle(files: &Files) -> Vec<u8> {
+    let mut bundle = Writer::new();
+    for (name, bytes) in files {
+        bundle.push(Kind::Image, name, bytes).unwrap();
+    }
+    bundle.finish(0)
 }
 
 /// An image that carries a version.

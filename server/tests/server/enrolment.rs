@@ -8,11 +8,13 @@ use rcgen::KeyPair;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use waxwing_server::domain::audit::Action;
 use waxwing_server::domain::device::Status;
 use waxwing_server::http::device::admission;
 use waxwing_server::http::est::credentials::Credentials;
 use waxwing_server::http::est::{REENROLL_PATH, issue};
 use waxwing_server::pki::{DeviceKey, Peer};
+use waxwing_server::store::audit;
 use waxwing_wire::Digest;
 
 use crate::support::{Answer, Client, Folder, Identity, Server, csr, id, tls};
@@ -43,6 +45,31 @@ async fn a_token_buys_one_certificate_and_the_same_key_gets_it_again() {
     assert_eq!(first.headers["content-type"], "application/pkcs7-mime; smime-type=certs-only");
     let other = server.enroll("d-1", &token, &csr(&KeyPair::generate().unwrap())).await;
     check_refused(&other, StatusCode::FORBIDDEN, "token_spent");
+}
+
+#[tokio::test]
+async fn a_thousand_tries_of_a_spent_token_are_one_line_in_the_audit_log() {
+    let server = Folder::new().start().await;
+    server.register("d-1").await;
+    let token = server.token("d-1", Duration::from_hours(10)).await;
+    let tries = async |count: usize| {
+        let app = &server.running.app;
+        let token = Digest(Sha256::digest(&token).into());
+        let credentials = Credentials { device: id("d-1"), token };
+        for _ in 0..count {
+            let key = DeviceKey::from_est(csr(&KeyPair::generate().unwrap()).as_bytes()).unwrap();
+            let refused = issue::first(app.clone(), credentials.clone(), key).await.unwrap_err();
+            assert_eq!(refused.code(), "token_spent");
+        }
+        let rows = audit::page(&app.store, 0, 1000).await.unwrap();
+        rows.iter().filter(|(_, entry)| entry.action == Action::TokenMisused).count()
+    };
+    server.enroll("d-1", &token, &csr(&KeyPair::generate().unwrap())).await;
+    assert_eq!(tries(1000).await, 1);
+    server.clock.advance(Duration::from_mins(59));
+    assert_eq!(tries(10).await, 1);
+    server.clock.advance(Duration::from_mins(1));
+    assert_eq!(tries(10).await, 2);
 }
 
 #[tokio::test]

@@ -100,6 +100,76 @@ async fn a_key_that_others_can_read_is_not_taken_up() {
     check_counted(&server, "refused", 1).await;
 }
 
+#[tokio::test]
+async fn what_may_mend_itself_is_told_once_and_tried_again() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let new = make_ca(&folder);
+    install(&new, &folder);
+    let key = folder.config.secrets_dir().join("server-ca.key");
+    let chmod = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    chmod(0o640);
+    for _ in 0..3 {
+        server_ca::look(&server.running.app);
+    }
+    check_counted(&server, "refused", 1).await;
+    chmod(0o600);
+    server_ca::look(&server.running.app);
+    assert!(tls(&trusting(&new), server.enrol()).await.is_ok());
+    check_counted(&server, "done", 1).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_shown_is_not_made_again_while_its_file_cannot_be_written() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let new = make_ca(&folder);
+    let file = folder.data().join("server-ca.pem");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir_all(file.join("in the way")).unwrap();
+    install(&new, &folder);
+    let app = &server.running.app;
+    server_ca::look(app);
+    assert!(tls(&trusting(&new), server.enrol()).await.is_ok(), "it is shown");
+    let shown = app.tls.expires_ms();
+    server.clock.advance(std::time::Duration::from_hours(1));
+    server_ca::look(app);
+    check_counted(&server, "refused", 1).await;
+    fs::remove_dir_all(&file).unwrap();
+    server_ca::look(app);
+    assert_eq!(fs::read(&file).unwrap(), fs::read(new.join("server-ca.pem")).unwrap());
+    assert_eq!(app.tls.expires_ms(), shown, "the same certificate");
+    check_counted(&server, "done", 1).await;
+}
+
+#[tokio::test]
+async fn a_server_ca_that_published_pins_leave_out_is_taken_up_by_request_only() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let app = &server.running.app;
+    let own = fs::read(folder.data().join("server-ca.pem")).unwrap();
+    let pins = |pem: Vec<u8>| {
+        let files = vec![("trust/server-ca.pem".to_owned(), pem)];
+        app.repositories.put("image/th1", files).unwrap();
+    };
+    pins(own.clone());
+    let new = make_ca(&folder);
+    install(&new, &folder);
+    server_ca::look(app);
+    server_ca::look(app);
+    assert!(tls(&trusting(&new), server.enrol()).await.is_err());
+    check_counted(&server, "refused", 1).await;
+    let added = fs::read(new.join("server-ca.pem")).unwrap();
+    pins([&own[..], &added].concat());
+    server_ca::look(app);
+    assert!(tls(&trusting(&new), server.enrol()).await.is_ok(), "pins came");
+    let other = make_ca(&folder);
+    install(&other, &folder);
+    server_ca::reload(app);
+    assert!(tls(&trusting(&other), server.enrol()).await.is_ok(), "somebody asked for it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_renews_its_own_certificate_long_before_it_ends() {
     let server = Folder::new().start().await;

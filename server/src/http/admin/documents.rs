@@ -1,6 +1,7 @@
 //! `/api/v1/products/{product}/documents`: SBOMs and provenance of releases.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -21,7 +22,7 @@ use crate::domain::Product;
 use crate::domain::audit::Action;
 use crate::domain::document::Document;
 use crate::http::{Path, Problem};
-use crate::store;
+use crate::store::{self, Change};
 
 /// An SBOM or provenance.
 #[derive(Serialize, ToSchema)]
@@ -54,13 +55,20 @@ impl From<&Document> for DocumentView {
     }
 }
 
+/// Most documents of a product that no signed metadata lists: two or three for each release that waits
+/// for its keyholders.
+const UNLISTED_MAX: usize = 64;
+
+/// After this long without a signature, a document makes room for others.
+const UNLISTED_LIFE: Duration = Duration::from_hours(7 * 24);
+
 /// Stores a document that signed metadata will list. One that is there already stays as it is.
 #[utoipa::path(put, path = "/api/v1/products/{product}/documents/{sha256}", operation_id = "put_document", tag = "releases",
     params(("product" = String, Path), ("sha256" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = DocumentView), (status = 201, body = DocumentView),
-        (status = 404, body = Problem), (status = 413, body = Problem),
-        (status = 422, body = Problem)))]
+        (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 413, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     Path((product, sha256)): Path<(String, String)>,
@@ -76,14 +84,40 @@ pub(super) async fn put(
     if let Some(stored) = stored.get(&sha256) {
         return Ok((StatusCode::OK, Json(stored.into())));
     }
+    let removed = make_room(&mut change, &product, at).await?;
     let document = document(&product, sha256, &parsed, &body, at);
     let components = &parsed.components;
     store::documents::add(change.connection(), &document, &body, components).await?;
     let subject = format!("product/{}/document/{sha256}", product.id);
-    let detail = json!({ "format": parsed.format, "components": components.len() });
+    let detail = json!({
+        "format": parsed.format, "components": components.len(), "removed": removed,
+    });
     change::record(&mut change, &author, at, (Action::DocumentStored, subject, detail)).await?;
     drop(change.commit().await?);
     Ok((StatusCode::CREATED, Json((&document).into())))
+}
+
+/// Makes room for one more document that nothing lists, and returns which one it took.
+async fn make_room(
+    change: &mut Change,
+    product: &Product,
+    at: u64,
+) -> Result<Option<Digest>, Problem> {
+    let unlisted = store::documents::unlisted(change.connection(), &product.id).await?;
+    let Some((oldest, uploaded_at)) = unlisted.first().filter(|_| unlisted.len() >= UNLISTED_MAX)
+    else {
+        return Ok(None);
+    };
+    if Duration::from_millis(at.saturating_sub(*uploaded_at)) < UNLISTED_LIFE {
+        let detail = format!(
+            "{UNLISTED_MAX} documents of {} wait for metadata that lists them. Publish it first, \
+             or wait: a document that nothing lists for seven days makes room.",
+            product.id,
+        );
+        return Err(Problem::conflict("too_many_documents", detail).field("sha256"));
+    }
+    store::documents::remove(change.connection(), &product.id, oldest).await?;
+    Ok(Some(*oldest))
 }
 
 /// Returns the bytes of a document.
@@ -130,6 +164,7 @@ fn document(product: &Product, sha256: Digest, parsed: &Parsed, body: &[u8], at:
         format: parsed.format,
         length: u64::try_from(body.len()).unwrap_or(u64::MAX),
         subjects: parsed.subjects.clone(),
+        builders: parsed.builders.clone(),
         uploaded_at: at,
     }
 }

@@ -28,8 +28,8 @@ use crate::domain::Product;
 use crate::domain::audit::Action;
 use crate::domain::product::VersionRule;
 use crate::http::{Path, Problem};
-use crate::store;
 use crate::store::images::Image;
+use crate::store::{self, Change};
 
 /// An image.
 #[derive(Serialize, ToSchema)]
@@ -67,7 +67,8 @@ impl From<Image> for ImageView {
     }
 }
 
-/// Stores an image. An image that is there already is checked again and stays as it is.
+/// Stores an image. An image that is there already is checked again and stays as it is; only what is
+/// known of who signed it is brought up to date.
 #[utoipa::path(put, path = "/api/v1/products/{product}/images/{sha256}", operation_id = "put_image", tag = "releases",
     params(("product" = String, Path), ("sha256" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
@@ -90,7 +91,11 @@ pub(super) async fn put(
     let (mut change, at) = change::begin(&app).await?;
     // Only now: another upload of the same image may have come first.
     if let Some(stored) = store::images::find(&app.store, &product.id, &sha256).await? {
-        return Ok((StatusCode::OK, Json(stored.into())));
+        let image = Image { signed_by: image.signed_by, ..stored.clone() };
+        if image != stored {
+            read_again(change, at, &author, &image).await?;
+        }
+        return Ok((StatusCode::OK, Json(image.into())));
     }
     store::images::add(change.connection(), &image).await?;
     let subject = format!("product/{}/image/{sha256}", product.id);
@@ -98,6 +103,21 @@ pub(super) async fn put(
     change::record(&mut change, &author, at, (Action::ImageStored, subject, detail)).await?;
     drop(change.commit().await?);
     Ok((StatusCode::CREATED, Json(image.into())))
+}
+
+/// Notes who signed an image that is here already: when it came, signatures were not read.
+async fn read_again(
+    mut change: Change,
+    at: u64,
+    author: &Author,
+    image: &Image,
+) -> Result<(), Problem> {
+    store::images::set_signed_by(change.connection(), image).await?;
+    let subject = format!("product/{}/image/{}", image.product, image.sha256);
+    let detail = json!({ "signed_by": image.signed_by });
+    change::record(&mut change, author, at, (Action::ImageSignersRead, subject, detail)).await?;
+    drop(change.commit().await?);
+    Ok(())
 }
 
 /// An image on its way in: hashed, parsed and written piece by piece.

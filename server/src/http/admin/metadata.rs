@@ -44,14 +44,16 @@ pub(super) struct Published {
         (status = 404, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn publish(
     State(app): State<Arc<App>>,
-    Path(product): Path<String>,
+    Path(name): Path<String>,
     author: Author,
     request: Request,
 ) -> Result<Json<Published>, Problem> {
-    let product = products::find(&app, &product)?;
+    products::find(&app, &name)?;
     let body = raw(request, &app).await?;
     let frames = frames(&body)?;
     let (mut change, at) = change::begin(&app).await?;
+    // Only now: what the product asks for may have changed while the body came.
+    let product = products::find(&app, &name)?;
     let releases = app.fleet.releases(&product.id);
     let stored = stored(&app, &product).await?;
     let images = images(&app, &product).await?;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
-use waxwing_wire::DeviceId;
+use waxwing_wire::{DeviceId, Digest};
 
 use super::Problem;
 use super::credentials::Credentials;
@@ -38,6 +38,10 @@ pub async fn check_token(app: &App, credentials: &Credentials) -> Result<(), Pro
 /// same key when an answer was lost.
 const RENEWAL_PAUSE: Duration = Duration::from_mins(1);
 
+/// The least time between two rows of the audit log that say that a spent token was tried with another
+/// key. The log is for good, and whoever copied a token may try it as often as the network allows.
+const MISUSE_PAUSE: Duration = Duration::from_hours(1);
+
 /// Issues the first certificate of a device, or again the one its token already bought.
 pub async fn first(
     app: Arc<App>,
@@ -50,9 +54,9 @@ pub async fn first(
     if device.status == Status::Revoked {
         return Err(revoked());
     }
-    match token.spent_on {
-        Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.into()),
-        Some(_) => Err(misused(&app, change, &device.id).await?),
+    match &token.spent_on {
+        Some(bought) if bought.spki == key.spki_der() => Ok(bought.der.clone().into()),
+        Some(_) => Err(misused(&app, change, &token, &credentials.token).await?),
         None => {
             let owner = enrolment::owner(change.connection(), key.spki_der()).await?;
             if owner.is_some_and(|owner| owner != device.id) {
@@ -142,11 +146,24 @@ async fn good_token(
     token.filter(|token| token.expires_at >= app.clock.now_ms()).ok_or_else(wrong_token)
 }
 
-/// Records that a spent token came with another key: somebody copied it.
-async fn misused(app: &App, mut change: Change, device: &DeviceId) -> Result<Problem, Problem> {
-    tracing::warn!(device.id = %device, "spent enrolment token tried with another key");
-    record(app, &mut change, device, Action::TokenMisused, json!({})).await?;
-    drop(change.commit().await?);
+/// Records that a spent token came with another key: somebody copied it. Once in a while: each try
+/// after the first costs a look, and no row.
+async fn misused(
+    app: &App,
+    mut change: Change,
+    token: &Token,
+    sha256: &Digest,
+) -> Result<Problem, Problem> {
+    let now_ms = app.clock.now_ms();
+    // One from the future was made before the clock was set back.
+    let passed_ms = token.misused_at.and_then(|at| now_ms.checked_sub(at));
+    if passed_ms.is_none_or(|passed_ms| Duration::from_millis(passed_ms) >= MISUSE_PAUSE) {
+        let device = &token.device;
+        tracing::warn!(device.id = %device, "spent enrolment token tried with another key");
+        record(app, &mut change, device, Action::TokenMisused, json!({})).await?;
+        enrolment::note_misuse(change.connection(), sha256, now_ms).await?;
+        drop(change.commit().await?);
+    }
     Ok(Problem::new(
         StatusCode::FORBIDDEN,
         "token_spent",
