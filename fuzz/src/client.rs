@@ -43,7 +43,7 @@ pub fn check(bytes: &[u8]) {
         Ok(Answer::Install(install)) => check_install(&install, &director.asked, &image.asked),
         Ok(Answer::Idle) => panic!("idle at first contact"),
         Ok(Answer::Nothing) => {
-            assert!(parts(&director.asked).any(|it| it["custom"]["device"] == DEVICE))
+            assert!(parts(&director.asked).any(|it| it["custom"]["device"] == DEVICE));
         }
         Err(_) => {}
     }

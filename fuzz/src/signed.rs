@@ -7,6 +7,8 @@ use serde_json::{Value as Json, json};
 use waxwing_tuf::author::{Ed25519Signer, Signer};
 use waxwing_tuf::json::Value;
 
+use crate::metadata::hex;
+
 /// The one key of everybody in this world.
 pub(crate) static SIGNER: LazyLock<Ed25519Signer> =
     LazyLock::new(|| Ed25519Signer::from_seed(&[7; 32]).expect("every seed is a key"));
@@ -21,7 +23,7 @@ pub(crate) const NOW_S: u64 = 1_795_167_000;
 /// Puts a good signature before a signed part; `None` if it is no JSON that could be signed.
 pub(crate) fn sign(part: &[u8]) -> Option<Vec<u8>> {
     let signature = SIGNER.sign(&canonical(Value::parse(part).ok()?)).expect("a key in memory");
-    let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = hex(&signature);
     let head = format!(
         r#"{{"signatures":[{{"keyid":"{}","sig":"{signature}"}}],"signed":"#,
         SIGNER.key_id()

@@ -1,7 +1,7 @@
-//! Rows 42 to 45: who a device is, against the real server over its sockets, with openssl and a plain
-//! HTTP client in the hands of the attacker. Row 41 is `chains.rs` of the simulated device, row 46
-//! `strangers.rs` of the server's own tests, which know its routes.
+//! Rows 42 to 46: who a device is, against the real server over its sockets, with openssl and a plain
+//! HTTP client in the hands of the attacker.
 
+pub(crate) mod routes;
 mod shop;
 
 use std::thread;
@@ -31,7 +31,7 @@ fn row_42_a_certificate_is_worth_nothing_but_to_the_device_on_record() {
 }
 
 #[test]
-fn row_43_a_request_gets_what_the_server_knows_or_nothing() {
+fn row_43_a_request_for_a_key_that_no_device_has_is_refused() {
     let shop = Shop::open();
     let token = shop.token("d-1");
     let refused = |csr: &str, status: u16, code: &str| {
@@ -73,6 +73,14 @@ fn row_43_a_request_gets_what_the_server_knows_or_nothing() {
     let (_, request) = key_and_csr(shop.path(), &[]);
     shop.enrol("d-2", &shop.token("d-2"), &request).good();
     refused(&request, 403, "key_in_use");
+    // None of these spent the token.
+    shop.enrol("d-1", &token, &csr(shop::P256)).good();
+}
+
+#[test]
+fn row_43_a_request_for_more_than_a_device_gets_is_refused() {
+    let shop = Shop::open();
+    let token = shop.token("d-1");
     for (wish, code) in [
         ("basicConstraints=critical,CA:TRUE", "csr_authority"),
         ("keyUsage=critical,keyCertSign,cRLSign", "csr_authority"),
@@ -83,7 +91,8 @@ fn row_43_a_request_gets_what_the_server_knows_or_nothing() {
         ("extendedKeyUsage=clientAuth,codeSigning", "csr_usage"),
         ("extendedKeyUsage=anyExtendedKeyUsage", "csr_usage"),
     ] {
-        refused(&key_and_csr(shop.path(), &["-addext", wish]).1, 400, code);
+        let answer = shop.enrol("d-1", &token, &csr(&[shop::P256, &["-addext", wish]].concat()));
+        assert_eq!((answer.status, answer.code().as_str()), (400, code), "{}", answer.body);
     }
     // None of these spent the token. What a device is, it may ask for; its subject is not read.
     let own =

@@ -19,6 +19,7 @@ mod hostile_server;
 mod identity;
 mod keys;
 mod metadata;
+mod network;
 mod policy;
 mod records;
 mod support;

@@ -14,17 +14,19 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tempfile::TempDir;
-use waxwing_e2e::ceremony::{PRODUCT, Plan};
+use waxwing_e2e::ceremony::Plan;
 use waxwing_e2e::fleet::Batch;
 use waxwing_e2e::image::Behaviour;
 use waxwing_e2e::server::{Listener, Server};
 use waxwing_e2e::world::{FACTORY_VERSION, World};
 
+use crate::identity::routes;
+
 /// The device in whose name the attacks on the device listeners are made.
 const DEVICE: &str = "th1-hostile";
 
-/// Attacks of one kind at the same time.
-const AT_ONCE: usize = 8;
+/// Attacks of one kind on one route at the same time.
+const AT_ONCE: usize = 4;
 
 /// Bytes of a body without end after which a test calls it accepted.
 const ENDLESS_BYTES: usize = 64 << 20;
@@ -92,32 +94,34 @@ impl Target {
         Ok(Self { world, _folder: folder, line, token, before_kib })
     }
 
-    /// Every way in, with the best credentials there are: routes that take a body, and one that
-    /// does not, of each listener.
+    /// Every way in, with the best credentials there are: each route that the server describes and
+    /// that its router has, and what is nowhere.
     fn routes(&self) -> Vec<(Listener, String)> {
-        let admin = |line: &str| {
-            (Listener::Admin, format!("{line} HTTP/1.1\r\nauthorization: Bearer {}", self.token))
+        let admin = |method: &str, path: &str| {
+            let line = format!("{method} {path} HTTP/1.1");
+            (Listener::Admin, format!("{line}\r\nauthorization: Bearer {}", self.token))
         };
         let open = |listener, line: &str| (listener, format!("{line} HTTP/1.1"));
-        let image = "0".repeat(64);
-        vec![
-            admin("GET /api/v1/products"),
-            admin("POST /api/v1/products"),
-            admin(&format!("PUT /api/v1/products/{PRODUCT}/images/{image}")),
-            admin(&format!("POST /api/v1/products/{PRODUCT}/metadata")),
-            admin("PUT /api/v1/director/root"),
-            admin("POST /api/v1/devices"),
-            admin("POST /api/v1/rollouts"),
+        let (_, description) = admin("GET", "/api/v1/openapi.json");
+        let end = "host: localhost\r\nconnection: close";
+        let text = format!("{description}\r\n{end}\r\n\r\n").into_bytes();
+        let answer = self.line.send(Listener::Admin, &mut std::iter::once(text)).unwrap().answer;
+        let (_, description) = answer.split_once("\r\n\r\n").unwrap();
+        let described = routes::admin(&serde_json::from_str(description).unwrap());
+        let described = described.iter().map(|(method, path)| admin(method, path));
+        let of_devices = routes::device();
+        let of_devices =
+            of_devices.flat_map(|path| [format!("GET {path}"), format!("POST {path}")]);
+        let rest = [
             open(Listener::Admin, "POST /api/v1/products"),
-            open(Listener::Device, "POST /v1/poll"),
-            open(Listener::Device, "POST /.well-known/est/simplereenroll"),
-            open(Listener::Device, &format!("GET /v1/images/{image}")),
             open(Listener::Device, "GET /nowhere"),
             open(Listener::Enrol, "POST /.well-known/est/simpleenroll"),
             open(Listener::Enrol, "GET /.well-known/est/cacerts"),
             open(Listener::Ops, "GET /metrics"),
             open(Listener::Ops, "POST /readyz"),
-        ]
+        ];
+        let of_devices = of_devices.map(|line| open(Listener::Device, &line));
+        described.chain(of_devices).chain(rest).collect()
     }
 
     /// Attacks every route with what `pieces` makes of the beginning of its head, and judges.

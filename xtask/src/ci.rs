@@ -4,7 +4,7 @@ use crate::steps::Steps;
 use crate::workspace::{cargo, root, run};
 use crate::{bench, conformance, firmware_check, fuzz, tidy, tools};
 
-/// Folders with a workspace of their own that nothing else here checks.
+/// Folders with a workspace of their own, for other targets or with other flags.
 const WORKSPACES: [&str; 2] = ["fuzz", "tests/bench/device"];
 
 /// Runs every check, also after one has failed; cheap ones first.
@@ -39,12 +39,19 @@ fn fmt() -> anyhow::Result<()> {
 fn deny() -> anyhow::Result<()> {
     tools::require(tools::DENY)?;
     let check = ["--all-features", "check", "--allow", "unused-wrapper"];
-    run(cargo("deny").args(check).args(["bans", "licenses", "sources"]))
+    run(cargo("deny").args(check).args(["bans", "licenses", "sources"]))?;
+    // The tools of fuzzing have licences of their own; nothing of them is shipped.
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+    run(cargo("deny").args(manifest).args(check).args(["bans", "sources"]))
 }
 
 fn clippy() -> anyhow::Result<()> {
     let what = ["--workspace", "--all-targets", "--all-features", "--keep-going"];
-    run(cargo("clippy").args(what).args(["--", "--deny", "warnings"]))
+    run(cargo("clippy").args(what).args(["--", "--deny", "warnings"]))?;
+    // The other workspace is for another target: its build is a step of its own.
+    let mut fuzz = cargo("clippy");
+    fuzz.current_dir(root().join("fuzz")).args(["--locked", "--all-targets"]);
+    run(fuzz.args(["--", "--deny", "warnings"]))
 }
 
 /// Private items are documented too: the reader is who works on them.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use waxwing_wire::DeviceId;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
-use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage, ParsedExtension};
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
 };
@@ -82,40 +82,51 @@ impl DeviceKey {
     }
 }
 
-/// Checks the extensions that a request asks for, and returns the names among them.
+/// Checks the extensions that a request asks for, and returns the names among them. One that means
+/// nothing here is not looked at.
 fn names(csr: &X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError> {
-    let attributes = csr.certification_request_info.iter_attributes();
-    let requested = attributes.filter_map(|attribute| match &attribute.parsed_attribute() {
-        ParsedCriAttribute::ExtensionRequest(requested) => Some(&requested.extensions),
-        _ => None,
-    });
     let mut names = Vec::new();
-    for extension in requested.flatten() {
-        match &extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(basic) if basic.ca => {
-                return Err(CsrError::Authority);
+    for attribute in csr.certification_request_info.iter_attributes() {
+        if let ParsedCriAttribute::ExtensionRequest(requested) = attribute.parsed_attribute() {
+            for extension in &requested.extensions {
+                let extension = extension.parsed_extension();
+                refuse_privilege(extension)?;
+                names.extend(names_in(extension)?);
             }
-            ParsedExtension::KeyUsage(usage) if signs_certificates(usage) => {
-                return Err(CsrError::Authority);
-            }
-            ParsedExtension::ExtendedKeyUsage(usage) if !is_of_a_client(usage) => {
-                return Err(CsrError::Usage);
-            }
-            ParsedExtension::SubjectAlternativeName(asked) => {
-                for name in &asked.general_names {
-                    let GeneralName::URI(name) = name else { return Err(CsrError::Name) };
-                    names.push((*name).to_owned());
-                }
-            }
-            ParsedExtension::ParseError { .. } => return Err(CsrError::Malformed),
-            _ => {}
         }
     }
     Ok(names)
 }
 
-fn signs_certificates(usage: &KeyUsage) -> bool {
-    usage.key_cert_sign() || usage.crl_sign()
+fn refuse_privilege(extension: &ParsedExtension<'_>) -> Result<(), CsrError> {
+    if let ParsedExtension::BasicConstraints(basic) = extension
+        && basic.ca
+    {
+        return Err(CsrError::Authority);
+    }
+    if let ParsedExtension::KeyUsage(usage) = extension
+        && (usage.key_cert_sign() || usage.crl_sign())
+    {
+        return Err(CsrError::Authority);
+    }
+    if let ParsedExtension::ExtendedKeyUsage(usage) = extension
+        && !is_of_a_client(usage)
+    {
+        return Err(CsrError::Usage);
+    }
+    if let ParsedExtension::ParseError { .. } = extension {
+        return Err(CsrError::Malformed);
+    }
+    Ok(())
+}
+
+/// Devices have URIs. Whatever other kind of name is asked for is not theirs.
+fn names_in(extension: &ParsedExtension<'_>) -> Result<Vec<String>, CsrError> {
+    let ParsedExtension::SubjectAlternativeName(asked) = extension else { return Ok(Vec::new()) };
+    let uri = |name: &GeneralName<'_>| {
+        if let GeneralName::URI(uri) = name { Ok((*uri).to_owned()) } else { Err(CsrError::Name) }
+    };
+    asked.general_names.iter().map(uri).collect()
 }
 
 /// Tells whether nothing but `clientAuth` is asked for.

@@ -84,7 +84,7 @@ fn a_request_for_more_than_a_device_gets_is_refused() {
         request(&|params| params.extended_key_usages = usages.to_vec())
     };
     let ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    assert_eq!(request(&|params| params.is_ca = ca.clone()), Err(CsrError::Authority));
+    assert_eq!(request(&|params| params.is_ca = ca), Err(CsrError::Authority));
     for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
         let refused = request(&|params| params.key_usages = vec![usage]);
         assert_eq!(refused, Err(CsrError::Authority));

@@ -53,23 +53,29 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let server = Server::create_with(&folder.path().join("server"), LIMITS).unwrap();
         let operator = Operator::log_in(&folder.path().join("operator"), &server).unwrap();
-        let definition = folder.path().join("product.toml");
-        let text = "id = \"th1\"\nchip = \"esp32c3\"\nhardware = [\"r1\"]\nchannels = [\"stable\"]\n\
+        let shop = Self { folder, server, operator };
+        shop.product("th1");
+        shop
+    }
+
+    /// Registers a product.
+    pub(crate) fn product(&self, id: &str) {
+        let definition = self.path().join("product.toml");
+        let text = "chip = \"esp32c3\"\nhardware = [\"r1\"]\nchannels = [\"stable\"]\n\
                     slot_bytes = 1048576\nimage_version = \"ignore\"\nimage_project = \"ignore\"\n";
-        fs::write(&definition, text).unwrap();
-        let root = folder.path().join("1.root.json");
+        fs::write(&definition, format!("id = \"{id}\"\n{text}")).unwrap();
+        let root = self.path().join("1.root.json");
         let role = role_json(1, &[KEY]);
         let signed = json!({
             "_type": "root", "consistent_snapshot": true, "expires": "2035-01-01T00:00:00Z",
-            "keys": keys_json(&[KEY]), "repo": "image/th1", "spec_version": "1.0.34", "version": 1,
+            "keys": keys_json(&[KEY]), "repo": format!("image/{id}"), "spec_version": "1.0.34",
             "roles": {"root": role, "snapshot": role, "targets": role, "timestamp": role},
+            "version": 1,
         });
         assert!(signed.to_string().contains(&key_id(KEY)));
         fs::write(&root, sign(&signed, &[KEY])).unwrap();
-        let shop = Self { folder, server, operator };
         let [definition, root] = [&definition, &root].map(|path| path.to_str().unwrap());
-        shop.operator(&["product", "create", definition, "--root", root]);
-        shop
+        self.operator(&["product", "create", definition, "--root", root]);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -83,14 +89,24 @@ impl Shop {
 
     /// Registers a device, and returns a token for it.
     pub(crate) fn token(&self, device: &str) -> String {
-        self.operator(&["device", "add", device, "--product", "th1"]);
+        self.token_of(device, "th1")
+    }
+
+    /// Registers a device of this product, and returns a token for it.
+    pub(crate) fn token_of(&self, device: &str, product: &str) -> String {
+        self.operator(&["device", "add", device, "--product", product]);
         let answer = self.operator(&["device", "token", device]);
         answer["token"].as_str().unwrap().to_owned()
     }
 
     /// A device with its first certificate.
     pub(crate) fn enrolled(&self, device: &str) -> Identity {
-        let token = self.token(device);
+        self.enrolled_in(device, "th1")
+    }
+
+    /// A device of this product with its first certificate.
+    pub(crate) fn enrolled_in(&self, device: &str, product: &str) -> Identity {
+        let token = self.token_of(device, product);
         let (key, request) = key_and_csr(self.path(), &[]);
         Identity::new(&key, &self.enrol(device, &token, &request).good())
     }
@@ -116,6 +132,29 @@ impl Shop {
     pub(crate) fn ask(&self, identity: &Identity, path: &str) -> Answer {
         let url = format!("{}{path}", self.server.url(Listener::Device));
         Answer::of(self.client(Some(identity)).get(url))
+    }
+
+    /// Asks any listener for anything, with whatever there is to show.
+    pub(crate) fn send(
+        &self,
+        listener: Listener,
+        (method, path): (&str, &str),
+        identity: Option<&Identity>,
+        authorization: Option<&str>,
+    ) -> Answer {
+        let url = format!("{}{path}", self.server.url(listener));
+        let request = self.client(identity).request(method.parse().unwrap(), url).body("{}");
+        let request = request.header("content-type", "application/json");
+        Answer::of(match authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        })
+    }
+
+    /// What an operator shows.
+    pub(crate) fn bearer(&self) -> String {
+        let token = fs::read_to_string(self.server.token()).unwrap();
+        format!("Bearer {}", token.trim())
     }
 
     /// What openssl gets for a request with this certificate: the status, if there is an answer.

@@ -1,9 +1,10 @@
 //! Every attack in `docs/threat-model.md` names a test, and that test exists.
 //!
 //! The rows are those of tables whose last column is headed `test` or `tests`; the cell names
-//! functions in backticks, with or without their module path. Rows of the attack matrix name at
-//! least one test that is called after them, and every such test of `tests/attacks` is in its row.
-//! Not here: whether they pass.
+//! tests in backticks, with or without their module path: functions that the test harness runs, and
+//! does not ignore. Rows of the attack matrix name at least one test of `tests/attacks` that is
+//! called after them, and every test that is called after a row is in it, wherever it is. Not here:
+//! whether they pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -24,7 +25,7 @@ const CLAIMED: [RangeInclusive<u8>; 4] = [1..=30, 33..=33, 36..=51, 54..=55];
 
 /// Checks every row of every table of tests.
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
-    let functions: BTreeSet<_> = tree.rust().flat_map(functions).map(|(_, name)| name).collect();
+    let known: BTreeSet<_> = tree.rust().flat_map(tests).map(|(_, name)| name).collect();
     let mut violations = Vec::new();
     let mut listed = BTreeSet::new();
     for page in tree.markdown().filter(|file| file.path == PAGE || file.path == CASES) {
@@ -36,38 +37,45 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             let Some(cell) = cell.filter(|cell| in_table && !is_header && !is_rule(cell)) else {
                 continue;
             };
-            let rules = check_cell(cell, &functions);
+            let rules = check_cell(cell, &known);
             violations.extend(rules.into_iter().map(|rule| Violation::new(&page.path, line, rule)));
             if page.path == PAGE {
                 listed.extend(quoted(cell).map(|path| (first_cell(row), name(path))));
             }
         }
         if page.path == PAGE {
-            violations.extend(check_claims(&listed));
+            violations.extend(check_claims(tree, &listed));
         }
     }
     violations.extend(check_matrix(tree, &listed));
     violations
 }
 
-/// Each row that the page must have names a test that is called after it.
-fn check_claims(listed: &BTreeSet<(&str, &str)>) -> Vec<Violation> {
-    let own: BTreeSet<_> = listed.iter().filter_map(|(row, name)| row_of(name, row)).collect();
+/// Each row that the page must have names a test that is called after it, among those of the matrix.
+fn check_claims(tree: &Tree, listed: &BTreeSet<(&str, &str)>) -> Vec<Violation> {
+    let files = tree.rust().filter(|file| file.path.starts_with(MATRIX));
+    let matrix: BTreeSet<_> = files.flat_map(tests).map(|(_, name)| name).collect();
+    let own = listed.iter().filter(|(_, name)| matrix.contains(name));
+    let own: BTreeSet<_> = own.filter_map(|(row, name)| row_of(name, row)).collect();
     let missing = CLAIMED.into_iter().flatten().filter(|row| !own.contains(row));
-    let rule = |row| format!("row {row} names no test called row_{row:02}_...");
+    let rule = |row| format!("row {row} names no test called row_{row:02}_... of {MATRIX}");
     missing.map(|row| Violation::new(PAGE, 1, rule(row))).collect()
 }
 
 /// Each test that is called after a row is listed in that row.
 fn check_matrix(tree: &Tree, listed: &BTreeSet<(&str, &str)>) -> Vec<Violation> {
     let rows: BTreeMap<_, _> = listed.iter().map(|(row, name)| (*name, *row)).collect();
-    let files = tree.rust().filter(|file| file.path.starts_with(MATRIX));
-    let tests = files.flat_map(|file| functions(file).map(move |test| (file, test)));
-    let tests = tests.filter(|(_, (_, name))| name.starts_with("row_"));
+    let tests = tree.rust().flat_map(|file| tests(file).map(move |test| (file, test)));
+    let tests = tests.filter(|(_, (_, name))| is_called_after_a_row(name));
     let unlisted =
         tests.filter(|(_, (_, name))| rows.get(name).and_then(|row| row_of(name, row)).is_none());
     let rule = |name| format!("{name} is not in its row of {PAGE}");
     unlisted.map(|(file, (line, name))| Violation::new(&file.path, line, rule(name))).collect()
+}
+
+fn is_called_after_a_row(test: &str) -> bool {
+    let number = test.strip_prefix("row_").and_then(|rest| rest.split('_').next());
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Returns the number of a row, if the test is called after it.
@@ -76,12 +84,28 @@ fn row_of(test: &str, row: &str) -> Option<u8> {
     test.starts_with(&format!("row_{number:02}_")).then_some(number)
 }
 
-/// Returns the names of all functions of a Rust file, with their lines.
-fn functions(file: &File) -> impl Iterator<Item = (usize, &str)> {
-    file.lines().filter_map(|(number, line)| {
-        let rest = line.trim_start().trim_start_matches("async ").strip_prefix("fn ")?;
-        Some((number, rest.split(['(', '<']).next()?))
+/// Returns the names of the functions of a Rust file that the test harness runs, with their lines.
+fn tests(file: &File) -> impl Iterator<Item = (usize, &str)> {
+    // What has been said of the next item: attributes and comments.
+    let mut before = Vec::new();
+    file.lines().filter_map(move |(number, line)| {
+        let line = line.trim();
+        let function = line.trim_start_matches("async ").strip_prefix("fn ");
+        let is_test = function.is_some() && is_run(&before);
+        if line.is_empty() || line.ends_with(['{', '}', ';']) {
+            before.clear();
+        } else {
+            before.push(line);
+        }
+        let name = function?.split(['(', '<']).next()?;
+        is_test.then_some((number, name))
     })
+}
+
+/// Tells by what stands before a function whether it is a test that is not ignored.
+fn is_run(before: &[&str]) -> bool {
+    let is_test = |line: &&str| *line == "#[test]" || line.starts_with("#[tokio::test");
+    before.iter().any(is_test) && !before.iter().any(|line| line.contains("[ignore"))
 }
 
 fn first_cell(row: &str) -> &str {
@@ -101,12 +125,12 @@ fn is_rule(cell: &str) -> bool {
     cell.chars().all(|c| matches!(c, '-' | ':' | ' '))
 }
 
-fn check_cell(cell: &str, functions: &BTreeSet<&str>) -> Vec<String> {
+fn check_cell(cell: &str, known: &BTreeSet<&str>) -> Vec<String> {
     if quoted(cell).next().is_none() {
         return vec!["a defence without a test is a hope".to_owned()];
     }
-    let missing = quoted(cell).map(name).filter(|name| !functions.contains(name));
-    missing.map(|name| format!("no function is called {name}")).collect()
+    let missing = quoted(cell).map(name).filter(|name| !known.contains(name));
+    missing.map(|name| format!("no test is called {name}")).collect()
 }
 
 fn quoted(cell: &str) -> impl Iterator<Item = &str> {
@@ -131,9 +155,13 @@ mod tests {
         let must = must.fold(String::new(), row);
         let head = "| # | test |\n|---|:--|\n";
         let mut tree = tree(PAGE, &format!("{head}{rows}\n\n{head}{must}"));
-        let tests = CLAIMED.into_iter().flatten().map(|row| format!("fn row_{row:02}_x() {{}}\n"));
-        let text =
-            format!("#[test]\nfn one() {{}}\nasync fn two() {{}}\n{}", tests.collect::<String>());
+        let row = |row| format!("#[test]\nfn row_{row:02}_x() {{\n}}\n");
+        let text: String = CLAIMED.into_iter().flatten().map(row).collect();
+        tree.files.push(File { path: "tests/attacks/a.rs".to_owned(), text });
+        let text = "#[test]\n#[expect(\n    x\n)]\nfn one() {}\n\n#[tokio::test(a)]\nasync fn two() {}\n\
+                    fn helper() {}\n#[test]\n#[sleep]\nfn asleep() {}\n";
+        // Spelled out, it would break a rule here.
+        let text = text.replace("sleep]", concat!("ig", "nore]"));
         tree.files.push(File { path: "protocol/a.rs".to_owned(), text });
         for (path, text) in files {
             tree.files.push(File { path: (*path).to_owned(), text: (*text).to_owned() });
@@ -161,19 +189,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_harness_does_not_run_is_no_test() {
+        assert_broken("| 60 | `helper` |\n| 61 | `asleep` |\n| 62 | `two` |", &[3, 4]);
+    }
+
+    #[test]
     fn a_row_of_the_matrix_without_a_test_of_its_own_is_found() {
-        let mut tree = tree(PAGE, "| # | test |\n|---|---|\n| 1 | `one` |\n");
-        tree.files.push(File { path: "a.rs".to_owned(), text: "fn one() {}".to_owned() });
-        assert_eq!(check(&tree).len(), CLAIMED.into_iter().flatten().count());
+        let tree_of = |row: &str| tree(PAGE, &format!("| # | test |\n|---|---|\n{row}\n"));
+        let mut tree = tree_of("| 1 | `one` |");
+        let text = "#[test]\nfn one() {}".to_owned();
+        tree.files.push(File { path: "a.rs".to_owned(), text });
+        let claimed = CLAIMED.into_iter().flatten().count();
+        assert_eq!(check(&tree).len(), claimed);
+        // Nor is one elsewhere enough.
+        let mut tree = tree_of("| 1 | `row_01_x` |");
+        let text = "#[test]\nfn row_01_x() {}".to_owned();
+        tree.files.push(File { path: "protocol/a.rs".to_owned(), text });
+        assert_eq!(check(&tree).len(), claimed);
     }
 
     #[test]
     fn a_test_of_the_matrix_that_is_in_no_row_or_in_another_is_found() {
         let file = "tests/attacks/x.rs";
-        let test = [(file, "\nasync fn row_07_new() {}")];
+        let test = [(file, "#[test]\nasync fn row_07_new() {}")];
         assert_eq!(broken("", &test), [(file.to_owned(), 2)]);
         assert_eq!(broken("| 8 | `row_07_new` |", &test), [(file.to_owned(), 2)]);
         assert_eq!(broken("| 7 | `row_07_new` |", &test), []);
+        let elsewhere = ("protocol/b.rs", "#[test]\nfn row_07_new() {}");
+        assert_eq!(broken("", &[elsewhere]), [("protocol/b.rs".to_owned(), 2)]);
         assert_eq!(broken("", &[("protocol/b.rs", "fn row_07_new() {}")]), []);
+        assert_eq!(broken("", &[("protocol/b.rs", "#[test]\nfn row_of_bits_is_read() {}")]), []);
     }
 }

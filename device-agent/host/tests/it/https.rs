@@ -1,15 +1,12 @@
-//! Polls and downloads over real sockets and TLS, against servers that behave and servers that do
-//! not.
+//! Polls and downloads over real sockets and TLS, against servers that behave. Servers that do not are
+//! rows 17, 18 and 41 of `tests/attacks`.
 
-use std::time::Duration;
-
-use waxwing_agent::download::{ContentRange, PACE_WINDOW};
-use waxwing_agent::network::{Clock as _, NoAnswer, Server};
-use waxwing_agent_host::time::Uptime;
+use waxwing_agent::download::ContentRange;
+use waxwing_agent::network::{NoAnswer, Server};
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::BUNDLE_BYTES_MAX;
 
-use crate::listener::{listen, trickle};
+use crate::listener::listen;
 
 const IMAGE: Digest = Digest([0xab; 32]);
 
@@ -83,76 +80,4 @@ async fn nobody_there_is_no_answer() {
     let (mut https, server) = listen(&[]).await;
     server.await.unwrap();
     assert_eq!(https.poll("{}").await, Err(NoAnswer::Unreachable));
-}
-
-/// Time is virtual from here on: it jumps to the next moment at which anybody wants anything.
-async fn reads_until_given_up(piece: Vec<u8>, every: Duration) -> (usize, Duration) {
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n";
-    let bundle = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nTB1\n";
-    let (mut https, server) = trickle(head, piece, every, bundle).await;
-    https.open(&IMAGE, 0).await.unwrap();
-    tokio::time::pause();
-    let uptime = Uptime::start();
-    let (mut bytes, mut sum) = ([0; 4096], 0);
-    let outcome = loop {
-        match https.read(&mut bytes).await {
-            Ok(read) if read > 0 => sum += read,
-            outcome => break outcome,
-        }
-    };
-    let took = uptime.now();
-    assert_eq!(outcome, Err(NoAnswer::Stalled));
-    tokio::time::resume();
-    // The device is free for the next poll.
-    assert_eq!(https.poll("{}").await, Ok(b"TB1\n".to_vec()));
-    server.await.unwrap();
-    (sum, took)
-}
-
-#[tokio::test]
-async fn row_18_a_server_that_sends_a_byte_each_second_is_given_up_after_a_minute() {
-    let (bytes, took) = reads_until_given_up(vec![0x5a], Duration::from_secs(1)).await;
-    assert!((59..=62).contains(&bytes), "{bytes} bytes");
-    assert!(took <= PACE_WINDOW + Duration::from_secs(1), "{took:?}");
-}
-
-#[tokio::test]
-async fn row_18_a_server_that_is_just_fast_enough_is_listened_to() {
-    let piece = vec![0x5a; 2 * 1024];
-    let head = "HTTP/1.1 200 OK\r\ncontent-length: 409600\r\n\r\n";
-    let (mut https, server) = trickle(head, piece, Duration::from_secs(1), "").await;
-    https.open(&IMAGE, 0).await.unwrap();
-    tokio::time::pause();
-    let (mut bytes, mut sum) = ([0; 4096], 0);
-    while sum < 409_600 {
-        sum += https.read(&mut bytes).await.unwrap();
-    }
-    assert_eq!(https.read(&mut bytes).await, Ok(0));
-    server.abort();
-}
-
-#[tokio::test]
-async fn row_17_a_body_that_lies_about_its_length_is_no_answer() {
-    let much = "x".repeat(2 * BUNDLE_BYTES_MAX);
-    let chunk = format!("{:x}\r\n{much}\r\n", much.len());
-    let answers = [
-        // Endless chunks.
-        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{}", chunk.repeat(4)),
-        // One chunk that says it has four gigabytes.
-        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffff\r\nTB1\n".to_owned(),
-        // More than it will send, and more than anybody may.
-        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\nTB1\n", u64::MAX),
-        "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nTB1\n".to_owned(),
-        // Two lengths.
-        "HTTP/1.1 200 OK\r\ncontent-length: 4\r\ncontent-length: 5\r\n\r\nTB1\n".to_owned(),
-    ];
-    for answer in answers {
-        let (mut https, _server) = listen(&[&answer]).await;
-        let outcome = https.poll("{}").await;
-        assert!(outcome.is_err(), "{}: {outcome:?}", &answer[..80.min(answer.len())]);
-    }
-    // Less than it sends: the rest is not read.
-    let (mut https, _server) =
-        listen(&["HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nTB1\nand more"]).await;
-    assert_eq!(https.poll("{}").await, Ok(b"TB1\n".to_vec()));
 }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
@@ -52,39 +51,6 @@ pub(crate) async fn serve(
     (Https::new(address, tls), server)
 }
 
-/// Listens, answers one download with its head and then a piece every so often, as long as it is
-/// listened to. Further requests get the next answers.
-pub(crate) async fn trickle(
-    head: &str,
-    piece: Vec<u8>,
-    every: Duration,
-    then: &str,
-) -> (Https, JoinHandle<()>) {
-    let (acceptor, trust) = authority();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (head, then) = (head.to_owned(), then.to_owned());
-    let server = tokio::spawn(async move {
-        let (tcp, _) = listener.accept().await.unwrap();
-        let mut stream = acceptor.accept(tcp).await.unwrap();
-        read_request(&mut stream).await;
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.flush().await.unwrap();
-        let mut ticks = tokio::time::interval(every);
-        while stream.write_all(&piece).await.is_ok() && stream.flush().await.is_ok() {
-            ticks.tick().await;
-        }
-        let (tcp, _) = listener.accept().await.unwrap();
-        let mut stream = acceptor.accept(tcp).await.unwrap();
-        read_request(&mut stream).await;
-        stream.write_all(then.as_bytes()).await.unwrap();
-        stream.shutdown().await.unwrap();
-    });
-    let address = Address { host: "127.0.0.1".into(), port };
-    let tls = Rc::new(RefCell::new(trust.client(None).unwrap()));
-    (Https::new(address, tls), server)
-}
-
 async fn read_request(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
     let mut request = Vec::new();
     loop {
@@ -111,7 +77,7 @@ fn authority() -> (TlsAcceptor, ServerTrust) {
     let trust = ServerTrust::from_file(&path).unwrap();
 
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".into(), "127.0.0.1".into()]).unwrap();
+    let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
     let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());

@@ -3,7 +3,6 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
-mod chains;
 mod est;
 mod https;
 mod listener;

@@ -17,19 +17,19 @@ use waxwing_agent_host::address::Address;
 use waxwing_agent_host::tls::{self, ServerTrust};
 
 /// What a server shows, and with which key.
-struct Shown {
+pub(super) struct Shown {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 }
 
 /// An authority that signs whatever it is asked to.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: CertificateDer<'static>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -37,7 +37,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    fn trust(&self) -> ServerTrust {
+    pub(super) fn trust(&self) -> ServerTrust {
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
         let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
@@ -45,7 +45,7 @@ impl Authority {
     }
 
     /// A certificate of a server, with something changed.
-    fn server(&self, change: impl FnOnce(&mut CertificateParams)) -> Shown {
+    pub(super) fn server(&self, change: impl FnOnce(&mut CertificateParams)) -> Shown {
         let key = KeyPair::generate().unwrap();
         let params = server(change);
         let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
@@ -74,15 +74,22 @@ fn server(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
     params
 }
 
+impl Shown {
+    /// What a server needs to show it.
+    pub(super) fn config(self) -> Arc<ServerConfig> {
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(self.chain, self.key)
+            .unwrap();
+        Arc::new(config)
+    }
+}
+
 /// Tells whether a device with this trust goes on after the handshake.
 async fn is_believed(trust: &ServerTrust, shown: Shown) -> bool {
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(shown.chain, shown.key)
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(shown.config());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = async {
