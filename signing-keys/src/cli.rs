@@ -24,7 +24,7 @@ mod transcript_verify;
 mod trust_server_ca;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use waxwing_tuf::Time;
@@ -66,14 +66,28 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong usage.";
 
 /// What a command has of the world.
 pub struct Environment<'a> {
-    /// The time.
-    pub now: Time,
-    /// Fills bytes with randomness.
-    pub random: &'a mut dyn FnMut(&mut [u8]) -> Result<(), key_file::Error>,
-    /// The person.
-    pub console: &'a mut Console,
-    /// The keys that were made or opened so far, for the transcript.
-    pub keys: Vec<UsedKey>,
+    now: Time,
+    random: &'a mut Random<'a>,
+    console: &'a mut Console,
+    /// The keys that were made or used so far, for the transcript.
+    keys: Vec<UsedKey>,
+    page: Option<record::Page>,
+}
+
+impl Environment<'_> {
+    fn say_waiting(&self, file: &Path) -> Result<(), Failure> {
+        Ok(self.console.say(format!("{} waits for signatures", file.display()))?)
+    }
+}
+
+/// Fills bytes with randomness.
+pub type Random<'a> = dyn FnMut(&mut [u8]) -> Result<(), key_file::Error> + 'a;
+
+impl<'a> Environment<'a> {
+    /// Gives a command the time, a source of randomness and somebody to talk to.
+    pub fn new(now: Time, random: &'a mut Random<'a>, console: &'a mut Console) -> Self {
+        Self { now, random, console, keys: Vec::new(), page: None }
+    }
 }
 
 #[derive(Debug, Subcommand)]

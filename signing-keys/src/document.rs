@@ -3,7 +3,10 @@
 //! A file may need more than one quorum: the next root needs that of the root before it, too. Not
 //! here: what the file says; [`crate::ceremony`] and [`crate::release`] decide that.
 
+mod earlier;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use waxwing_tuf::author::{Key, Metadata, Names, RoleKeys, Root, SignedFile, Signer, diff};
@@ -12,6 +15,7 @@ use waxwing_tuf::role::{self, Signers};
 use waxwing_tuf::verify::{verify, verify_next_root, verify_targets, verify_trusted_root};
 use waxwing_tuf::{Cause, Time};
 
+pub use self::earlier::Earlier;
 use crate::disk;
 use crate::folder::{self, Folder};
 
@@ -22,15 +26,8 @@ pub struct Document {
     bytes: Vec<u8>,
     metadata: Metadata,
     role: String,
-    previous: Option<Previous>,
+    previous: Option<Earlier>,
     quorums: Vec<Quorum>,
-}
-
-/// The version before, if there is one.
-#[derive(Debug)]
-struct Previous {
-    bytes: Vec<u8>,
-    metadata: Metadata,
 }
 
 /// A group of keys, some of which must sign.
@@ -61,6 +58,13 @@ impl Progress {
     }
 }
 
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Quorum { by, threshold, .. } = &self.quorum;
+        write!(f, "{by}: {} of {threshold} signatures", self.signed.len())
+    }
+}
+
 impl Document {
     /// Opens a file; the files it depends on lie in the same folder. `previous` names the version
     /// before it where that lies elsewhere.
@@ -74,14 +78,9 @@ impl Document {
         let folder = Folder::around(path);
         let role = role_name(path, &metadata, &folder)?;
         let previous = match previous {
-            Some(path) => Some((path.to_owned(), disk::read(path)?)),
-            None => version_before(&folder, &role, metadata.version())?,
+            Some(path) => Some(Earlier::read(path)?),
+            None => Earlier::newest(&folder, &role, metadata.version())?,
         };
-        let previous = previous
-            .map(|(path, bytes)| {
-                folder::parse(&path, &bytes).map(|m| Previous { bytes, metadata: m })
-            })
-            .transpose()?;
         let quorums = quorums(&folder, &role, &metadata, previous.as_ref())?;
         Ok(Self { path: path.to_owned(), bytes, metadata, role, previous, quorums })
     }
@@ -96,14 +95,14 @@ impl Document {
         &self.role
     }
 
-    /// Returns the version that the file follows, if there is one.
-    pub fn previous_version(&self) -> Option<u64> {
-        self.previous.as_ref().map(|previous| previous.metadata.version())
+    /// Returns the version that the file follows, as it lies here, if there is one.
+    pub fn previous(&self) -> Option<&Earlier> {
+        self.previous.as_ref()
     }
 
-    /// Describes what the file changes.
-    pub fn changes(&self, names: &Names) -> Vec<String> {
-        diff(self.previous.as_ref().map(|previous| &previous.metadata), &self.metadata, names)
+    /// Describes what the file changes since an earlier version; all that it says, without one.
+    pub fn changes_since(&self, earlier: Option<&Earlier>, names: &Names) -> Vec<String> {
+        diff(earlier.map(|earlier| &earlier.metadata), &self.metadata, names)
     }
 
     /// Returns how far every quorum is.
@@ -127,6 +126,18 @@ impl Document {
         self.quorums.iter().map(progress).collect()
     }
 
+    /// Checks that one of the quorums lists the key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotAsked`] when none does.
+    pub fn check_asked(&self, key: &PublicKey) -> Result<(), Error> {
+        if self.quorums.iter().any(|quorum| quorum.keys.contains(key)) {
+            return Ok(());
+        }
+        Err(Error::NotAsked { path: self.path.clone(), role: self.role.clone() })
+    }
+
     /// Adds one signature and writes the file, after the verifier of the devices has found the
     /// signature in what was read back from the disk.
     ///
@@ -135,9 +146,7 @@ impl Document {
     /// [`Error::NotAsked`] when no quorum lists the key, [`Error::Folder`] when two repositories
     /// share a key; the file is then as it was.
     pub fn sign(&mut self, signer: &dyn Signer) -> Result<(), Error> {
-        if !self.quorums.iter().any(|quorum| quorum.keys.contains(signer.public())) {
-            return Err(Error::NotAsked { path: self.path.clone(), role: self.role.clone() });
-        }
+        self.check_asked(signer.public())?;
         self.check_keys()?;
         let mut file = SignedFile::parse(&self.bytes)?;
         file.sign(signer)?;
@@ -238,28 +247,11 @@ fn known_role(short: &str, whole: &str, folder: &Folder) -> Result<String, Error
     Ok(if delegated { whole.to_owned() } else { short.to_owned() })
 }
 
-/// How far back a missing version before is looked for.
-const VERSIONS_BACK_MAX: usize = 64;
-
-fn version_before(
-    folder: &Folder,
-    role: &str,
-    version: u64,
-) -> Result<Option<(PathBuf, Vec<u8>)>, Error> {
-    for before in (1..version).rev().take(VERSIONS_BACK_MAX) {
-        let name = format!("{before}.{role}.json");
-        if let Some(bytes) = folder.read(&name)? {
-            return Ok(Some((folder.path(&name), bytes)));
-        }
-    }
-    Ok(None)
-}
-
 fn quorums(
     folder: &Folder,
     role: &str,
     metadata: &Metadata,
-    previous: Option<&Previous>,
+    previous: Option<&Earlier>,
 ) -> Result<Vec<Quorum>, Error> {
     if let Metadata::Root(root) = metadata {
         return root_quorums(folder, root, previous);
@@ -284,7 +276,7 @@ fn quorums(
 fn root_quorums(
     folder: &Folder,
     root: &Root,
-    previous: Option<&Previous>,
+    previous: Option<&Earlier>,
 ) -> Result<Vec<Quorum>, Error> {
     let own = Quorum::of_root(root, &root.roles.root, "root");
     match previous.map(|previous| &previous.metadata) {

@@ -12,6 +12,7 @@
 //! What `publish` wrote is a complete TUF repository that any web server can serve. Not here:
 //! changes; and no check of signatures but by the verifier that devices run.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,9 @@ use crate::disk;
 
 /// Most roots a chain may have here: one a year for longer than any device lives.
 pub const ROOTS_MAX: u64 = 256;
+
+/// Longest name of a key that is shown, in bytes: fits on a line beside six words.
+const NAME_BYTES_MAX: usize = 64;
 
 /// Most repositories a ceremony folder is searched for.
 const SIBLINGS_MAX: usize = 1024;
@@ -129,6 +133,8 @@ impl Folder {
         let files = folders.flat_map(|folder| list(folder).unwrap_or_default());
         // Only a help for people: what is no key has no name.
         let keys = files.filter_map(|path| PublicKeyFile::parse(&disk::read(&path).ok()?).ok());
+        // A name that holds six words of its own could be read aloud in place of the key's.
+        let keys = keys.filter(|key| is_plain(key.name()));
         keys.filter_map(|key| Some((key.public().ok()?.key_id(), key.name().to_owned()))).collect()
     }
 
@@ -198,6 +204,12 @@ impl Folder {
     }
 }
 
+/// Tells whether a name is one word, as everything that this program calls a key.
+fn is_plain(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte);
+    name.len() <= NAME_BYTES_MAX && name.bytes().all(plain)
+}
+
 /// Returns the keys that a file lists, if it belongs to another repository than `repo`.
 ///
 /// # Errors
@@ -233,7 +245,19 @@ fn metadata_files(folder: &Path) -> impl Iterator<Item = PathBuf> {
 /// [`Error::NotOurs`] names the file.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Metadata, Error> {
     let metadata = SignedFile::parse(bytes).and_then(|file| file.metadata());
-    metadata.map_err(|cause| Error::NotOurs { path: path.to_owned(), cause })
+    let metadata = metadata.map_err(|cause| Error::NotOurs { path: path.to_owned(), cause })?;
+    match role_named_twice(&metadata) {
+        Some(role) => Err(Error::RoleTwice { path: path.to_owned(), role: role.to_owned() }),
+        None => Ok(metadata),
+    }
+}
+
+/// Of two roles of one name people would be shown one, and a device might believe the other.
+fn role_named_twice(metadata: &Metadata) -> Option<&str> {
+    let Metadata::Targets(targets) = metadata else { return None };
+    let roles = targets.delegations.as_ref()?.roles.iter().map(|role| role.name.as_str());
+    let mut seen = BTreeSet::new();
+    roles.into_iter().find(|name| !seen.insert(*name))
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -264,6 +288,14 @@ pub enum Error {
         /// Why not.
         #[source]
         cause: waxwing_tuf::author::Error,
+    },
+    /// A file that delegates two roles of one name.
+    #[error("{} names role `{role}` twice; nobody may sign that", path.display())]
+    RoleTwice {
+        /// The file.
+        path: PathBuf,
+        /// The role.
+        role: String,
     },
     /// A key that two repositories list.
     #[error(

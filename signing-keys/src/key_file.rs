@@ -82,25 +82,46 @@ pub fn open(path: &Path, passphrase: &Secret) -> Result<SecretKey, Error> {
     decrypt(path, &Zeroizing::new(disk::read(path)?), passphrase)
 }
 
-/// Writes the secret of an Ed25519 key to a file that must not exist yet: the 32 bytes of its seed,
-/// not encrypted, mode 0600. Returns the public half.
-///
-/// # Errors
-///
-/// As [`open`]; [`Error::NoSeed`] for keys of another algorithm.
-pub fn expose(path: &Path, passphrase: &Secret, out: &Path) -> Result<PublicKey, Error> {
-    let key = open(path, passphrase)?;
-    let der = key.to_pkcs8_der().map_err(Error::Key)?;
-    let info = PrivateKeyInfo::try_from(der.as_slice()).map_err(|_| Error::NoSeed)?;
-    // RFC 8410, 7: the seed as an octet string.
-    let seed = info.private_key.strip_prefix(&SEED_OCTETS);
-    let seed = seed.filter(|_| matches!(key, SecretKey::Ed25519(_))).ok_or(Error::NoSeed)?;
-    disk::create_secret(out, seed, |written| {
-        let written = written.try_into().map_err(|_| Error::NoSeed)?;
-        let again = SecretKey::from_seed(Algorithm::Ed25519, written).map_err(Error::Key)?;
-        if again.public() == key.public() { Ok(()) } else { Err(Error::NoSeed) }
-    })?;
-    Ok(key.public().clone())
+/// The bare secret of an Ed25519 key, as a server reads it.
+pub struct Seed {
+    bytes: Zeroizing<[u8; SEED_BYTES]>,
+    public: PublicKey,
+}
+
+impl Seed {
+    /// Opens a key file and takes the seed out.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`]; [`Error::NoSeed`] for keys of another algorithm.
+    pub fn open(path: &Path, passphrase: &Secret) -> Result<Self, Error> {
+        let key = open(path, passphrase)?;
+        let der = key.to_pkcs8_der().map_err(Error::Key)?;
+        let info = PrivateKeyInfo::try_from(der.as_slice()).map_err(|_| Error::NoSeed)?;
+        // RFC 8410, 7: the seed as an octet string.
+        let seed = info.private_key.strip_prefix(&SEED_OCTETS);
+        let seed = seed.filter(|_| matches!(key, SecretKey::Ed25519(_))).ok_or(Error::NoSeed)?;
+        let bytes = Zeroizing::new(seed.try_into().map_err(|_| Error::NoSeed)?);
+        Ok(Self { bytes, public: key.public().clone() })
+    }
+
+    /// Returns the public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Writes the 32 bytes to a file that must not exist yet: not encrypted, mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Disk`]; the file is then not left behind.
+    pub fn write(&self, out: &Path) -> Result<(), Error> {
+        disk::create_secret(out, self.bytes.as_slice(), |written| {
+            let written = written.try_into().map_err(|_| Error::NoSeed)?;
+            let again = SecretKey::from_seed(Algorithm::Ed25519, written).map_err(Error::Key)?;
+            if again.public() == &self.public { Ok(()) } else { Err(Error::NoSeed) }
+        })
+    }
 }
 
 fn generate(

@@ -27,9 +27,7 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     let mut console = Console::new();
     let mut random = random;
-    let (now, keys) = (now()?, Vec::new());
-    let mut environment = Environment { now, random: &mut random, console: &mut console, keys };
-    Cli::parse().run(&mut environment)?;
+    Cli::parse().run(&mut Environment::new(now()?, &mut random, &mut console))?;
     Ok(())
 }
 

@@ -97,7 +97,7 @@ pub fn release_add(
 ) -> Result<PathBuf, Error> {
     let Definition { product, release } = definition;
     let role = Delegation::role(&product.id, &release.channel);
-    let list = working_copy(folder, &role)?.ok_or_else(|| Error::Undelegated(role.clone()))?;
+    let list = listed(folder, &role)?;
     let bytes = std::fs::read(image).map_err(|cause| disk::Error::io("read", image, cause))?;
     let list = release::add(list, definition, &bytes)?;
     check_other_channels(folder, &role, &list)?;
@@ -119,7 +119,7 @@ pub fn release_remove(
     role_life: Duration,
     now: Time,
 ) -> Result<PathBuf, Error> {
-    let list = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
+    let list = listed(folder, role)?;
     write_role(folder, role, release::remove(list, paths)?, role_life, now)
 }
 
@@ -136,7 +136,7 @@ pub fn release_limit(
     role_life: Duration,
     now: Time,
 ) -> Result<PathBuf, Error> {
-    let list = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
+    let list = listed(folder, role)?;
     write_role(folder, role, release::limit(list, paths, permille)?, role_life, now)
 }
 
@@ -146,8 +146,7 @@ pub fn release_limit(
 ///
 /// [`Error`] when there is no such role.
 pub fn renew(folder: &Folder, role: &str, life: Duration, now: Time) -> Result<PathBuf, Error> {
-    let list = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
-    write_role(folder, role, list, life, now)
+    write_role(folder, role, listed(folder, role)?, life, now)
 }
 
 /// What became of new pins.
@@ -172,7 +171,7 @@ pub fn trust_server_ca(
     now: Time,
 ) -> Result<Trusted, Error> {
     let role = "targets";
-    let targets = working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))?;
+    let targets = listed(folder, role)?;
     let pem = std::fs::read(file).map_err(|cause| disk::Error::io("read", file, cause))?;
     let (targets, names) = pins::list(targets, &pem)?;
     if let Some(target) = targets.targets.get(SERVER_CA_PATH) {
@@ -219,6 +218,10 @@ fn working_copy(folder: &Folder, role: &str) -> Result<Option<Targets>, Error> {
         Some(Metadata::Targets(targets)) => Ok(Some(targets)),
         Some(Metadata::Root(_) | Metadata::Snapshot(_) | Metadata::Timestamp(_)) | None => Ok(None),
     }
+}
+
+fn listed(folder: &Folder, role: &str) -> Result<Targets, Error> {
+    working_copy(folder, role)?.ok_or_else(|| Error::Undelegated(role.to_owned()))
 }
 
 /// A working copy may be edited until it is published; then it becomes the next version.

@@ -1,6 +1,7 @@
 //! Keys in hardware tokens, reached through a PKCS#11 module.
 //!
-//! The secret half is made in the token and cannot leave it; keys that can are refused. Not here:
+//! The secret half is made in the token and cannot leave it; keys that can, or that were elsewhere
+//! before, are refused. Not here:
 //! asking for the PIN, and files ([`crate::key_file`]). A token stays logged in until the program
 //! ends, as PKCS#11 has it, so one PIN serves two keys of one token.
 
@@ -25,13 +26,15 @@ use waxwing_tuf::key::PublicKey;
 
 use self::error::call;
 pub use self::error::{Error, Tries};
+use self::key::Custody;
 use crate::secret::Secret;
 
-/// Bytes of the id (`CKA_ID`) that ties the halves of a key together.
-pub const KEY_ID_BYTES: usize = 16;
+/// Bytes of the id (`CKA_ID`) that ties the halves of a new key together, and of a challenge.
+pub const ID_BYTES: usize = 16;
 
-/// What a new key signs once, to see that the token does it right.
-const SELF_TEST: &[u8] = b"waxwing-keys: is this token able to sign?";
+/// What a key signs, with a challenge behind it, to prove that it is the one the token shows. No
+/// metadata, envelope or command begins like this.
+const PROOF: &[u8] = b"waxwing-keys: proof of possession, challenge ";
 
 /// A token with an open session.
 pub struct Token {
@@ -108,32 +111,55 @@ impl Token {
         }
     }
 
-    /// Reads the public half of a key; for that nobody need log in.
-    ///
-    /// # Errors
-    ///
-    /// [`Error`] when there is not exactly one key of this label, or it is of no kind we use.
-    pub fn public(&self, object: &str) -> Result<PublicKey, Error> {
-        self.kind_and_public(object).map(|(_, public)| public)
-    }
-
     /// Takes a key in hand to sign with; somebody must have logged in.
     ///
     /// # Errors
     ///
-    /// As [`Token::public`]; [`Error::Exportable`] when the token would give the secret away and
-    /// [`Error::Mechanism`] when it cannot sign.
+    /// [`Error`] when there is not exactly one key of this label or it is of no kind we use;
+    /// [`Error::Exportable`] or [`Error::Imported`] when its secret may be elsewhere, too,
+    /// [`Error::Unpaired`] when the public half is another key's, and [`Error::Mechanism`] when the
+    /// token cannot sign.
     pub fn signer(&self, object: &str) -> Result<TokenSigner, Error> {
         let secret = self.find(ObjectClass::PRIVATE_KEY, object)?;
-        if !key::is_confined(&self.session, secret)? {
-            let (token, object) = (self.label.clone(), object.to_owned());
-            return Err(Error::Exportable { token, object });
+        let name = || (self.label.clone(), object.to_owned());
+        match key::custody(&self.session, secret)? {
+            Custody::Confined => {}
+            Custody::Exportable => {
+                let (token, object) = name();
+                return Err(Error::Exportable { token, object });
+            }
+            Custody::Imported => {
+                let (token, object) = name();
+                return Err(Error::Imported { token, object });
+            }
         }
-        let (algorithm, public) = self.kind_and_public(object)?;
+        let public = self.find(ObjectClass::PUBLIC_KEY, object)?;
+        if key::id(&self.session, public)? != key::id(&self.session, secret)? {
+            let (token, object) = name();
+            return Err(Error::Unpaired { token, object });
+        }
+        let (algorithm, public) = key::read_public(&self.session, public, object)?;
         self.require(algorithm, false)?;
         let session = self.module.open_ro_session(self.slot).map_err(call("open a session"))?;
         let (session, key_id) = (Mutex::new(session), public.key_id());
         Ok(TokenSigner { session, secret, algorithm, public, key_id })
+    }
+
+    /// Takes a key in hand that has just proved to be the secret half of what the token shows, by
+    /// signing a challenge. `challenge` is random.
+    ///
+    /// # Errors
+    ///
+    /// As [`Token::signer`]; [`Error::Proof`] when the signature is not by the key that is shown.
+    pub fn proven(&self, object: &str, challenge: [u8; ID_BYTES]) -> Result<TokenSigner, Error> {
+        let signer = self.signer(object)?;
+        let message = [PROOF, &challenge].concat();
+        let signature = signer.sign(&message);
+        let good = |signature: Vec<u8>| signer.public.verify(&[&message], &signature).is_ok();
+        if signature.is_ok_and(good) {
+            return Ok(signer);
+        }
+        Err(Error::Proof { token: self.label.clone(), object: object.to_owned() })
     }
 
     /// Makes a key in the token and has it sign once. `id` is random. Somebody must have logged in.
@@ -146,7 +172,7 @@ impl Token {
         &self,
         object: &str,
         algorithm: Algorithm,
-        id: [u8; KEY_ID_BYTES],
+        id: [u8; ID_BYTES],
     ) -> Result<TokenSigner, Error> {
         self.require(algorithm, true)?;
         for class in [ObjectClass::PRIVATE_KEY, ObjectClass::PUBLIC_KEY] {
@@ -158,26 +184,12 @@ impl Token {
         let session = self.module.open_rw_session(self.slot);
         let session = session.map_err(call("open a session that may write"))?;
         let (public, secret) = key::generate(&session, object, algorithm, id)?;
-        let signer = self.signer(object).and_then(|signer| self.test(signer, object));
+        let signer = self.proven(object, id);
         if signer.is_err() {
             // The error tells more than a failure to clean up would.
             let _ = session.destroy_object(public).and(session.destroy_object(secret));
         }
         signer
-    }
-
-    fn test(&self, signer: TokenSigner, object: &str) -> Result<TokenSigner, Error> {
-        let signature = signer.sign(SELF_TEST);
-        let good = |signature: Vec<u8>| signer.public.verify(&[SELF_TEST], &signature).is_ok();
-        if signature.is_ok_and(good) {
-            return Ok(signer);
-        }
-        Err(Error::SelfTest { token: self.label.clone(), object: object.to_owned() })
-    }
-
-    fn kind_and_public(&self, object: &str) -> Result<(Algorithm, PublicKey), Error> {
-        let public = self.find(ObjectClass::PUBLIC_KEY, object)?;
-        key::read_public(&self.session, public, object)
     }
 
     fn find(&self, class: ObjectClass, object: &str) -> Result<ObjectHandle, Error> {

@@ -59,6 +59,9 @@ pub struct Line {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
+    /// It was about to do what leaves no trace in any file; a later line says how that ended, if
+    /// that could still be written down.
+    Begun,
     /// As it should.
     Done,
     /// With an error.
@@ -163,7 +166,13 @@ impl Transcript {
         let mut line =
             serde_json::to_vec(&before.next(step)).map_err(io::Error::from).map_err(io)?;
         line.push(b'\n');
-        file.write_all(&line).and_then(|()| file.sync_all()).map_err(io)
+        let length = file.metadata().map_err(io)?.len();
+        let written = file.write_all(&line).and_then(|()| file.sync_all());
+        written.map_err(|cause| {
+            // On a full disk no half a line shall be in the way of the next one.
+            let _ = file.set_len(length);
+            io(cause)
+        })
     }
 
     /// The lines, the first one first.

@@ -13,8 +13,8 @@ use super::{Environment, Failure};
 use crate::ceremony::{Holders, product_of};
 use crate::folder::Folder;
 use crate::token::uri::{KeyUri, Malformed, SCHEME};
-use crate::token::{self, Token};
-use crate::transcript::{Use, UsedKey};
+use crate::token::{self, ID_BYTES, Token};
+use crate::transcript::{Scene, Use, UsedKey};
 use crate::{disk, key_file, steps};
 
 /// Names a secret key: a file, or a key in a token.
@@ -82,7 +82,7 @@ impl Unlock {
         Ok(signer)
     }
 
-    /// Reads the public half of a key; of one in a token without its PIN.
+    /// Reads the public half of a key; one in a token proves that it has the secret half.
     pub(super) fn public(
         &self,
         key: &KeyName,
@@ -92,7 +92,9 @@ impl Unlock {
             KeyName::File(_) => Ok(self.fetch(key, with)?.public().clone()),
             KeyName::Token(uri) => {
                 let uri = uri.as_ref().map_err(|cause| Failure::KeyUri(*cause))?;
-                Ok(self.reach(uri)?.public(&uri.object)?)
+                let mut challenge = [0; ID_BYTES];
+                (with.random)(&mut challenge)?;
+                Ok(self.token(uri, with)?.proven(&uri.object, challenge)?.public().clone())
             }
         }
     }
@@ -112,7 +114,12 @@ impl Unlock {
         Ok(token)
     }
 
-    fn fetch(&self, key: &KeyName, with: &mut Environment<'_>) -> Result<Box<dyn Signer>, Failure> {
+    /// Opens a key that nothing is signed with yet.
+    pub(super) fn fetch(
+        &self,
+        key: &KeyName,
+        with: &mut Environment<'_>,
+    ) -> Result<Box<dyn Signer>, Failure> {
         self.prepare(with)?;
         match key {
             KeyName::File(path) => {
@@ -137,6 +144,58 @@ impl Unlock {
         let Some(descriptor) = self.passphrase_fd else { return Ok(()) };
         Ok(with.console.read_passphrases_from(descriptor)?)
     }
+}
+
+/// The repository that a command works on.
+#[derive(Debug, clap::Args)]
+pub(super) struct Repository {
+    /// The folder of the repository
+    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
+    dir: PathBuf,
+}
+
+impl Repository {
+    /// Names its folder.
+    pub(super) fn folder(&self) -> Folder {
+        Folder::of(&self.dir)
+    }
+
+    /// What a command that works on it may change.
+    pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
+        Scene::of_repository(&self.folder())
+    }
+}
+
+/// Releases on the list of a channel.
+#[derive(Debug, clap::Args)]
+pub(super) struct Listed {
+    #[command(flatten)]
+    pub(super) at: Repository,
+    /// `<product>-<channel>`
+    #[arg(long)]
+    pub(super) role: String,
+    /// Target paths, as `check` shows them
+    #[arg(required = true)]
+    pub(super) paths: Vec<String>,
+    /// How long the list is good for
+    #[arg(long, default_value = "90d", value_parser = life)]
+    pub(super) expires: Duration,
+}
+
+/// A channel to delegate something of.
+#[derive(Debug, clap::Args)]
+pub(super) struct Delegated {
+    #[command(flatten)]
+    pub(super) at: Repository,
+    /// `<product>-<channel>`
+    #[arg(long)]
+    pub(super) role: String,
+    /// How long targets.json is good for
+    #[arg(long, default_value = "365d", value_parser = life)]
+    pub(super) expires: Duration,
+    /// How long the role file is good for
+    #[arg(long, default_value = "90d", value_parser = life)]
+    pub(super) role_expires: Duration,
 }
 
 /// `2:alice.pub.json,bob.pub.json`: how many of which keys must sign.

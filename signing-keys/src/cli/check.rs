@@ -7,7 +7,7 @@ use waxwing_tuf::author::{Names, fingerprint};
 use waxwing_tuf::key::PublicKey;
 
 use super::{Environment, Failure};
-use crate::document::{Document, Progress};
+use crate::document::{Document, Earlier, Progress};
 use crate::folder::Folder;
 
 /// Show what a file says, who has signed it and whether devices would believe it
@@ -44,23 +44,61 @@ impl Args {
     }
 }
 
-/// Shows what a file changes and who has signed it.
+/// Shows what a file changes since the version before it, as that lies here, and who has signed.
 pub(super) fn show(
     document: &Document,
     names: &Names,
     with: &mut Environment<'_>,
 ) -> Result<(), Failure> {
+    let since = document.previous().map_or("new".to_owned(), |before| {
+        format!("changes since version {}, as that lies here", before.version())
+    });
+    show_since(document, document.previous(), &since, names, with)
+}
+
+/// Shows the same to the holder of a key who is about to sign: whoever carries the files may have
+/// rewritten the version before, but not one that this key has signed.
+pub(super) fn show_to_signer(
+    document: &Document,
+    key: &PublicKey,
+    names: &Names,
+    with: &mut Environment<'_>,
+) -> Result<(), Failure> {
+    let signed = document.signed_before(key)?;
+    let since = match &signed {
+        Some(signed) => format!(
+            "changes since version {}, the newest here that this key has signed",
+            signed.version()
+        ),
+        None if document.metadata().version() == 1 => "new".to_owned(),
+        None => "ALL OF IT, as this key has signed no earlier version that lies here".to_owned(),
+    };
+    show_since(document, signed.as_ref(), &since, names, with)
+}
+
+fn show_since(
+    document: &Document,
+    earlier: Option<&Earlier>,
+    since: &str,
+    names: &Names,
+    with: &mut Environment<'_>,
+) -> Result<(), Failure> {
     let (role, version) = (document.role(), document.metadata().version());
-    let since = document.previous_version();
-    let since = since.map_or("new".to_owned(), |since| format!("changes since version {since}"));
     let repo = document.metadata().repo();
     with.console.say(format!("{role} of {repo}, version {version}, {since}:"))?;
-    for line in document.changes(names) {
+    for line in document.changes_since(earlier, names) {
         with.console.say(format!("  {line}"))?;
     }
+    show_progress(document, names, with)
+}
+
+fn show_progress(
+    document: &Document,
+    names: &Names,
+    with: &mut Environment<'_>,
+) -> Result<(), Failure> {
     for progress in document.progress()? {
-        let (signed, needed) = (progress.signed.len(), progress.quorum.threshold);
-        with.console.say(format!("{}: {signed} of {needed} signatures", progress.quorum.by))?;
+        with.console.say(progress.to_string())?;
         for key in &progress.quorum.keys {
             let mark = if progress.signed.contains(key) { "signed" } else { "      " };
             with.console.say(format!("  {mark}  {}", describe(key, names)))?;
@@ -95,9 +133,9 @@ fn to_json(document: &Document, names: &Names, good: bool) -> Result<String, Fai
     let metadata = document.metadata();
     let value = json!({
         "believed": good,
-        "changes": document.changes(names),
+        "changes": document.changes_since(document.previous(), names),
         "expires": metadata.expires(),
-        "previous_version": document.previous_version(),
+        "previous_version": document.previous().map(Earlier::version),
         "quorums": quorums,
         "repo": metadata.repo(),
         "role": document.role(),

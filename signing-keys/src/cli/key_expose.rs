@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use waxwing_tuf::author::fingerprint;
 
 use super::arguments::Unlock;
-use super::{Environment, Failure};
+use super::{Environment, Failure, record};
+use crate::disk;
+use crate::key_file::Seed;
 use crate::transcript::{Scene, Use, UsedKey};
-use crate::{disk, key_file};
 
 /// Write the Director's standby key as a server reads it: 32 bytes, NOT encrypted
 ///
@@ -34,9 +35,12 @@ impl Args {
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         self.unlock.prepare(with)?;
         let passphrase = with.console.passphrase(&self.key.display().to_string())?;
-        let public = key_file::expose(&self.key, &passphrase, &self.out)?;
-        with.keys.push(UsedKey::new(&public, Use::Exposed));
-        let (out, words) = (self.out.display(), fingerprint(&public));
+        let seed = Seed::open(&self.key, &passphrase)?;
+        let used = UsedKey::new(seed.public(), Use::Exposed);
+        record::begin(with, Some(&used))?;
+        with.keys.push(used);
+        seed.write(&self.out)?;
+        let (out, words) = (self.out.display(), fingerprint(seed.public()));
         with.console.say(format!("{out} holds a secret that nothing protects: {words}"))?;
         Ok(())
     }

@@ -6,9 +6,9 @@ use clap::ValueEnum;
 use waxwing_tuf::author::{Algorithm, PublicKeyFile, Signer as _, fingerprint};
 
 use super::arguments::Unlock;
-use super::{Environment, Failure};
+use super::{Environment, Failure, record};
 use crate::key_file::{self, Cost};
-use crate::token::KEY_ID_BYTES;
+use crate::token::ID_BYTES;
 use crate::token::uri::KeyUri;
 use crate::transcript::{Scene, Use, UsedKey};
 use crate::{disk, steps};
@@ -105,9 +105,11 @@ impl Args {
         algorithm: Algorithm,
         with: &mut Environment<'_>,
     ) -> Result<(), Failure> {
-        let mut id = [0; KEY_ID_BYTES];
+        let mut id = [0; ID_BYTES];
         (with.random)(&mut id)?;
-        let key = self.unlock.token(uri, with)?.create(&uri.object, algorithm, id)?;
+        let token = self.unlock.token(uri, with)?;
+        record::begin(with, None)?;
+        let key = token.create(&uri.object, algorithm, id)?;
         with.keys.push(UsedKey::new(key.public(), Use::Made));
         with.console.say(format!("made in the token, for good: {uri}"))?;
         let words = fingerprint(key.public());

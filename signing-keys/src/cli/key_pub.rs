@@ -14,7 +14,7 @@ use crate::transcript::Scene;
 #[command(after_help = "\
 Example: waxwing-keys key pub alice.key -o alice.pub.json
          waxwing-keys key pub 'pkcs11:token=ota;object=root-alice' -o root-alice.pub.json
-The PIN of a token is not needed for this.")]
+A key in a token signs a challenge first, so its PIN is needed.")]
 pub(super) struct Args {
     /// The secret key: a file or `pkcs11:token=TOKEN;object=LABEL`
     key: KeyName,

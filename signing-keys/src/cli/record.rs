@@ -1,26 +1,64 @@
-//! Every command that writes or signs leaves a line in the transcript.
+//! Every command that writes or signs leaves a line in the transcript; what leaves no trace in a
+//! file, one before it is done, too.
+
+use std::path::PathBuf;
 
 use super::{Command, Environment, Failure, Key, Release, Root, Trust};
 use crate::disk;
-use crate::transcript::{Outcome, Scene, Step, Transcript};
+use crate::transcript::{Change, Outcome, Scene, Step, Transcript, UsedKey};
+
+/// Where the lines of a command go.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    ceremony: PathBuf,
+    by: String,
+    command: &'static str,
+    begun: bool,
+}
 
 /// Runs a command and writes down what it did, in the name of `by`.
 pub(super) fn run(command: Command, by: String, with: &mut Environment<'_>) -> Result<(), Failure> {
     let Some((name, scene)) = scene(&command)? else { return command.run(with) };
     // Nothing is built on a transcript that somebody has changed.
     Transcript::read(scene.ceremony())?;
+    let ceremony = scene.ceremony().to_owned();
+    with.page = Some(Page { ceremony, by, command: name, begun: false });
     let result = command.run(with);
     let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
     let files = scene.changes()?;
     let keys = std::mem::take(&mut with.keys);
-    let did_something = !files.is_empty() || (result.is_ok() && !keys.is_empty());
-    if did_something {
-        let step = Step { at: with.now, by, command: name, outcome, keys, files };
+    let begun = with.page.as_ref().is_some_and(|page| page.begun);
+    if begun || !files.is_empty() || !keys.is_empty() {
         // The command's own error tells more.
-        result.and(Transcript::append(scene.ceremony(), step).map_err(Failure::Transcript))
+        result.and(write(with, outcome, keys, files))
     } else {
         result
     }
+}
+
+/// Writes down what is about to be done that no file of the ceremony would show. Where that cannot
+/// be written, it is not to be done.
+///
+/// # Errors
+///
+/// [`Failure::Transcript`].
+pub(super) fn begin(with: &mut Environment<'_>, key: Option<&UsedKey>) -> Result<(), Failure> {
+    write(with, Outcome::Begun, key.cloned().into_iter().collect(), Vec::new())?;
+    if let Some(page) = &mut with.page {
+        page.begun = true;
+    }
+    Ok(())
+}
+
+fn write(
+    with: &Environment<'_>,
+    outcome: Outcome,
+    keys: Vec<UsedKey>,
+    files: Vec<Change>,
+) -> Result<(), Failure> {
+    let Some(Page { ceremony, by, command, .. }) = &with.page else { return Ok(()) };
+    let step = Step { at: with.now, by: by.clone(), command, outcome, keys, files };
+    Ok(Transcript::append(ceremony, step)?)
 }
 
 /// Where a command works and what it is called; `None` for those that only look.

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use waxwing_secure_boot::Signed;
 
-use super::arguments::life;
+use super::arguments::{Repository, life};
 use super::{Environment, Failure};
 use crate::definition::Definition;
-use crate::folder::Folder;
 use crate::transcript::Scene;
 use crate::{disk, release, steps};
 
@@ -19,9 +18,8 @@ Example: waxwing-keys release add releases/acme-th1/1.4.2.toml --dir acme-th1 --
 pub(super) struct Args {
     /// The definition, with product.toml beside it
     definition: PathBuf,
-    /// The folder of the repository
-    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: Repository,
     /// The image [default: as the definition says]
     #[arg(long)]
     file: Option<PathBuf>,
@@ -54,7 +52,7 @@ fn secure_boot(definition: &Definition, image: &Path) -> Result<String, Failure>
 impl Args {
     /// What it may change.
     pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
-        Scene::of_repository(&Folder::of(&self.dir))
+        self.at.scene()
     }
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
@@ -63,7 +61,7 @@ impl Args {
         *ceiling = self.ceiling_permille.or(*ceiling);
         let image = self.file.or_else(|| definition.release.image.clone());
         let image = image.ok_or(Failure::ImageUnnamed)?;
-        let folder = Folder::of(&self.dir);
+        let folder = self.at.folder();
         let path = steps::release_add(&folder, &definition, &image, self.expires, with.now)?;
         with.console.say(format!("{} lists {}", path.display(), definition.target()))?;
         with.console.say(secure_boot(&definition, &image)?)?;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use semver::Version;
 
-use super::arguments::{channel_of, life};
+use super::arguments::{Repository, channel_of, life};
 use super::{Environment, Failure};
 use crate::disk;
-use crate::folder::Folder;
 use crate::steps::documents::{Attachment, release_attach};
 use crate::transcript::Scene;
 
@@ -18,9 +17,8 @@ use crate::transcript::Scene;
 Example: waxwing-keys release attach --dir acme-th1 --role acme-th1-stable --version 1.4.2 \\
       --sbom th1.cdx.json --provenance th1.intoto.jsonl")]
 pub(super) struct Args {
-    /// The folder of the repository
-    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: Repository,
     /// `<product>-<channel>`, the role that lists the release
     #[arg(long)]
     role: String,
@@ -45,11 +43,11 @@ fn version(text: &str) -> Result<Version, String> {
 impl Args {
     /// What it may change.
     pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
-        Scene::of_repository(&Folder::of(&self.dir))
+        self.at.scene()
     }
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        let folder = Folder::of(&self.dir);
+        let folder = self.at.folder();
         let (product, channel) = channel_of(&folder, &self.role)?;
         let files: Vec<_> = self.sbom.into_iter().chain(self.provenance).collect();
         let (product, channel, version) = (&product, &channel, &self.version);

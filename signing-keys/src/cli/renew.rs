@@ -1,11 +1,9 @@
 //! `renew`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::arguments::life;
+use super::arguments::{Repository, life};
 use super::{Environment, Failure};
-use crate::folder::Folder;
 use crate::transcript::Scene;
 use crate::{disk, steps};
 
@@ -15,9 +13,8 @@ use crate::{disk, steps};
 pub(super) struct Args {
     /// `targets` or `<product>-<channel>`
     role: String,
-    /// The folder of the repository
-    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: Repository,
     /// How long it is good for
     #[arg(long, default_value = "90d", value_parser = life)]
     expires: Duration,
@@ -26,12 +23,11 @@ pub(super) struct Args {
 impl Args {
     /// What it may change.
     pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
-        Scene::of_repository(&Folder::of(&self.dir))
+        self.at.scene()
     }
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        let path = steps::renew(&Folder::of(&self.dir), &self.role, self.expires, with.now)?;
-        with.console.say(format!("{} waits for signatures", path.display()))?;
-        Ok(())
+        let path = steps::renew(&self.at.folder(), &self.role, self.expires, with.now)?;
+        with.say_waiting(&path)
     }
 }

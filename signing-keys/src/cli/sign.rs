@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use super::arguments::{KeyName, Unlock};
-use super::check::show;
+use super::check::show_to_signer;
 use super::{Environment, Failure};
 use crate::disk;
 use crate::document::Document;
 use crate::folder::Folder;
-use crate::transcript::Scene;
+use crate::transcript::{Scene, Use, UsedKey};
 
-/// Show what a file changes and add one signature to it
+/// Show what a file changes since the last version this key signed, and add one signature to it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example: waxwing-keys sign acme-th1/metadata/1.root.json --key alice.key
@@ -39,18 +39,19 @@ impl Args {
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
         let mut document = Document::open(&self.file, self.previous.as_deref())?;
+        // First the key: what is shown depends on what it has signed before.
+        let key = self.unlock.fetch(&self.key, with)?;
+        document.check_asked(key.public())?;
         let names = Folder::around(&self.file).names();
-        show(&document, &names, with)?;
-        self.unlock.prepare(with)?;
+        show_to_signer(&document, key.public(), &names, with)?;
         let question = format!("Sign {}?", self.file.display());
         if !self.yes && !with.console.confirm(&question)? {
             return Err(Failure::Declined);
         }
-        let key = self.unlock.open(&self.key, with)?;
+        with.keys.push(UsedKey::new(key.public(), Use::Signed));
         document.sign(key.as_ref())?;
         for progress in document.progress()? {
-            let (signed, needed) = (progress.signed.len(), progress.quorum.threshold);
-            with.console.say(format!("{}: {signed} of {needed} signatures", progress.quorum.by))?;
+            with.console.say(progress.to_string())?;
         }
         Ok(())
     }

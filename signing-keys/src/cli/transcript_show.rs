@@ -29,12 +29,13 @@ impl Args {
 }
 
 fn describe(line: &Line) -> Vec<String> {
-    let failed = match line.outcome {
+    let ended = match line.outcome {
+        Outcome::Begun => ", about to",
         Outcome::Done => "",
         Outcome::Failed => ", which failed",
     };
     let Line { at, by, command, tool, .. } = line;
-    let title = format!("{}  {at}  {command}{failed}  by {by}  ({tool})", line.line);
+    let title = format!("{}  {at}  {command}{ended}  by {by}  ({tool})", line.line);
     let keys = line.keys.iter().map(|key| match key.r#use {
         Use::Exposed => format!("     EXPOSED key `{}`", key.fingerprint),
         Use::Made => format!("     made key `{}`", key.fingerprint),

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::arguments::life;
+use super::arguments::{Repository, life};
 use super::{Environment, Failure};
-use crate::folder::Folder;
 use crate::transcript::Scene;
 use crate::{disk, steps};
 
@@ -16,9 +15,8 @@ use crate::{disk, steps};
 Example: cat old/server-ca.pem new/server-ca.pem > both.pem
          waxwing-keys trust server-ca --dir acme-th1 --file both.pem")]
 pub(super) struct Args {
-    /// The folder of the repository
-    #[arg(long, default_value = ".", value_name = "REPOSITORY")]
-    dir: PathBuf,
+    #[command(flatten)]
+    at: Repository,
     /// The certificates, PEM, one after the other
     #[arg(long)]
     file: PathBuf,
@@ -30,11 +28,11 @@ pub(super) struct Args {
 impl Args {
     /// What it may change.
     pub(super) fn scene(&self) -> Result<Scene, disk::Error> {
-        Scene::of_repository(&Folder::of(&self.dir))
+        self.at.scene()
     }
 
     pub(super) fn run(self, with: &mut Environment<'_>) -> Result<(), Failure> {
-        let folder = Folder::of(&self.dir);
+        let folder = self.at.folder();
         let trusted = steps::trust_server_ca(&folder, &self.file, self.expires, with.now)?;
         for name in &trusted.names {
             with.console.say(format!("devices will know a server of the CA: {name}"))?;

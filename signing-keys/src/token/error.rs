@@ -67,6 +67,17 @@ pub enum Error {
         /// Label of the key.
         object: String,
     },
+    /// The secret was not made in the token, or could once be read.
+    #[error(
+        "key `{object}` was not made in token `{token}` or could once be copied out of it, so \
+         somebody may have a copy; make one with `waxwing-keys key new --token`"
+    )]
+    Imported {
+        /// Label of the token.
+        token: String,
+        /// Label of the key.
+        object: String,
+    },
     /// A key of another algorithm.
     #[error(
         "key `{0}` is neither an Ed25519 nor a P-256 key that the token shows the public half of"
@@ -120,9 +131,9 @@ pub enum Error {
     /// A fresh token.
     #[error("token `{0}` has no user PIN yet; initialize it first")]
     PinNotSet(String),
-    /// What the token signed is not a signature by this key.
+    /// What the token signed is not a signature by the key that it shows.
     #[error("token `{token}` made a signature with key `{object}` that does not verify")]
-    SelfTest {
+    Proof {
         /// Label of the token.
         token: String,
         /// Label of the key.
@@ -135,6 +146,17 @@ pub enum Error {
         token: String,
         /// Labels found.
         present: String,
+    },
+    /// The two halves of the label belong to different keys.
+    #[error(
+        "the public and the secret key `{object}` in token `{token}` do not belong together: \
+         their CKA_ID differ"
+    )]
+    Unpaired {
+        /// Label of the token.
+        token: String,
+        /// Label of the keys.
+        object: String,
     },
 }
 

@@ -6,7 +6,7 @@ use cryptoki::session::Session;
 use waxwing_tuf::author::Algorithm;
 use waxwing_tuf::key::PublicKey;
 
-use super::KEY_ID_BYTES;
+use super::ID_BYTES;
 use super::error::{Error, call};
 
 /// `edwards25519` as a `PrintableString` (PKCS#11 3.0, 2.3.10): what tokens of that time read.
@@ -24,7 +24,7 @@ pub(super) fn generate(
     session: &Session,
     object: &str,
     algorithm: Algorithm,
-    id: [u8; KEY_ID_BYTES],
+    id: [u8; ID_BYTES],
 ) -> Result<(ObjectHandle, ObjectHandle), Error> {
     let (mechanism, parameters) = match algorithm {
         Algorithm::EcdsaP256 => (Mechanism::EccKeyPairGen, P256_PARAMETERS.to_vec()),
@@ -48,12 +48,40 @@ pub(super) fn generate(
     pair.map_err(call("make the key"))
 }
 
-/// Tells whether the token promises never to show the secret, and to nobody.
-pub(super) fn is_confined(session: &Session, secret: ObjectHandle) -> Result<bool, Error> {
-    let wanted = [AttributeType::Sensitive, AttributeType::Extractable];
+/// Where the secret half of a key has been and can go, as the token says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Custody {
+    /// Made in this token, never shown, and never to be shown.
+    Confined,
+    /// The token would show it, now.
+    Exportable,
+    /// It was elsewhere before, or could have been copied before: a copy may be about.
+    Imported,
+}
+
+/// Asks the token for the rules that a key is under. What it does not say is not promised.
+pub(super) fn custody(session: &Session, secret: ObjectHandle) -> Result<Custody, Error> {
+    let now = [Attribute::Sensitive(true), Attribute::Extractable(false)];
+    let ever = [
+        Attribute::AlwaysSensitive(true),
+        Attribute::NeverExtractable(true),
+        Attribute::Local(true),
+    ];
+    let wanted: Vec<_> = now.iter().chain(&ever).map(Attribute::attribute_type).collect();
     let found = session.get_attributes(secret, &wanted).map_err(call("read the key's rules"))?;
-    Ok(found.contains(&Attribute::Sensitive(true))
-        && found.contains(&Attribute::Extractable(false)))
+    let promised = |rules: &[Attribute]| rules.iter().all(|rule| found.contains(rule));
+    Ok(match (promised(&now), promised(&ever)) {
+        (true, true) => Custody::Confined,
+        (true, false) => Custody::Imported,
+        (false, _) => Custody::Exportable,
+    })
+}
+
+/// Reads what ties the halves of a key together (`CKA_ID`); empty where nobody has set it.
+pub(super) fn id(session: &Session, half: ObjectHandle) -> Result<Vec<u8>, Error> {
+    let found = session.get_attributes(half, &[AttributeType::Id]).map_err(call("read its id"))?;
+    let id = |it| if let Attribute::Id(id) = it { Some(id) } else { None };
+    Ok(found.into_iter().find_map(id).unwrap_or_default())
 }
 
 pub(super) fn read_public(

@@ -95,13 +95,13 @@ fn a_signer_sees_what_changes_and_may_say_no() {
     let ceremony = Ceremony::signed();
     let before = ceremony.bytes(STABLE);
     let args = ["sign", STABLE, "--key", "ar.key", "--passphrase-fd", "0"];
-    let ran = ceremony.run_with(&args, "n\n");
+    let ran = ceremony.run_with(&args, &format!("{WORDS}\nn\n"));
     let shown = String::from_utf8_lossy(&ran.0.stdout).into_owned();
     assert!(shown.contains("+ target acme-th1/stable/1.0.0/esp32c3.bin: version 1.0.0"), "{shown}");
     assert!(shown.contains("signed  ar ("), "{shown}");
     ran.refused("not signed, as you wish");
     assert_eq!(ceremony.bytes(STABLE), before);
-    ceremony.run_with(&args, &format!("y\n{WORDS}\n")).good();
+    ceremony.run_with(&args, &format!("{WORDS}\ny\n")).good();
 }
 
 #[test]

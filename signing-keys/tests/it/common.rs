@@ -1,10 +1,11 @@
 //! A ceremony folder, keys of no worth, and the real program.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_keys::key_file::{self, Cost};
@@ -157,6 +158,12 @@ impl Ceremony {
         command
     }
 
+    /// The lines of the transcript.
+    pub(crate) fn transcript(&self) -> Vec<Value> {
+        let text = self.text("transcript.jsonl");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
     /// Every metadata file of the product with its content.
     pub(crate) fn metadata(&self) -> Vec<(String, Vec<u8>)> {
         let files = fs::read_dir(self.path("acme-th1/metadata")).unwrap();
@@ -225,7 +232,16 @@ pub(crate) struct Ran(pub(crate) Output);
 
 impl Ran {
     pub(crate) fn of(command: &mut Command, input: &str) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::into(command, input, Stdio::piped())
+    }
+
+    /// Runs it where nothing more can be said on standard output.
+    pub(crate) fn to_a_full_disk(command: &mut Command, input: &str) -> Self {
+        Self::into(command, input, File::create("/dev/full").unwrap().into())
+    }
+
+    fn into(command: &mut Command, input: &str, output: Stdio) -> Self {
+        command.stdin(Stdio::piped()).stdout(output).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         // A program that refuses at once does not wait for input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());

@@ -5,6 +5,7 @@ mod ceremony;
 mod common;
 mod documents;
 mod publish;
+mod signers;
 mod strangers;
 mod token;
 mod transcript;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, AttributeType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use serde_json::Value;
@@ -62,9 +62,14 @@ impl Hsm {
         self.run(&args, &format!("{pin}\n"))
     }
 
+    /// Runs `key pub` with the PIN.
+    fn public(&self, key: &str, more: &[&str]) -> Ran {
+        let args = [&["key", "pub", key, "--passphrase-fd", "0"], more].concat();
+        self.run(&args, &format!("{PIN}\n"))
+    }
+
     fn words(&self, key: &str) -> String {
-        let args = ["key", "pub", key];
-        let public: Value = serde_json::from_str(&self.run(&args, "").good()).unwrap();
+        let public: Value = serde_json::from_str(&self.public(key, &[]).good()).unwrap();
         public["fingerprint"].as_str().unwrap().to_owned()
     }
 
@@ -95,14 +100,38 @@ fn session() -> Session {
     session
 }
 
-/// Makes a P-256 key as other programs do.
-fn make_foreign_key(session: &Session, label: &str, extractable: bool) {
-    let p256 = vec![0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+/// The object identifier of P-256.
+const P256: [u8; 10] = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// Makes a P-256 key as other programs do, and returns its public and its secret half.
+fn make_foreign_key(
+    session: &Session,
+    label: &str,
+    extractable: bool,
+) -> (ObjectHandle, ObjectHandle) {
     let label = Attribute::Label(label.as_bytes().to_vec());
-    let public = [Attribute::Token(true), label.clone(), Attribute::EcParams(p256)];
+    let public = [Attribute::Token(true), label.clone(), Attribute::EcParams(P256.to_vec())];
     let public = [&public[..], &[Attribute::Private(false)]].concat();
-    let secret = [Attribute::Token(true), label, Attribute::Extractable(extractable)];
-    session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &secret).unwrap();
+    let rules = [Attribute::Sensitive(true), Attribute::Extractable(extractable)];
+    let secret = [&[Attribute::Token(true), label][..], &rules].concat();
+    session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &secret).unwrap()
+}
+
+/// Brings a secret P-256 key into the token that was somewhere else before.
+fn import_key(session: &Session, label: &str) {
+    let key = [
+        Attribute::Class(ObjectClass::PRIVATE_KEY),
+        Attribute::KeyType(KeyType::EC),
+        Attribute::Token(true),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        Attribute::EcParams(P256.to_vec()),
+        Attribute::Value(vec![7; 32]),
+    ];
+    session.create_object(&key).unwrap();
 }
 
 /// The module that the environment names, or Debian's.
@@ -122,7 +151,7 @@ fn root_of_both_kinds(hsm: &Hsm) {
     for (label, algorithm) in [("root-alice", "ed25519"), ("root-carol", "p256")] {
         hsm.new_key(label, algorithm).good();
         let out = format!("{label}.pub.json");
-        hsm.run(&["key", "pub", &uri(label), "-o", &out], "").good();
+        hsm.public(&uri(label), &["-o", &out]).good();
     }
     let mut args = root_init("image/acme-th1", ROOT);
     args[5] = "2:root-alice.pub.json,bob.pub.json,root-carol.pub.json";
@@ -191,20 +220,76 @@ fn a_key_in_a_token_cannot_leave_it() {
 }
 
 #[test]
-fn a_key_that_can_be_copied_out_of_its_token_does_not_sign() {
+fn a_key_that_can_be_copied_out_of_its_token_is_of_no_use() {
     if is_inside() {
-        return make_foreign_key(&session(), "loose", true);
+        make_foreign_key(&session(), "loose", true);
+        return;
     }
     let hsm = Hsm::new();
-    hsm.inside("a_key_that_can_be_copied_out_of_its_token_does_not_sign");
-    let public = hsm.run(&["key", "pub", &uri("loose"), "-o", "loose.pub.json"], "");
-    public.good();
-    let mut args = root_init("image/acme-th1", ROOT);
-    args[5] = "1:loose.pub.json";
-    hsm.ceremony.run(&args).good();
+    hsm.inside("a_key_that_can_be_copied_out_of_its_token_is_of_no_use");
+    hsm.ceremony.run(&root_init("image/acme-th1", ROOT)).good();
     let before = hsm.ceremony.bytes(ROOT);
+    hsm.public(&uri("loose"), &[]).refused("can be copied out of it");
     hsm.sign(ROOT, &uri("loose"), PIN).refused("can be copied out of it");
     assert_eq!(hsm.ceremony.bytes(ROOT), before);
+}
+
+#[test]
+fn a_key_that_was_ever_outside_its_token_is_of_no_use() {
+    if is_inside() {
+        let session = session();
+        import_key(&session, "imported");
+        let (_, secret) = make_foreign_key(&session, "once-loose", true);
+        session.update_attributes(secret, &[Attribute::Extractable(false)]).unwrap();
+        return;
+    }
+    let hsm = Hsm::new();
+    hsm.inside("a_key_that_was_ever_outside_its_token_is_of_no_use");
+    hsm.ceremony.run(&root_init("image/acme-th1", ROOT)).good();
+    for key in ["imported", "once-loose"] {
+        let reason = format!("key `{key}` was not made in token `ota` or could once be copied");
+        hsm.public(&uri(key), &[]).refused(&reason);
+        hsm.sign(ROOT, &uri(key), PIN).refused(&reason);
+    }
+}
+
+#[test]
+fn a_public_half_that_is_another_keys_is_never_handed_over() {
+    if is_inside() {
+        let session = session();
+        let label = |label: &str| Attribute::Label(label.as_bytes().to_vec());
+        let id = |id: u8| Attribute::Id(vec![id]);
+        for (object, forged) in [("mixed", id(2)), ("forged", id(1))] {
+            let (public, secret) = make_foreign_key(&session, object, false);
+            session.update_attributes(secret, &[id(1)]).unwrap();
+            session.destroy_object(public).unwrap();
+            let (public, _) = make_foreign_key(&session, &format!("other {object}"), false);
+            session.update_attributes(public, &[label(object), forged]).unwrap();
+        }
+        return;
+    }
+    let hsm = Hsm::new();
+    hsm.inside("a_public_half_that_is_another_keys_is_never_handed_over");
+    hsm.public(&uri("mixed"), &["-o", "x.pub.json"]).refused("do not belong together");
+    let reason = "made a signature with key `forged` that does not verify";
+    hsm.public(&uri("forged"), &["-o", "x.pub.json"]).refused(reason);
+    assert!(!hsm.ceremony.path("x.pub.json").exists());
+}
+
+#[test]
+fn a_key_that_was_made_but_could_not_be_shown_is_in_the_transcript() {
+    let hsm = Hsm::new();
+    let mut new = hsm.ceremony.command();
+    new.env("SOFTHSM2_CONF", hsm.ceremony.path("softhsm2.conf"));
+    new.env("WAXWING_PKCS11_MODULE", module());
+    new.args(["key", "new", "--token", "ota", "--label", "a", "--passphrase-fd", "0"]);
+    Ran::to_a_full_disk(&mut new, &format!("{PIN}\n")).refused("cannot talk to you");
+    let lines = hsm.ceremony.transcript();
+    let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["begun", "failed"]);
+    assert_eq!(lines[0]["keys"].as_array().unwrap().len(), 0);
+    assert_eq!(lines[1]["keys"][0]["use"], "made");
+    assert_eq!(lines[1]["keys"][0]["fingerprint"], hsm.words(&uri("a")).as_str());
 }
 
 #[test]
@@ -217,7 +302,7 @@ fn a_label_that_two_keys_have_is_refused() {
     }
     let hsm = Hsm::new();
     hsm.inside("a_label_that_two_keys_have_is_refused");
-    hsm.run(&["key", "pub", &uri("twin")], "").refused("has more than one key `twin`");
+    hsm.public(&uri("twin"), &[]).refused("has more than one key `twin`");
 }
 
 #[test]
@@ -227,7 +312,7 @@ fn what_is_not_there_is_named() {
     let elsewhere = "pkcs11:token=attic;object=root-alice";
     hsm.sign(ROOT, elsewhere, PIN).refused("no token is called `attic`; present: ota");
     hsm.sign(ROOT, &uri("nobody"), PIN).refused("token `ota` has no key `nobody`");
-    hsm.run(&["key", "pub", &uri("nobody")], "").refused("token `ota` has no key `nobody`");
+    hsm.public(&uri("nobody"), &[]).refused("token `ota` has no key `nobody`");
     hsm.new_key("stranger", "p256").good();
     hsm.sign(ROOT, &uri("stranger"), PIN).refused("this key may not sign role root");
 }
@@ -238,7 +323,7 @@ fn tokens_of_one_name_are_told_apart_by_serial_number() {
     hsm.add_token("ota");
     hsm.new_key("a", "ed25519").refused("more than one token is called `ota`");
     let none = "pkcs11:token=ota;serial=0;object=a";
-    hsm.run(&["key", "pub", none], "").refused("no token is called `ota`; present: ota, ota");
+    hsm.public(none, &[]).refused("no token is called `ota`; present: ota, ota");
 }
 
 #[test]
@@ -262,7 +347,10 @@ fn a_mechanism_that_the_token_lacks_is_named() {
     hsm.new_key("other", "ed25519").refused("token `ota` does not support Ed25519");
     let mut args = root_init("image/acme-th1", ROOT);
     args[5] = "1:ed.pub.json";
-    hsm.run(&["key", "pub", &uri("ed"), "-o", "ed.pub.json"], "").good();
+    hsm.public(&uri("ed"), &["-o", "ed.pub.json"]).refused("does not support Ed25519");
+    hsm.configure("");
+    hsm.public(&uri("ed"), &["-o", "ed.pub.json"]).good();
+    hsm.configure("slots.mechanisms = CKM_EC_KEY_PAIR_GEN,CKM_ECDSA\n");
     hsm.ceremony.run(&args).good();
     hsm.sign(ROOT, &uri("ed"), PIN).refused("token `ota` does not support Ed25519");
     hsm.new_key("other", "p256").good();
@@ -279,7 +367,7 @@ fn a_module_is_named_by_a_path_that_leads_to_it() {
     hsm.ceremony.run(&absent).refused("cannot load the PKCS#11 module /nowhere/module.so");
     hsm.new_key("a", "ed25519").good();
     let named = format!("{key}?module-path={}", module().display());
-    hsm.run(&["key", "pub", &named, "--pkcs11", "/nowhere/module.so"], "").good();
+    hsm.public(&named, &["--pkcs11", "/nowhere/module.so"]).good();
 }
 
 #[test]
@@ -309,7 +397,7 @@ fn one_pin_opens_two_keys_of_one_token_for_publishing() {
     for label in ["snap", "time"] {
         hsm.new_key(label, "p256").good();
         let out = format!("{label}.pub.json");
-        hsm.run(&["key", "pub", &uri(label), "-o", &out], "").good();
+        hsm.public(&uri(label), &["-o", &out]).good();
     }
     let ceremony = &hsm.ceremony;
     let mut args = root_init("image/acme-th1", ROOT);

@@ -1,5 +1,7 @@
 //! The transcript: what the real program writes down, and what it notices.
 
+use std::process::Command;
+
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use waxwing_keys::transcript::{Outcome, Step, Transcript};
@@ -9,10 +11,6 @@ use crate::ceremony::{NEXT, ROTATE};
 use crate::common::{Ceremony, ROOT, Ran, STABLE, WORDS, root_init};
 
 const TRANSCRIPT: &str = "transcript.jsonl";
-
-fn lines(ceremony: &Ceremony) -> Vec<Value> {
-    ceremony.text(TRANSCRIPT).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
 
 fn verify(ceremony: &Ceremony, more: &[&str]) -> Ran {
     ceremony.run(&[&["transcript", "verify"], more].concat())
@@ -36,7 +34,7 @@ fn every_step_that_writes_or_signs_leaves_a_line() {
     ceremony.run(&["renew", "targets", "--dir", "acme-th1"]).good();
     let new = ["key", "new", "-o", "erin.key", "--passphrase-fd", "0"];
     ceremony.run_with(&new, &format!("{WORDS}\n")).good();
-    let lines = lines(&ceremony);
+    let lines = ceremony.transcript();
     let commands: Vec<_> = lines.iter().map(|line| line["command"].as_str().unwrap()).collect();
     let expected = [
         "root init",
@@ -65,7 +63,7 @@ fn a_line_says_who_signed_what_with_which_key() {
     let args = ["--by", "Alice", "sign", ROOT, "--key", "alice.key", "--yes"];
     let args = [&args[..], &["--passphrase-fd", "0"]].concat();
     ceremony.run_with(&args, &format!("{WORDS}\n")).good();
-    let line = lines(&ceremony).pop().unwrap();
+    let line = ceremony.transcript().pop().unwrap();
     assert_eq!((&line["by"], &line["outcome"]), (&Value::from("Alice"), &Value::from("done")));
     let file = &line["files"][0];
     assert_eq!(file["path"], ROOT);
@@ -88,7 +86,7 @@ fn what_is_refused_leaves_no_line() {
     ceremony.run(&root_init("image/acme-th1", ROOT)).good();
     ceremony.sign(ROOT, "dave").refused("this key may not sign");
     ceremony.run(&root_init("image/acme-th1", ROOT)).refused("exists already");
-    assert_eq!(lines(&ceremony).len(), 1);
+    assert_eq!(ceremony.transcript().len(), 1);
 }
 
 #[test]
@@ -100,7 +98,7 @@ fn a_failed_step_that_changed_something_says_so() {
     ceremony.write("ca.pem", cert.cert.pem());
     ceremony.write("token", "wxa_0");
     ceremony.publish(&args).refused("the server could not be reached");
-    let line = lines(&ceremony).pop().unwrap();
+    let line = ceremony.transcript().pop().unwrap();
     assert_eq!((&line["command"], &line["outcome"]), (&"publish".into(), &"failed".into()));
     assert!(shown_failed(&ceremony));
 }
@@ -191,7 +189,7 @@ fn no_secret_is_written_down() {
     let text = ceremony.text(TRANSCRIPT);
     assert!(!text.contains(WORDS) && !text.contains("PRIVATE"), "{text}");
     let allowed = ["line", "at", "by", "tool", "command", "outcome", "keys", "files", "previous"];
-    for line in lines(&ceremony) {
+    for line in ceremony.transcript() {
         for name in line.as_object().unwrap().keys() {
             assert!(allowed.contains(&name.as_str()), "{name}");
         }
@@ -221,6 +219,42 @@ fn steps_at_the_same_time_leave_a_line_each() {
         }
     });
     assert_eq!(Transcript::read(folder.path()).unwrap().lines().len(), THREADS * STEPS);
+}
+
+/// `key expose` of alice's key.
+const EXPOSE: [&str; 7] =
+    ["key", "expose", "alice.key", "-o", "director.key", "--passphrase-fd", "0"];
+
+#[test]
+fn a_key_that_was_exposed_is_written_down_whatever_happens_afterwards() {
+    let ceremony = Ceremony::new();
+    let mut expose = ceremony.command();
+    let ran = Ran::to_a_full_disk(expose.args(EXPOSE), &format!("{WORDS}\n"));
+    ran.refused("cannot talk to you");
+    assert!(ceremony.path("director.key").exists());
+    let lines = ceremony.transcript();
+    let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["begun", "failed"]);
+    assert!(lines.iter().all(|line| line["keys"][0]["use"] == "exposed"));
+    let shown = ceremony.run(&["transcript", "show"]).good();
+    assert!(shown.contains("key expose, about to  by"), "{shown}");
+}
+
+#[test]
+fn a_key_is_not_exposed_where_that_cannot_be_written_down() {
+    let ceremony = Ceremony::signed();
+    let before = ceremony.text(TRANSCRIPT);
+    // Files of one block may still be written, which the transcript is longer than.
+    assert!(before.len() > 1024);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]);
+    shell.arg(env!("CARGO_BIN_EXE_waxwing-keys")).args(EXPOSE);
+    shell.current_dir(ceremony.path(""));
+    Ran::of(&mut shell, &format!("{WORDS}\n")).refused("transcript.jsonl");
+    assert!(!ceremony.path("director.key").exists());
+    // Nor is half a line left in the way of the next one.
+    assert_eq!(ceremony.text(TRANSCRIPT), before);
+    verify(&ceremony, &[]).good();
 }
 
 #[test]

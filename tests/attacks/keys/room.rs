@@ -78,7 +78,7 @@ impl Room {
         run(self.tool().args(new).args(["--passphrase-fd", "0"]), &pin()).unwrap();
         let name = format!("{holder}-{label}");
         let public = ["key", "pub", &uri(holder, label), "--name", &name, "-o", &public(&name)];
-        run(self.tool().args(public), b"").unwrap();
+        run(self.tool().args(public).args(["--passphrase-fd", "0"]), &pin()).unwrap();
     }
 
     /// Takes a step, and has everything judged that lies in the folder afterwards.
