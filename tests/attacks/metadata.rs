@@ -61,7 +61,7 @@ fn row_02_one_signature_given_twice_is_one() {
             json!([one, one])
         };
         let change = |world: &mut World| forge(world, repo, "1.targets.json", twice);
-        refused(change, &format!("{repo}/targets.json"), Cause::BadField("signatures"));
+        refused(change, &format!("{repo}/targets.json"), Cause::BadEnvelope);
     }
 }
 

@@ -185,7 +185,8 @@ const fn code_of(cause: Cause) -> ErrorCode {
         Cause::SecureVersionOutOfRange => ErrorCode::IMAGE_SECURE_VERSION,
         Cause::SlotTooSmall => ErrorCode::POLICY_SLOT,
         Cause::WrongKind => ErrorCode::POLICY_KIND,
-        Cause::BadField(_)
+        Cause::BadEnvelope
+        | Cause::BadField(_)
         | Cause::Json(_)
         | Cause::Store(_)
         | Cause::WrongSpecification

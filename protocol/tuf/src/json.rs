@@ -6,13 +6,13 @@
 //!
 //! It is deliberately stricter than RFC 8259: only integers, no duplicate names, no lone surrogates,
 //! at most [`DEPTH_MAX`] levels. Each of these is a place where two parsers may read one signed
-//! text differently. It is not a general JSON library and never writes anything but canonical form.
+//! text differently. Nor may a foreign text have us sort much: see [`UNSORTED_MEMBERS_MAX`]. It is not a general JSON library and never writes anything but canonical form.
 
 mod canonical;
 mod scan;
 mod text;
 
-pub use scan::{DEPTH_MAX, INTEGER_DIGITS_MAX, Malformed};
+pub use scan::{DEPTH_MAX, INTEGER_DIGITS_MAX, Malformed, UNSORTED_MEMBERS_MAX};
 pub use text::Text;
 
 use scan::Cursor;

@@ -21,6 +21,8 @@ pub struct Refusal {
 pub enum Cause {
     /// The release is for a share of the devices that this one does not belong to (D10).
     AboveCeiling,
+    /// It is no file with signatures, or lists one key id twice, or too many.
+    BadEnvelope,
     /// A field of the metadata is missing or has a value we do not read. Names the field.
     BadField(&'static str),
     /// The Director names this device more than once.
@@ -118,6 +120,7 @@ impl Cause {
     pub const fn code_name(self) -> &'static str {
         match self {
             Self::AboveCeiling => "above_ceiling",
+            Self::BadEnvelope => "bad_envelope",
             Self::BadField(_) => "bad_field",
             Self::DeviceNamedTwice => "device_named_twice",
             Self::DirectorDelegates => "director_delegates",
@@ -164,7 +167,8 @@ impl Cause {
     /// delivered it, old but valid files included.
     pub const fn fault(self) -> Fault {
         match self {
-            Self::Expired
+            Self::BadEnvelope
+            | Self::Expired
             | Self::Fetch(_)
             | Self::Json(_)
             | Self::Missing
@@ -223,6 +227,7 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AboveCeiling => "for a share of the devices that this one is not in",
+            Self::BadEnvelope => "not a file with a list of signatures",
             Self::BadField(field) => {
                 return write!(f, "field `{field}` is missing or not understood");
             }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256, Sha512};
 use crate::command::{COMMAND_BYTES_MAX, Command};
 use crate::dialect;
 use crate::hex;
-use crate::json::{Malformed, Value};
+use crate::json::{Malformed, Text, Value};
 use crate::key::{PublicKey, SIGNATURE_BYTES_MAX};
 use crate::refusal::Cause;
 use crate::role::{
@@ -114,10 +114,7 @@ pub fn verify_install(
 
 /// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): length, hashes
 /// and every attribute that must match.
-pub(crate) fn check_agreement(
-    director: &Verified<Listed>,
-    image: &Verified<Listed>,
-) -> Result<(), Cause> {
+pub(crate) fn check_agreement(director: &Verified<Listed>, image: &Verified<Listed>) -> Result<(), Cause> {
     let attributes = match_object(director).zip(match_object(image));
     let agree = director.path == image.path
         && director.length == image.length
@@ -255,28 +252,25 @@ impl ContentCheck {
 /// A metadata file, split into its signed part and the signatures; nothing is checked yet.
 struct File<'a> {
     signed: Value<'a>,
-    signatures: Vec<(Value<'a>, Value<'a>)>,
+    signatures: Vec<(Text<'a>, Value<'a>)>,
 }
 
 impl<'a> File<'a> {
     /// Spec 4.2: `{"signatures": [{"keyid", "sig"}], "signed": {...}}`.
     fn parse(bytes: &'a [u8]) -> Result<Self, Cause> {
         let file = Value::parse(bytes)?;
-        let signed = file.field("signed").ok_or(Cause::BadField("signed"))?;
-        let list = file
-            .field("signatures")
-            .and_then(Value::elements)
-            .ok_or(Cause::BadField("signatures"))?;
-        let mut signatures: Vec<(Value<'_>, Value<'_>)> = Vec::new();
+        let signed = file.field("signed").ok_or(Cause::BadEnvelope)?;
+        let list = file.field("signatures").and_then(Value::elements).ok_or(Cause::BadEnvelope)?;
+        let mut signatures: Vec<(Text<'_>, Value<'_>)> = Vec::new();
         for signature in list {
-            let id = signature.field("keyid").ok_or(Cause::BadField("signatures"))?;
-            let value = signature.field("sig").ok_or(Cause::BadField("signatures"))?;
+            let id = signature.field("keyid").and_then(Value::as_text);
+            let signature = id.zip(signature.field("sig")).ok_or(Cause::BadEnvelope)?;
             // Spec 4.2: a key id appears only once.
-            let repeated = signatures.iter().any(|(other, _)| other.same_as(id));
+            let repeated = signatures.iter().any(|(other, _)| *other == signature.0);
             if repeated || signatures.len() == KEYS_MAX {
-                return Err(Cause::BadField("signatures"));
+                return Err(Cause::BadEnvelope);
             }
-            signatures.push((id, value));
+            signatures.push(signature);
         }
         Ok(Self { signed, signatures })
     }
@@ -311,7 +305,7 @@ impl<'a> File<'a> {
     }
 
     /// Counts different *keys*, by value: neither a key that signs twice nor a key that is listed
-    /// under two ids counts twice. Every key costs one verification at most.
+    /// under two ids counts twice. Every id costs one verification at most.
     fn check_signatures(&self, signers: &Signers) -> Result<(), Cause> {
         let mut counted: Vec<&PublicKey> = Vec::new();
         for (id, key) in signers.keys() {
@@ -332,8 +326,7 @@ impl<'a> File<'a> {
     }
 
     fn signature(&self, key_id: &KeyId) -> Option<Value<'a>> {
-        let is_its = |id: Value<'_>| id.as_text().is_some_and(|id| key_id.is(id));
-        self.signatures.iter().find(|(id, _)| is_its(*id)).map(|(_, signature)| *signature)
+        self.signatures.iter().find(|(id, _)| key_id.is(*id)).map(|(_, signature)| *signature)
     }
 
     fn is_signed(&self, key: &PublicKey, signature: Value<'_>) -> bool {

@@ -4,16 +4,15 @@
 //! only `"` and `\` escaped, everything else as UTF-8. (So control characters stand raw: canonical
 //! form is hashed, not parsed again.) Unicode is not normalised.
 
-use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
+use core::iter;
 
 use super::{Members, Text, Value};
 
 /// Streams the canonical form of `value` into `sink`.
 pub(super) fn write(value: Value<'_>, sink: &mut dyn FnMut(&[u8])) {
     if let Some(members) = value.members() {
-        write_object(members, sink);
+        write_object(&members, sink);
     } else if let Some(elements) = value.elements() {
         write_list(elements, (b"[", b"]"), sink, |element, sink| write(element, sink));
     } else if let Some(text) = value.as_text() {
@@ -32,54 +31,26 @@ pub(super) fn same(one: Value<'_>, other: Value<'_>) -> bool {
     rest.is_some_and(<[u8]>::is_empty)
 }
 
-/// What is in order already, as everything we write is, needs no memory.
-fn write_object(members: Members<'_>, sink: &mut dyn FnMut(&[u8])) {
-    if members.clone().map(|(name, _)| name).is_sorted() {
-        write_members(members.map(Member::from), sink);
-    } else {
-        let sorted: BinaryHeap<Member<'_>> = members.map(Member::from).collect();
-        write_members(sorted.into_sorted_vec().into_iter(), sink);
-    }
-}
-
-fn write_members<'a>(members: impl Iterator<Item = Member<'a>>, sink: &mut dyn FnMut(&[u8])) {
-    write_list(members, (b"{", b"}"), sink, |member, sink| {
-        write_text(member.name, sink);
+/// Names are in order already in everything we write; else the next one is looked for each time.
+fn write_object(members: &Members<'_>, sink: &mut dyn FnMut(&[u8])) {
+    let is_sorted = members.clone().map(|(name, _)| name).is_sorted();
+    let (mut rest, mut last) = (members.clone(), None);
+    let in_order = iter::from_fn(|| {
+        let next = if is_sorted { rest.next() } else { after(members, last) };
+        last = next.map(|(name, _)| name);
+        next
+    });
+    write_list(in_order, (b"{", b"}"), sink, |(name, value), sink| {
+        write_text(name, sink);
         sink(b":");
-        write(member.value, sink);
+        write(value, sink);
     });
 }
 
-/// A member of an object. Sorts by its name, of which an object has no two.
-struct Member<'a> {
-    name: Text<'a>,
-    value: Value<'a>,
-}
-
-impl<'a> From<(Text<'a>, Value<'a>)> for Member<'a> {
-    fn from((name, value): (Text<'a>, Value<'a>)) -> Self {
-        Self { name, value }
-    }
-}
-
-impl Ord for Member<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.name.cmp(&other.name)
-    }
-}
-
-impl PartialOrd for Member<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Eq for Member<'_> {}
-
-impl PartialEq for Member<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
+/// The member whose name comes next after `last`, of which an object has no two.
+fn after<'a>(members: &Members<'a>, last: Option<Text<'a>>) -> Option<(Text<'a>, Value<'a>)> {
+    let is_left = |name: Text<'_>| last.is_none_or(|last| last < name);
+    members.clone().filter(|(name, _)| is_left(*name)).min_by_key(|(name, _)| *name)
 }
 
 fn write_list<T>(

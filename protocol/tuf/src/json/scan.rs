@@ -1,6 +1,5 @@
 //! The one full check of a JSON text, and the cursor that walks a checked one.
 
-use alloc::collections::BinaryHeap;
 use core::fmt;
 
 use super::Value;
@@ -11,6 +10,11 @@ pub const DEPTH_MAX: usize = 16;
 
 /// Longest integer read, without its sign: whatever fits 64 bits.
 pub const INTEGER_DIGITS_MAX: usize = 20;
+
+/// Most members of an object whose names are out of order. Canonical form has them in order, and so has
+/// whatever sorts its maps, as every writer of TUF we know; some leave a struct as it was declared. They
+/// are put in order without memory, by one look at all of them for each.
+pub const UNSORTED_MEMBERS_MAX: usize = 32;
 
 /// Why a text is not JSON we read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,6 +32,8 @@ pub enum Malformed {
     Number,
     /// It is not JSON at all, or more follows after the value.
     Syntax,
+    /// An object of more than [`UNSORTED_MEMBERS_MAX`] members has them out of order.
+    Unsorted,
     /// It is not UTF-8.
     Utf8,
 }
@@ -41,6 +47,7 @@ impl fmt::Display for Malformed {
             Self::Escape => "bad escape in a string",
             Self::Number => "number that is not a plain integer",
             Self::Syntax => "not JSON",
+            Self::Unsorted => "too many members out of order",
             Self::Utf8 => "not UTF-8",
         })
     }
@@ -149,6 +156,7 @@ impl<'a> Cursor<'a> {
         let start = self.at;
         let mut last = None;
         let mut is_sorted = true;
+        let mut members = 0;
         self.at += 1;
         self.space();
         if self.take(b'}') {
@@ -157,6 +165,10 @@ impl<'a> Cursor<'a> {
         loop {
             let name = self.check_string()?;
             is_sorted &= last.replace(name).is_none_or(|last| last < name);
+            members += 1;
+            if !is_sorted && members > UNSORTED_MEMBERS_MAX {
+                return Err(Malformed::Unsorted);
+            }
             self.space();
             self.expect(b':')?;
             self.space();
@@ -247,18 +259,20 @@ impl<'a> Cursor<'a> {
 }
 
 /// Checks an object whose names do not stand in order, as those in canonical form do.
-///
-/// Sorting finds twins in n log n: a hostile text must not cost n squared. By a heap, whose code is a
-/// tenth of that of `sort_unstable`.
 fn unique(object: &str) -> Result<(), Malformed> {
-    let members = Value(object).members().into_iter().flatten();
-    let names = members.map(|(name, _)| name).collect::<BinaryHeap<_>>().into_sorted_vec();
-    let twins = names.iter().zip(names.iter().skip(1)).any(|(one, next)| one == next);
-    if twins { Err(Malformed::DuplicateName) } else { Ok(()) }
+    let mut members = Value(object).members().into_iter().flatten();
+    while let Some((name, _)) = members.next() {
+        if members.clone().any(|(other, _)| other == name) {
+            return Err(Malformed::DuplicateName);
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
     use super::*;
 
     #[track_caller]
@@ -341,6 +355,18 @@ mod tests {
         refused(r#"{"a":1,"\u0061":2}"#, Malformed::DuplicateName);
         refused(r#"[{"x":{"a":1,"a":1}}]"#, Malformed::DuplicateName);
         assert!(check(r#"{"a":{"a":1},"b":{"a":1}}"#).is_ok());
+    }
+
+    #[test]
+    fn members_out_of_order_are_read_up_to_the_limit_and_those_in_order_beyond_it() {
+        let object = |members: &mut dyn Iterator<Item = usize>| {
+            let members: Vec<_> = members.map(|n| std::format!("\"{n:05}\":{n}")).collect();
+            std::format!("{{{}}}", members.join(","))
+        };
+        assert!(check(&object(&mut (0..UNSORTED_MEMBERS_MAX).rev())).is_ok());
+        refused(&object(&mut (0..=UNSORTED_MEMBERS_MAX).rev()), Malformed::Unsorted);
+        assert!(check(&object(&mut (0..10_000))).is_ok());
+        refused(&object(&mut (1..10_000).chain([0])), Malformed::Unsorted);
     }
 
     #[test]

@@ -48,8 +48,8 @@ fn what_is_not_metadata_is_refused() {
     };
     refused_after(serve(b""), "timestamp.json", Cause::Json(Malformed::Syntax));
     refused_after(serve(b"\xff"), "timestamp.json", Cause::Json(Malformed::Utf8));
-    refused_after(serve(b"[]"), "timestamp.json", Cause::BadField("signed"));
-    refused_after(serve(b"{\"signed\":1}"), "timestamp.json", Cause::BadField("signatures"));
+    refused_after(serve(b"[]"), "timestamp.json", Cause::BadEnvelope);
+    refused_after(serve(b"{\"signed\":1}"), "timestamp.json", Cause::BadEnvelope);
     refused_after(
         serve(b"{\"signed\":1,\"signatures\":[]}"),
         "timestamp.json",

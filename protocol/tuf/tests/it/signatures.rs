@@ -3,7 +3,7 @@
 use serde_json::json;
 use waxwing_tuf::role::{Signers, Timestamp};
 use waxwing_tuf::verify::{verify, verify_trusted_root};
-use waxwing_tuf::{Cause, Limits, MemoryStore, Repository};
+use waxwing_tuf::{Cause, Fault, Limits, MemoryStore, Repository};
 
 use crate::support::{
     Author, Draft, NOW, key_id, key_json, keys_json, public, refused, refused_after, role_json,
@@ -53,7 +53,24 @@ fn one_key_under_two_ids_counts_once() {
 #[test]
 fn one_id_that_signs_twice_is_refused() {
     let signed = Author::new().timestamp.signed;
-    check(&sign(&signed, &[1, 1]), &signers(1, &[1]), Err(Cause::BadField("signatures")));
+    check(&sign(&signed, &[1, 1]), &signers(1, &[1]), Err(Cause::BadEnvelope));
+}
+
+#[test]
+fn what_nobody_signed_is_the_fault_of_whoever_delivered_it() {
+    let signed = Author::new().timestamp.signed;
+    let documents: [&[u8]; 6] = [
+        b"\xff",
+        b"[]",
+        br#"{"signatures":[]}"#,
+        br#"{"signatures":[{"keyid":1,"sig":""}],"signed":{}}"#,
+        br#"{"signatures":[],"signed":{}}"#,
+        &sign(&signed, &[1, 1]),
+    ];
+    for document in documents {
+        let cause = verify::<Timestamp>(document, &signers(1, &[1]), None).unwrap_err();
+        assert_eq!(cause.fault(), Fault::Delivery, "{cause}");
+    }
 }
 
 #[test]
@@ -110,7 +127,7 @@ fn a_hostile_number_of_keys_or_signatures_is_refused_before_any_is_tried() {
         let signature = json!({"keyid": number.to_string(), "sig": "00"});
         file["signatures"].as_array_mut().unwrap().push(signature);
     }
-    check(file.to_string().as_bytes(), &signers(1, &[1]), Err(Cause::BadField("signatures")));
+    check(file.to_string().as_bytes(), &signers(1, &[1]), Err(Cause::BadEnvelope));
     let mut author = Author::new();
     let ids: Vec<String> = (0..100).map(|number| number.to_string()).collect();
     author.root["roles"]["timestamp"]["keyids"] = ids.into();
