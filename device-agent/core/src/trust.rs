@@ -5,12 +5,11 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::time::Duration;
 
 use waxwing_tuf::json::Value;
 use waxwing_tuf::uptane::{Answer, Client, Install, SERVER_CA_PATH};
-use waxwing_tuf::{Cause, ContentCheck, Fault, Fetch, FetchError, Refusal, Store, Time};
+use waxwing_tuf::{Cause, ContentCheck, Delivered, Fault, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
 
@@ -55,8 +54,8 @@ impl<S: Store> Trust<S> {
         if self.client.device().security_version != security_version {
             self.client.device_mut().security_version = security_version;
         }
-        let mut director = Frames { bundle, kind: Kind::Director };
-        let mut image = Frames { bundle, kind: Kind::Image };
+        let files = |kind| Delivered(move |name: &str| bundle.find(kind, name));
+        let (mut director, mut image) = (files(Kind::Director), files(Kind::Image));
         let checked = self.client.check(&nonce.0, self.built_at, &mut director, &mut image);
         let decision = match checked {
             Ok(Answer::Idle) => Decision::Unchanged,
@@ -129,25 +128,6 @@ impl Deployment {
             secure_version: install.secure_version,
             soak_s: install.soak_s,
         })
-    }
-}
-
-/// The files of one repository in a bundle, as the verifier asks for them.
-struct Frames<'b, 'a> {
-    bundle: &'b Bundle<'a>,
-    kind: Kind,
-}
-
-impl Fetch for Frames<'_, '_> {
-    fn metadata(
-        &mut self,
-        file_name: &str,
-        bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, FetchError> {
-        match self.bundle.find(self.kind, file_name) {
-            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
-            found => Ok(found.map(<[u8]>::to_vec)),
-        }
     }
 }
 

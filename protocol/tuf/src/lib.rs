@@ -22,6 +22,6 @@ pub mod verify;
 pub use client::{Limits, Repository};
 pub use command::Command;
 pub use refusal::{Cause, Fault, Refusal};
-pub use store::{Fetch, FetchError, MemoryStore, Store, StoreError};
+pub use store::{Delivered, Fetch, FetchError, MemoryStore, Store, StoreError};
 pub use time::Time;
 pub use verify::{ContentCheck, Verified};

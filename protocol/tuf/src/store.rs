@@ -33,6 +33,23 @@ pub trait Fetch {
     ) -> Result<Option<Vec<u8>>, FetchError>;
 }
 
+/// Files that were all delivered at once, such as those of a bundle, found by their name.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivered<F>(pub F);
+
+impl<'a, F: FnMut(&str) -> Option<&'a [u8]>> Fetch for Delivered<F> {
+    fn metadata(
+        &mut self,
+        file_name: &str,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<u8>>, FetchError> {
+        match self.0(file_name) {
+            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
+            found => Ok(found.map(<[u8]>::to_vec)),
+        }
+    }
+}
+
 /// Storage failed; the store itself knows and logs the details.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct StoreError;
@@ -85,10 +102,7 @@ impl Fetch for MemoryStore {
         file_name: &str,
         bytes_max: usize,
     ) -> Result<Option<Vec<u8>>, FetchError> {
-        match self.0.get(file_name) {
-            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
-            found => Ok(found.cloned()),
-        }
+        Delivered(|name: &str| self.0.get(name).map(Vec::as_slice)).metadata(file_name, bytes_max)
     }
 }
 

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use waxwing_tuf::uptane::{Answer, Client, Device};
-use waxwing_tuf::{Fetch, FetchError, Refusal, Store, StoreError, Time};
+use waxwing_tuf::{Delivered, Refusal, Store, StoreError, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 
 use crate::machine::{Cost, measure, print};
@@ -67,8 +67,8 @@ fn live(mut scenario: &[u8]) -> Result<(), Failure> {
 }
 
 fn poll(client: &mut Client<Flash>, nonce: u8, bundle: &Bundle<'_>) -> Result<Answer, Refusal> {
-    let mut director = Frames { bundle, kind: Kind::Director };
-    let mut image = Frames { bundle, kind: Kind::Image };
+    let files = |kind| Delivered(move |name: &str| bundle.find(kind, name));
+    let (mut director, mut image) = (files(Kind::Director), files(Kind::Image));
     client.check(&[nonce; 16], Time::default(), &mut director, &mut image)
 }
 
@@ -121,25 +121,6 @@ fn explain(failure: &Failure) {
         Failure::Scenario => print("not a scenario"),
     }
     print("\n");
-}
-
-/// The files of one repository in a bundle.
-struct Frames<'b, 'a> {
-    bundle: &'b Bundle<'a>,
-    kind: Kind,
-}
-
-impl Fetch for Frames<'_, '_> {
-    fn metadata(
-        &mut self,
-        file_name: &str,
-        bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, FetchError> {
-        match self.bundle.find(self.kind, file_name) {
-            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
-            found => Ok(found.map(<[u8]>::to_vec)),
-        }
-    }
 }
 
 /// Flash: room that is there from the beginning and never grows.

@@ -16,7 +16,7 @@ use waxwing_server::clock::{Clock as _, SystemClock};
 use waxwing_server::config::Config;
 use waxwing_server::store::{Store, metadata};
 use waxwing_tuf::uptane::{Answer, Client, Device};
-use waxwing_tuf::{Fetch, FetchError, MemoryStore, Time};
+use waxwing_tuf::{Delivered, MemoryStore, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::poll::Request;
 use waxwing_wire::{Digest, Hardware, Nonce, ProductId};
@@ -191,27 +191,8 @@ fn one_release_ago(mut have: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
 }
 
 fn check(client: &mut Client<MemoryStore>, answered: &Answered) -> anyhow::Result<Answer> {
-    let bundle = Bundle::parse(&answered.bundle)?;
-    let mut director = Frames { bundle: &bundle, kind: Kind::Director };
-    let mut image = Frames { bundle: &bundle, kind: Kind::Image };
+    let bundle = &Bundle::parse(&answered.bundle)?;
+    let files = |kind| Delivered(move |name: &str| bundle.find(kind, name));
+    let (mut director, mut image) = (files(Kind::Director), files(Kind::Image));
     Ok(client.check(&answered.nonce, Time::default(), &mut director, &mut image)?)
-}
-
-/// The files of one repository in a bundle.
-struct Frames<'b, 'a> {
-    bundle: &'b Bundle<'a>,
-    kind: Kind,
-}
-
-impl Fetch for Frames<'_, '_> {
-    fn metadata(
-        &mut self,
-        file_name: &str,
-        bytes_max: usize,
-    ) -> Result<Option<Vec<u8>>, FetchError> {
-        match self.bundle.find(self.kind, file_name) {
-            Some(bytes) if bytes.len() > bytes_max => Err(FetchError::TooLong),
-            found => Ok(found.map(<[u8]>::to_vec)),
-        }
-    }
 }
