@@ -48,14 +48,8 @@ pub struct Progress {
     pub quorum: Quorum,
     /// Which of its keys have signed.
     pub signed: Vec<PublicKey>,
-}
-
-impl Progress {
-    /// Tells whether enough keys have signed.
-    pub fn is_met(&self) -> bool {
-        let needed = usize::try_from(self.quorum.threshold);
-        needed.is_ok_and(|needed| needed > 0 && needed <= self.signed.len())
-    }
+    /// Enough of them have, by the count of the devices.
+    pub is_met: bool,
 }
 
 impl fmt::Display for Progress {
@@ -113,15 +107,14 @@ impl Document {
     pub fn progress(&self) -> Result<Vec<Progress>, Error> {
         let file = SignedFile::parse(&self.bytes)?;
         let progress = |quorum: &Quorum| {
-            let mut signed = quorum.keys.clone();
-            let mut failed = Ok(());
-            signed.retain(|key| {
-                file.is_signed_by(key).unwrap_or_else(|error| {
-                    failed = Err(Error::Author(error));
-                    false
-                })
-            });
-            failed.map(|()| Progress { quorum: quorum.clone(), signed })
+            let mut signed = Vec::new();
+            for key in &quorum.keys {
+                if file.is_signed_by(key)? {
+                    signed.push(key.clone());
+                }
+            }
+            let is_met = file.is_signed_by_threshold(&quorum.signers())?;
+            Ok(Progress { quorum: quorum.clone(), signed, is_met })
         };
         self.quorums.iter().map(progress).collect()
     }

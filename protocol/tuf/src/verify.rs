@@ -155,6 +155,17 @@ pub fn verify_command(
     Ok(Verified(command))
 }
 
+/// Whether a threshold of these keys signed the file, whatever it says: for those who collect
+/// signatures and ask nobody to believe them.
+#[cfg(feature = "author")]
+pub(crate) fn is_signed_by_threshold(bytes: &[u8], signers: &Signers) -> Result<bool, Cause> {
+    match File::parse(bytes)?.check_signatures(signers) {
+        Ok(()) => Ok(true),
+        Err(Cause::TooFewSignatures) => Ok(false),
+        Err(cause) => Err(cause),
+    }
+}
+
 /// Whether this key signed the file: for those who collect signatures and ask nobody to believe them.
 #[cfg(feature = "author")]
 pub(crate) fn is_signed_by(bytes: &[u8], key: &PublicKey) -> Result<bool, Cause> {

@@ -125,7 +125,7 @@ fn to_json(document: &Document, names: &Names, good: bool) -> Result<String, Fai
         json!({
             "by": progress.quorum.by,
             "keys": progress.quorum.keys.iter().map(key).collect::<Vec<_>>(),
-            "met": progress.is_met(),
+            "met": progress.is_met,
             "threshold": progress.quorum.threshold,
         })
     };

@@ -13,6 +13,7 @@ use crate::hex;
 use crate::json::Value;
 use crate::key::PublicKey;
 use crate::refusal::Cause;
+use crate::role::Signers;
 use crate::verify;
 
 /// Most signatures one file may carry: a threshold of 8 with as many waiting to be dropped.
@@ -95,12 +96,16 @@ impl SignedFile {
     ///
     /// [`Error::Canonical`] when the signed part is no JSON that devices read.
     pub fn is_signed_by(&self, key: &PublicKey) -> Result<bool, Error> {
-        match verify::is_signed_by(&self.to_bytes()?, key) {
-            Ok(signed) => Ok(signed),
-            Err(Cause::Json(malformed)) => Err(Error::Canonical(malformed)),
-            // Nobody believes a file that names a key twice, so nobody signed it.
-            Err(_) => Ok(false),
-        }
+        judged(verify::is_signed_by(&self.to_bytes()?, key))
+    }
+
+    /// Tells whether a threshold of these keys signed what the file says now, as a device would count.
+    ///
+    /// # Errors
+    ///
+    /// As [`SignedFile::is_signed_by`].
+    pub fn is_signed_by_threshold(&self, signers: &Signers) -> Result<bool, Error> {
+        judged(verify::is_signed_by_threshold(&self.to_bytes()?, signers))
     }
 
     /// Returns the signatures as the file lists them, not judged.
@@ -132,5 +137,13 @@ impl SignedFile {
         let mut canonical = Vec::with_capacity(self.signed.get().len());
         value.canonical(&mut |bytes| canonical.extend_from_slice(bytes));
         Ok(canonical)
+    }
+}
+
+fn judged(is_signed: Result<bool, Cause>) -> Result<bool, Error> {
+    match is_signed {
+        Err(Cause::Json(malformed)) => Err(Error::Canonical(malformed)),
+        // Nobody believes a file that names a key twice, so nobody signed it.
+        signed => Ok(signed.unwrap_or(false)),
     }
 }

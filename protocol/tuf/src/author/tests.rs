@@ -102,6 +102,20 @@ fn one_key_signing_twice_counts_once() {
 }
 
 #[test]
+fn whoever_collects_signatures_counts_them_as_devices_do() {
+    let (a, b) = (ed25519(1), p256(2));
+    let file = SignedFile::parse(&signed(&root(1, &[&a, &b], 2), &[&a])).unwrap();
+    let is_signed = |threshold, keys: &[&SecretKey]| {
+        let keys = keys.iter().map(|key| (key.key_id(), key.public().clone())).collect();
+        file.is_signed_by_threshold(&Signers::new(threshold, keys)).unwrap()
+    };
+    assert!(is_signed(1, &[&a, &b]));
+    assert!(!is_signed(2, &[&a, &b]));
+    assert!(!is_signed(2, &[&a, &a]), "a key that is listed twice is one");
+    assert!(!is_signed(0, &[&a]));
+}
+
+#[test]
 fn the_next_root_needs_the_old_and_the_new_quorum() {
     let (a, b, c) = (ed25519(1), p256(2), ed25519(3));
     let old = signed(&root(1, &[&a], 1), &[&a]);
