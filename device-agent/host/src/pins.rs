@@ -90,10 +90,12 @@ impl Pins for PinsPort {
     }
 
     fn keep(&mut self, pem: &[u8], _sha256: Digest) -> Result<(), PinsUnusable> {
+        // Nothing is kept that no connection could be made with.
+        let trust = ServerTrust::from_pem(pem).map_err(|_| PinsUnusable)?;
+        let client = trust.client(Some(&self.credentials.borrow())).map_err(|_| PinsUnusable)?;
         self.pins.replace(pem)?;
-        let client = self.pins.trust().client(Some(&self.credentials.borrow()));
         // Connections that are open stay; the next one is made with the new pins.
-        *self.tls.borrow_mut() = client.map_err(|_| PinsUnusable)?;
+        *self.tls.borrow_mut() = client;
         Ok(())
     }
 }
@@ -105,6 +107,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::*;
+    use crate::credentials::Credentials;
 
     fn pem() -> String {
         let mut params = CertificateParams::default();
@@ -140,6 +143,22 @@ mod tests {
         }
         assert_eq!(pins.kept(), Some(digest(good.as_bytes())));
         assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), good);
+    }
+
+    #[test]
+    fn pins_that_no_connection_could_be_made_with_are_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = ServerPins::open(folder.path(), &factory());
+        let key = || KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key()).unwrap();
+        // A certificate of another key: TLS takes no such pair.
+        let credentials = Credentials::new(key(), certificate.der().clone()).unwrap();
+        let tls = Rc::new(RefCell::new(pins.trust().client(None).unwrap()));
+        let mut port = PinsPort::new(pins, Rc::new(RefCell::new(credentials)), tls);
+        let new = pem();
+        assert_eq!(port.keep(new.as_bytes(), digest(new.as_bytes())), Err(PinsUnusable));
+        assert_eq!(port.kept(), None);
+        assert!(!folder.path().join(FILE).exists());
     }
 
     #[test]
