@@ -112,14 +112,18 @@ pub fn verify_install(
     Install::decode(director).map(Verified)
 }
 
-/// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): length, hashes
-/// and every attribute that must match.
-pub(crate) fn check_agreement(director: &Verified<Listed>, image: &Verified<Listed>) -> Result<(), Cause> {
-    let attributes = match_object(director).zip(match_object(image));
+/// Checks that Director and Image repository agree on a target (Uptane 2.1, 5.4.4.6): path, length,
+/// hashes and every attribute that must match.
+pub fn check_agreement(director: &Verified<Listed>, image: &Verified<Listed>) -> Result<(), Cause> {
+    let attributes = match (match_object(director), match_object(image)) {
+        (Some(one), Some(other)) => one.same_as(other),
+        (None, None) => dialect::UPTANE_ATS,
+        (None, Some(_)) | (Some(_), None) => false,
+    };
     let agree = director.path == image.path
         && director.length == image.length
         && director.hashes == image.hashes
-        && attributes.is_some_and(|(one, other)| one.same_as(other));
+        && attributes;
     if agree { Ok(()) } else { Err(Cause::RepositoriesDisagree) }
 }
 
@@ -181,7 +185,7 @@ pub(crate) fn claimed_version(bytes: &[u8]) -> Option<u64> {
 
 /// Compares a metadata file with what another one says about it, where it says anything.
 pub(crate) fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
-    let mut check = ContentCheck::new(meta.length, &meta.hashes);
+    let mut check = ContentCheck::begin(meta.length, &meta.hashes);
     check.update(bytes)?;
     check.finish()
 }
@@ -211,8 +215,13 @@ pub struct ContentCheck {
 }
 
 impl ContentCheck {
-    /// Begins. `length` is in bytes; metadata files, but never targets, may go without.
-    pub fn new(length: Option<u64>, hashes: &Hashes) -> Self {
+    /// Begins. `length` is in bytes.
+    pub fn new(length: u64, hashes: &Hashes) -> Self {
+        Self::begin(Some(length), hashes)
+    }
+
+    /// Metadata files, but never targets, may go without a length.
+    fn begin(length: Option<u64>, hashes: &Hashes) -> Self {
         Self {
             length,
             seen: 0,
@@ -223,7 +232,7 @@ impl ContentCheck {
 
     /// Begins for content of which the SHA-256 is all that was signed, besides its `length`.
     pub fn sha256(length: u64, signed: [u8; 32]) -> Self {
-        Self::new(Some(length), &Hashes { sha256: Some(signed), sha512: None })
+        Self::new(length, &Hashes { sha256: Some(signed), sha512: None })
     }
 
     /// Takes the next piece.

@@ -185,7 +185,7 @@ impl Listed {
 
     /// Begins to compare bytes with what is listed.
     pub fn content(&self) -> ContentCheck {
-        ContentCheck::new(Some(self.length), &self.hashes)
+        ContentCheck::new(self.length, &self.hashes)
     }
 }
 

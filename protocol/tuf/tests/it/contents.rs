@@ -22,7 +22,7 @@ fn content_is_accepted_in_pieces_of_any_size_under_either_hash_or_both() {
     for (sha256, sha512) in [(sha256, None), (None, sha512.clone()), (sha256, sha512)] {
         let hashes = Hashes { sha256, sha512 };
         for piece_bytes in [1, 7, CONTENT.len()] {
-            let content = ContentCheck::new(Some(length()), &hashes);
+            let content = ContentCheck::new(length(), &hashes);
             assert_eq!(check(content, CONTENT, piece_bytes), Ok(()));
         }
     }
@@ -39,7 +39,7 @@ fn one_wrong_hash_of_two_is_enough_to_refuse() {
         Hashes { sha512: Some(Box::new([0; 64])), ..right },
         Hashes { sha256: Some([0; 32]), sha512: None },
     ] {
-        let content = ContentCheck::new(Some(length()), &hashes);
+        let content = ContentCheck::new(length(), &hashes);
         assert_eq!(check(content, CONTENT, 5), Err(Cause::WrongHash));
     }
 }

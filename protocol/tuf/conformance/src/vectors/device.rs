@@ -5,10 +5,8 @@ use std::time::SystemTime;
 
 use ureq::{Agent, Body};
 use waxwing_tuf::json::Value;
-use waxwing_tuf::role::{Hashes, Targets};
-use waxwing_tuf::{
-    ContentCheck, Fetch, FetchError, Limits, MemoryStore, Repository, Time, Verified, verify,
-};
+use waxwing_tuf::role::{Listed, Targets};
+use waxwing_tuf::{Fetch, FetchError, Limits, MemoryStore, Repository, Time, Verified, verify};
 
 use super::Outcome;
 
@@ -49,9 +47,10 @@ impl Device {
         let chosen = self.director_targets(now)?;
         let image = opened(&mut self.image_repository, &mut self.image)?;
         image.refresh(&mut self.image, now)?;
-        for (path, target) in chosen.targets() {
-            let path = path.to_string();
-            let listed = image.target(&path, &mut self.image, now)?;
+        for (path, _) in chosen.targets() {
+            let named = chosen.listed("targets", &path.to_string()).ok_or("not listed")?;
+            let listed = image.target(&named.path, &mut self.image, now)?;
+            verify::check_agreement(&named, &listed)?;
             let is_ours = |value: Value<'_>| value.as_plain() == Some(HARDWARE);
             let hardware = listed.custom().and_then(|custom| custom.field("hardwareIds"));
             // Delegated targets of the vectors name no hardware.
@@ -59,10 +58,10 @@ impl Device {
                 Some(hardware) => hardware.elements().is_some_and(|mut all| all.any(is_ours)),
                 None => listed.role != "targets",
             };
-            if !fits || listed.length != target.length || listed.hashes != target.hashes {
-                return Err(format!("{path}: Director and Image repository disagree").into());
+            if !fits {
+                return Err(format!("{path} is not for this hardware").into());
             }
-            self.image.bring(&path, target.length, &target.hashes)?;
+            self.image.bring(&listed)?;
         }
         Ok(())
     }
@@ -141,11 +140,11 @@ impl Web {
     }
 
     /// Brings the content of a target and compares it with what was signed.
-    fn bring(&self, path: &str, length: u64, hashes: &Hashes) -> Outcome<()> {
-        let body = self.get(&format!("targets/{path}")).ok_or("no such target")?;
+    fn bring(&self, listed: &Listed) -> Outcome<()> {
+        let body = self.get(&format!("targets/{}", listed.path)).ok_or("no such target")?;
         let mut content = Vec::new();
-        body.into_reader().take(length.saturating_add(1)).read_to_end(&mut content)?;
-        let mut check = ContentCheck::new(Some(length), hashes);
+        body.into_reader().take(listed.length.saturating_add(1)).read_to_end(&mut content)?;
+        let mut check = listed.content();
         check.update(&content)?;
         Ok(check.finish()?)
     }
