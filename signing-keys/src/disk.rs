@@ -63,7 +63,10 @@ pub fn replace<E: From<Error>>(
     check: impl FnOnce(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let temporary = temporary(path);
-    let result = write_synced(&temporary, bytes, OpenOptions::new().create(true).truncate(true))
+    // What a crash left. It may be absent.
+    let _ = fs::remove_file(&temporary);
+    // O_EXCL: never through a link.
+    let result = write_synced(&temporary, bytes, OpenOptions::new().create_new(true))
         .map_err(E::from)
         .and_then(|()| check(&read_back(&temporary, bytes)?))
         .and_then(|()| rename(&temporary, path).map_err(E::from));
@@ -168,7 +171,7 @@ pub(crate) fn folder(path: &Path) -> &Path {
     }
 }
 
-/// A leftover of a crash is overwritten by the next attempt.
+/// A leftover of a crash is removed by the next attempt.
 fn temporary(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

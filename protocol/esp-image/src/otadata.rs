@@ -82,8 +82,8 @@ impl OtaData {
         }
     }
 
-    /// Returns the record that names this slot, whatever its state; the active or newer one if
-    /// there are two. `None` when there is none or it is torn.
+    /// Returns the record that names this slot, whatever its state; the newer one if there are two,
+    /// though the boot loader may go by the older. `None` when there is none or it is torn.
     pub fn record_of(&self, slot: Slot) -> Option<&Entry> {
         self.sector_naming(slot, Entry::is_intact).map(|sector| self.entry(sector))
     }

@@ -21,6 +21,8 @@ use sha2::{Digest, Sha256};
 
 use crate::dialect;
 use crate::hex;
+#[cfg(any(feature = "p256", waxwing_foreign = "rsa"))]
+use crate::json::Text;
 use crate::json::Value;
 
 #[cfg(feature = "p256")]
@@ -108,27 +110,27 @@ impl PublicKey {
         let public =
             key.field("keyval").and_then(|value| value.field("public")?.as_text()).ok_or(BadKey)?;
         match (field("keytype"), field("scheme")) {
-            (Some("ed25519"), None) if dialect::UPTANE_ATS => {
-                let bytes = public.as_plain().and_then(hex::decode);
-                Self::ed25519(&bytes.ok_or(BadKey)?)
-            }
-            (Some("ed25519"), Some("ed25519")) => {
+            (Some("ed25519"), scheme)
+                if scheme == Some("ed25519") || scheme.is_none() && dialect::UPTANE_ATS =>
+            {
                 let bytes = public.as_plain().and_then(hex::decode);
                 Self::ed25519(&bytes.ok_or(BadKey)?)
             }
             // `ecdsa-sha2-nistp256` as key type is what older repositories write.
             #[cfg(feature = "p256")]
             (Some("ecdsa" | "ecdsa-sha2-nistp256"), Some("ecdsa-sha2-nistp256")) => {
-                let pem: String = public.chars().take(PEM_BYTES_MAX + 1).collect();
-                Self::from_pem(&pem)
+                Self::from_pem_text(public)
             }
             #[cfg(waxwing_foreign = "rsa")]
-            (Some("rsa"), Some("rsassa-pss-sha256")) => {
-                let pem: String = public.chars().take(PEM_BYTES_MAX + 1).collect();
-                Self::from_pem(&pem)
-            }
+            (Some("rsa"), Some("rsassa-pss-sha256")) => Self::from_pem_text(public),
             _ => Err(BadKey),
         }
+    }
+
+    #[cfg(any(feature = "p256", waxwing_foreign = "rsa"))]
+    fn from_pem_text(text: Text<'_>) -> Result<Self, BadKey> {
+        let pem: String = text.chars().take(PEM_BYTES_MAX + 1).collect();
+        Self::from_pem(&pem)
     }
 
     /// Checks a signature over the concatenation of `parts`.
