@@ -23,8 +23,8 @@ VOLUME /var/lib/waxwing
 ENV XDG_CONFIG_HOME=/var/lib/waxwing/config
 USER 65532:65532
 
-# Devices, enrolment, operators, MQTT. Health and metrics stay on loopback inside.
-EXPOSE 8443 8444 8445 8883
+# Devices, enrolment, operators, revoked certificates, MQTT. Health and metrics stay on loopback inside.
+EXPOSE 8443 8444 8445 8446 8883
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
     CMD ["/usr/local/bin/waxwing-server", "--health-check"]

@@ -24,7 +24,7 @@ pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
 /// within the thirty of the authority that signs it.
 const CERTIFICATE_DAYS_MAX: u32 = 10 * 365;
 
-/// Where the ops listener serves the list of revoked device certificates.
+/// Where the listener `crl` serves the list of revoked device certificates.
 pub const CRL_PATH: &str = "/crl/device-ca.crl";
 
 /// Longest address that is written into certificates.
@@ -86,6 +86,9 @@ pub struct Listen {
     pub admin: SocketAddr,
     /// MQTT over TLS; client certificate required.
     pub mqtt: SocketAddr,
+    /// The list of revoked device certificates in plain HTTP, as RFC 5280 has it: it is signed, and for
+    /// everybody. Certificates say its port.
+    pub crl: SocketAddr,
     /// Health and metrics in plain HTTP: keep it on loopback or a private network.
     pub ops: SocketAddr,
 }
@@ -98,6 +101,7 @@ impl Default for Listen {
             enrol: everywhere(8444),
             admin: everywhere(8445),
             mqtt: everywhere(8883),
+            crl: everywhere(8446),
             ops: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464),
         }
     }
@@ -140,8 +144,8 @@ impl Default for Identity {
 #[serde(default, deny_unknown_fields)]
 pub struct Pki {
     /// Where others find the list of revoked device certificates, as new certificates say. Default:
-    /// `/crl/device-ca.crl` on the ops listener under the first of `server_names`. That listener
-    /// is on loopback by default: let a web server hand the list out where others need it.
+    /// `/crl/device-ca.crl` on the listener `crl` under the first of `server_names`. Set it if others
+    /// reach that listener under another name or port, or if a web server hands the list out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crl_url: Option<String>,
 }
@@ -274,12 +278,22 @@ impl Config {
 
     /// Returns where others find the list of revoked device certificates.
     pub fn crl_url(&self) -> String {
-        let on_ops = || {
+        let by_name = || {
             let name = self.server_names.first().map_or("localhost", String::as_str);
             let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-            format!("http://{host}:{}{CRL_PATH}", self.listen.ops.port())
+            format!("http://{host}:{}{CRL_PATH}", self.listen.crl.port())
         };
-        self.pki.crl_url.clone().unwrap_or_else(on_ops)
+        self.pki.crl_url.clone().unwrap_or_else(by_name)
+    }
+
+    /// Tells whether nobody but this machine can follow [`Self::crl_url`], although devices of others
+    /// are served: certificates would carry it for good.
+    pub fn crl_is_out_of_reach(&self) -> bool {
+        let name = self.server_names.first().map_or("localhost", String::as_str);
+        let is_local_name = name == "localhost"
+            || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        let is_local = is_local_name || self.listen.crl.ip().is_loopback();
+        self.pki.crl_url.is_none() && is_local && !self.listen.device.ip().is_loopback()
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -431,6 +445,23 @@ mod tests {
         let message = refusal("", &[("WAXWING_SERVER__POLL__RETRY", "1")]);
         assert!(message.contains("WAXWING_SERVER__POLL__RETRY"), "{message}");
         assert!(message.contains("`retry`"), "{message}");
+    }
+
+    #[test]
+    fn a_list_that_only_this_machine_can_fetch_is_out_of_reach() {
+        for (text, expected) in [
+            ("", true),
+            ("listen = { device = '127.0.0.1:8443' }", false),
+            ("server_names = ['ota.example']", false),
+            ("server_names = ['ota.example']\nlisten = { crl = '[::1]:8446' }", true),
+            ("server_names = ['127.0.0.2', 'ota.example']", true),
+            ("pki = { crl_url = 'http://ca.example/device.crl' }", false),
+        ] {
+            assert_eq!(load(text, &[]).unwrap().crl_is_out_of_reach(), expected, "{text}");
+        }
+        let config =
+            load("server_names = ['2001:db8::1']\nlisten = { crl = '[::]:81' }", &[]).unwrap();
+        assert_eq!(config.crl_url(), "http://[2001:db8::1]:81/crl/device-ca.crl");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::Limits;
 
-/// Kept free of connections with TLS: 9 connections to SQLite with 3 files each, 5 listeners, images
-/// on their way in, what the runtime has, and some dozens of connections to `ops`, which must answer
-/// when nothing else does.
-const RESERVE_FILES: u64 = 128;
+/// Kept free of connections with TLS: 9 connections to SQLite with 3 files each, 6 listeners, images
+/// on their way in, what the runtime has, at most 64 connections to `crl`, and some dozens to `ops`,
+/// which must answer when nothing else does.
+const RESERVE_FILES: u64 = 192;
 
 /// Descriptors per connection of the limit: one on each of the four TLS listeners, and the image
 /// that a connection on the device listener may be reading.
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn all_listeners_together_leave_a_reserve_of_files() {
-        assert_eq!(fitted(20_000, Some(1024)), (179, 45));
+        assert_eq!(fitted(20_000, Some(1024)), (166, 42));
         assert_eq!(fitted(20_000, Some(10)), (1, 1));
     }
 

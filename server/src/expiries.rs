@@ -1,4 +1,5 @@
-//! Everything of this server that ends, and when: metadata of every role, and certificates.
+//! Everything of this server that ends, and when: metadata of every role, certificates, those among the
+//! pins of products, and the list of revoked ones.
 //!
 //! Not here: how urgent that is ([`crate::domain::expiry`]), and the Director's timestamps, snapshots
 //! and targets, which are signed anew for each poll.
@@ -9,8 +10,9 @@ use serde::Deserialize;
 use waxwing_tuf::Time;
 
 use crate::app::App;
-use crate::domain::expiry::{Expiry, Level, Told};
+use crate::domain::expiry::{Expiry, Level, Renewal, Told};
 use crate::pki::{Authority, Pki, peer};
+use crate::publish::pinned;
 use crate::repositories::{Files, Repositories};
 use crate::store::{self, Store, enrolment};
 
@@ -64,8 +66,15 @@ impl Devices {
 pub fn all(app: &App) -> Vec<Expiry> {
     let mut expiries = metadata(&app.repositories);
     expiries.extend(authorities(&app.pki));
+    expiries
+        .extend(app.repositories.all().into_iter().flat_map(|(name, files)| pins(&name, &files)));
+    let renewal = Renewal::People;
     let server = "certificate/server".to_owned();
-    expiries.push(Expiry { subject: server, ends_ms: app.tls.expires_ms() });
+    expiries.push(Expiry { subject: server, ends_ms: app.tls.expires_ms(), renewal });
+    // Without a list it is as late as can be.
+    let ends_ms = app.crl.ends_ms().unwrap_or(0);
+    let crl = "crl/device-ca".to_owned();
+    expiries.push(Expiry { subject: crl, ends_ms, renewal: Renewal::Daily });
     expiries.sort_by(|one, other| one.subject.cmp(&other.subject));
     expiries
 }
@@ -73,17 +82,31 @@ pub fn all(app: &App) -> Vec<Expiry> {
 fn metadata(repositories: &Repositories) -> Vec<Expiry> {
     let of_files = |(repository, files): (String, Arc<Files>)| {
         let roles = files.in_force().filter_map(|(role, bytes)| {
-            Some(Expiry { subject: format!("{repository}/{role}"), ends_ms: expires_ms(bytes)? })
+            let (subject, ends_ms) = (format!("{repository}/{role}"), expires_ms(bytes)?);
+            Some(Expiry { subject, ends_ms, renewal: Renewal::People })
         });
         roles.collect::<Vec<_>>()
     };
     repositories.all().into_iter().flat_map(of_files).collect()
 }
 
+/// The certificates by which devices of a product know their server, in their order.
+fn pins(repository: &str, files: &Files) -> Vec<Expiry> {
+    let product = repository.strip_prefix("image/").unwrap_or(repository);
+    let pins = files.pins().map(|pins| pinned(&pins.bytes)).unwrap_or_default();
+    let pins = (1..).zip(&pins).map(|(number, pin): (u32, _)| Expiry {
+        subject: format!("pins/{product}/{number}"),
+        // One that cannot be read is of no use to anybody.
+        ends_ms: peer::not_after_ms(pin).unwrap_or(0),
+        renewal: Renewal::People,
+    });
+    pins.collect()
+}
+
 fn authorities(pki: &Pki) -> Vec<Expiry> {
     let authority = |subject: &str, authority: &Authority| {
         let ends_ms = peer::not_after_ms(authority.certificate())?;
-        Some(Expiry { subject: subject.to_owned(), ends_ms })
+        Some(Expiry { subject: subject.to_owned(), ends_ms, renewal: Renewal::People })
     };
     let authorities = [
         authority("certificate/device-ca", &pki.device),

@@ -131,6 +131,32 @@ impl Listener {
     }
 }
 
+/// Accepts without TLS until shutdown, and runs `serve` on every connection there is room for. Of the
+/// bounds, those of handshakes do not count.
+pub async fn run_plain<S, F>(socket: TcpListener, limits: Limits, shutdown: Shutdown, serve: S)
+where
+    S: Fn(TcpStream) -> F + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let gate = Arc::new(Gate::new(limits));
+    while let Some(accepted) = shutdown.token.run_until_cancelled(socket.accept()).await {
+        match accepted {
+            Ok((stream, source)) => {
+                let Some((place, _)) = gate.enter(source.ip()) else { continue };
+                let served = timeout(limits.connection, serve(stream));
+                shutdown.tasks.spawn(async move {
+                    let _place = place;
+                    let _ = served.await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
 async fn accept(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
     acceptor.accept(stream).await

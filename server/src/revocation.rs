@@ -36,6 +36,12 @@ impl List {
         self.read().map(|published| published.der)
     }
 
+    /// Returns when the list ends, in Unix milliseconds.
+    pub fn ends_ms(&self) -> Option<u64> {
+        let life_ms = u64::try_from(crl::LIFE.as_millis()).unwrap_or(u64::MAX);
+        self.read().map(|published| published.made_at_ms.saturating_add(life_ms))
+    }
+
     /// Tells whether it is time for a new one.
     fn is_due(&self, now_ms: u64) -> bool {
         self.read().is_none_or(|published| {

@@ -42,6 +42,12 @@ use crate::tls::Published;
 /// How long a connection of somebody without a certificate may last: enough to enrol.
 const STRANGER_CONNECTION: Duration = Duration::from_mins(1);
 
+/// Most connections for the list of revoked certificates: it is short, and few ask for it.
+const CRL_CONNECTIONS_MAX: usize = 64;
+
+/// Most of them from one source address.
+const CRL_CONNECTIONS_PER_SOURCE_MAX: usize = 8;
+
 /// Where the server listens.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Addresses {
@@ -53,6 +59,8 @@ pub struct Addresses {
     pub admin: SocketAddr,
     /// MQTT.
     pub mqtt: SocketAddr,
+    /// The list of revoked device certificates.
+    pub crl: SocketAddr,
     /// Health and metrics.
     pub ops: SocketAddr,
 }
@@ -78,6 +86,9 @@ pub async fn start(
     let lock = setup::lock_folder(&config.data_dir)?;
     descriptors::fit(&mut config.limits, descriptors::raise());
     let sockets = Sockets::bind(&config).await?;
+    // Certificates say it: a port that was taken at random has to be known before any is signed.
+    config.listen.crl.set_port(sockets.addresses()?.crl.port());
+    warn_of_crl(&config);
     let app = Arc::new(App::open(config, options, clock, random).await?);
     first_start::prepare(&app, print).await?;
     let addresses = sockets.addresses()?;
@@ -144,6 +155,7 @@ struct Sockets {
     enrol: TcpListener,
     admin: TcpListener,
     mqtt: TcpListener,
+    crl: TcpListener,
     ops: TcpListener,
 }
 
@@ -155,6 +167,7 @@ impl Sockets {
             enrol: listener::bind("listen.enrol", listen.enrol).await?,
             admin: listener::bind("listen.admin", listen.admin).await?,
             mqtt: listener::bind("listen.mqtt", listen.mqtt).await?,
+            crl: listener::bind("listen.crl", listen.crl).await?,
             ops: listener::bind("listen.ops", listen.ops).await?,
         })
     }
@@ -166,6 +179,7 @@ impl Sockets {
             enrol: address(&self.enrol)?,
             admin: address(&self.admin)?,
             mqtt: address(&self.mqtt)?,
+            crl: address(&self.crl)?,
             ops: address(&self.ops)?,
         })
     }
@@ -198,6 +212,7 @@ impl Sockets {
                 }
             }
         }));
+        shutdown.tasks.spawn(serve_crl(app, self.crl, shutdown.clone()));
         let ops = router::ops(app.clone());
         let stop = shutdown.token.clone();
         shutdown.tasks.spawn(async move {
@@ -206,6 +221,47 @@ impl Sockets {
                 tracing::error!(%error, "the ops listener ended");
             }
         });
+    }
+}
+
+/// Serves the list of revoked certificates to everybody.
+fn serve_crl(
+    app: &Arc<App>,
+    socket: TcpListener,
+    shutdown: Shutdown,
+) -> impl Future<Output = ()> + use<> {
+    let limits = &app.config.limits;
+    let head = Duration::from_secs(limits.request_head_s);
+    let limits = Limits {
+        connections: limits.connections.min(CRL_CONNECTIONS_MAX),
+        connections_per_source: limits.connections_per_source.min(CRL_CONNECTIONS_PER_SOURCE_MAX),
+        handshakes_per_source: limits.handshakes_per_source,
+        handshake: Duration::ZERO,
+        connection: STRANGER_CONNECTION,
+    };
+    let (router, stop) = (router::crl(app.clone()), shutdown.token.clone());
+    listener::run_plain(socket, limits, shutdown, move |stream| {
+        let (router, stop) = (router.clone(), stop.clone());
+        async move {
+            serve::connection(stream, head, stop, |request| {
+                answer(&router, request.map(Body::new))
+            })
+            .await;
+        }
+    })
+}
+
+/// Says in the log that new certificates name a list that nobody can fetch.
+fn warn_of_crl(config: &Config) {
+    let url = config.crl_url();
+    if config.crl_is_out_of_reach() {
+        tracing::warn!(
+            url,
+            "device certificates name a list of revoked ones that only this machine can fetch; put \
+             a public name first in `server_names`, or set `pki.crl_url`"
+        );
+    } else {
+        tracing::info!(url, "device certificates name this list of revoked ones");
     }
 }
 

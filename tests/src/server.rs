@@ -27,6 +27,8 @@ pub struct Server {
 pub enum Listener {
     /// REST.
     Admin,
+    /// Revoked certificates.
+    Crl,
     /// Polls and images.
     Device,
     /// EST.
@@ -38,11 +40,13 @@ pub enum Listener {
 }
 
 impl Listener {
-    const ALL: [Self; 5] = [Self::Admin, Self::Device, Self::Enrol, Self::Mqtt, Self::Ops];
+    const ALL: [Self; 6] =
+        [Self::Admin, Self::Crl, Self::Device, Self::Enrol, Self::Mqtt, Self::Ops];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Admin => "admin",
+            Self::Crl => "crl",
             Self::Device => "device",
             Self::Enrol => "enrol",
             Self::Mqtt => "mqtt",
@@ -133,7 +137,8 @@ impl Server {
 
     /// URL of a listener.
     pub fn url(&self, listener: Listener) -> String {
-        let scheme = if listener == Listener::Ops { "http" } else { "https" };
+        let scheme =
+            if matches!(listener, Listener::Crl | Listener::Ops) { "http" } else { "https" };
         format!("{scheme}://{}", self.address(listener))
     }
 

@@ -66,6 +66,8 @@ fn devices(counts: &BTreeMap<String, u64>) -> Verdict {
 fn next(subject: &str) -> &'static str {
     let role = subject.rsplit('/').next().unwrap_or(subject);
     match (subject.split('/').next(), role) {
+        (Some("crl"), _) => "the server makes one every day; its log says why not",
+        (Some("pins"), _) => "have another server CA signed with `waxwing-keys trust server-ca`",
         (Some("certificate"), "server") => "it is replaced when the server starts",
         (Some("certificate"), _) => "make a new authority while this one is still trusted",
         (_, "snapshot" | "timestamp") => "`waxwing-keys publish --refresh`",

@@ -70,16 +70,40 @@ impl Level {
 /// Something that ends.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Expiry {
-    /// What: `image/<product>/<role>`, `director/root` or `certificate/<name>`.
+    /// What: `image/<product>/<role>`, `director/root`, `certificate/<name>`,
+    /// `pins/<product>/<number>` or `crl/<name>`.
     pub subject: String,
     /// When, in Unix milliseconds.
     pub ends_ms: u64,
+    /// Who makes a new one in time.
+    pub renewal: Renewal,
 }
+
+/// Who makes something new before it ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Renewal {
+    /// The server, every day, with a life of seven days: it is late once two days are missed.
+    Daily,
+    /// People, who need days.
+    People,
+}
+
+/// Time left of what is renewed daily once two renewals were missed, and a day before its end.
+const DAILY_WARNING_MS: u64 = 5 * DAY_MS;
+const DAILY_CRITICAL_MS: u64 = DAY_MS;
 
 impl Expiry {
     /// Judges it.
     pub const fn level(&self, now_ms: u64) -> Level {
-        Level::of(self.ends_ms, now_ms)
+        match self.renewal {
+            Renewal::People => Level::of(self.ends_ms, now_ms),
+            Renewal::Daily => match self.ends_ms.saturating_sub(now_ms) {
+                0 => Level::Expired,
+                left if left <= DAILY_CRITICAL_MS => Level::Critical,
+                left if left <= DAILY_WARNING_MS => Level::Warning,
+                _ => Level::Ok,
+            },
+        }
     }
 
     /// Returns how many seconds are left; negative once it has ended.
@@ -137,6 +161,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_renewed_daily_is_late_once_two_days_are_missed() {
+        let expiry = Expiry { subject: String::new(), ends_ms: END_MS, renewal: Renewal::Daily };
+        for (left_ms, level) in [
+            (7 * DAY_MS, Level::Ok),
+            (5 * DAY_MS + 1, Level::Ok),
+            (5 * DAY_MS, Level::Warning),
+            (DAY_MS + 1, Level::Warning),
+            (DAY_MS, Level::Critical),
+            (0, Level::Expired),
+        ] {
+            assert_eq!(expiry.level(END_MS - left_ms), level, "{left_ms} ms left");
+        }
+    }
+
+    #[test]
     fn levels_rise_and_reach_as_far_as_they_begin() {
         for pair in Level::ALL.windows(2) {
             assert!(pair[0].rank() < pair[1].rank());
@@ -150,8 +189,11 @@ mod tests {
     #[test]
     fn a_level_is_told_once_and_again_after_it_was_mended() {
         let mut told = Told::default();
-        let mut expiries =
-            vec![Expiry { subject: "image/th1/targets".to_owned(), ends_ms: END_MS }];
+        let mut expiries = vec![Expiry {
+            subject: "image/th1/targets".to_owned(),
+            ends_ms: END_MS,
+            renewal: Renewal::People,
+        }];
         let mut levels = |expiries: &[Expiry], left_days: u64| {
             let news = told.news(expiries, END_MS - left_days * DAY_MS);
             news.into_iter().map(|(_, level)| level).collect::<Vec<_>>()
@@ -171,7 +213,8 @@ mod tests {
 
     #[test]
     fn seconds_left_go_below_zero() {
-        let expiry = Expiry { subject: String::new(), ends_ms: END_MS };
+        let renewal = Renewal::People;
+        let expiry = Expiry { subject: String::new(), ends_ms: END_MS, renewal };
         assert_eq!(expiry.seconds_left(END_MS - 1000), 1);
         assert_eq!(expiry.seconds_left(END_MS + 5000), -5);
         assert!(expiry.seconds_left(u64::MAX) < -1_000_000_000);

@@ -56,13 +56,21 @@ pub fn enrol(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Health, metrics and revoked certificates, in plain HTTP.
+/// The list of revoked device certificates, in plain HTTP.
+pub fn crl(app: Arc<App>) -> Router {
+    Router::new()
+        .route(CRL_PATH, get(ops::crl))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+}
+
+/// Health and metrics, in plain HTTP.
 pub fn ops(app: Arc<App>) -> Router {
     Router::new()
         .route("/healthz", get(ops::healthz))
         .route("/readyz", get(ops::readyz))
         .route("/metrics", get(ops::metrics))
-        .route(CRL_PATH, get(ops::crl))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

@@ -19,8 +19,11 @@ pub async fn watch_expiries(app: &App, now_ms: u64) -> Result<(), store::Error> 
     for (expiry, level) in app.expiries.news(&expiries, now_ms) {
         let (subject, ends) = (&expiry.subject, Time::from_millis(expiry.ends_ms).to_string());
         match level {
-            Level::Ok | Level::Notice => tracing::info!(subject, ends, %level, "expires soon"),
-            Level::Warning => tracing::warn!(subject, ends, %level, "expires soon"),
+            // Nothing became less urgent: that is no news.
+            Level::Ok => {}
+            Level::Notice | Level::Warning => {
+                tracing::warn!(subject, ends, %level, "expires soon");
+            }
             Level::Critical => tracing::error!(subject, ends, %level, "expires within days"),
             Level::Expired => tracing::error!(subject, ends, %level, "has expired"),
         }

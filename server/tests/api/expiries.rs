@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
 use waxwing_server::jobs::watch_expiries;
+use waxwing_server::revocation;
 
 use crate::support::{Api, Publisher};
 
@@ -29,6 +31,7 @@ async fn every_role_and_every_certificate_is_watched() {
         "certificate/operator-ca",
         "certificate/server",
         "certificate/server-ca",
+        "crl/device-ca",
         "director/root",
         "image/th1/root",
         "image/th1/snapshot",
@@ -38,6 +41,32 @@ async fn every_role_and_every_certificate_is_watched() {
     ];
     assert_eq!(subjects, expected);
     assert!(levels.iter().all(|level| level == "ok"), "{levels:?}");
+}
+
+#[tokio::test]
+async fn certificates_among_the_pins_and_the_list_of_revoked_ones_are_watched() {
+    let (api, _) = Api::with_fleet(0).await;
+    let mut params = CertificateParams::default();
+    params.not_after = date_time_ymd(2026, 12, 10);
+    let short = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let long = CertificateParams::default();
+    let long = long.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let files = vec![("trust/server-ca.pem".to_owned(), (long + &short).into_bytes())];
+    api.app.repositories.put("image/th2", files).unwrap();
+    let level = async |subject: &str| {
+        let levels = levels(&api).await;
+        levels.into_iter().find(|(other, _)| other == subject).map(|(_, level)| level)
+    };
+    assert_eq!(level("pins/th2/1").await.unwrap(), "ok");
+    assert_eq!(level("pins/th2/2").await.unwrap(), "notice");
+    assert_eq!(level("pins/th2/3").await, None);
+    assert_eq!(level("crl/device-ca").await.unwrap(), "ok");
+    api.clock.advance(2 * DAY);
+    assert_eq!(level("crl/device-ca").await.unwrap(), "warning", "nobody made a new one");
+    api.clock.advance(5 * DAY);
+    assert_eq!(level("crl/device-ca").await.unwrap(), "expired");
+    revocation::keep_current(&api.app).await.unwrap();
+    assert_eq!(level("crl/device-ca").await.unwrap(), "ok");
 }
 
 #[tokio::test]

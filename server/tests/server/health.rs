@@ -23,8 +23,8 @@ async fn only_an_answer_that_says_200_is_healthy() {
     let folder = Folder::new();
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let addresses =
-        ["device", "enrol", "admin", "mqtt", "ops"].map(|name| format!("\"{name}\":\"{address}\""));
+    let addresses = ["device", "enrol", "admin", "mqtt", "crl", "ops"]
+        .map(|name| format!("\"{name}\":\"{address}\""));
     fs::create_dir_all(folder.data().join("run")).unwrap();
     let file = folder.data().join("run/listeners.json");
     fs::write(file, format!("{{{}}}", addresses.join(","))).unwrap();

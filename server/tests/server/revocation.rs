@@ -77,6 +77,19 @@ async fn certificates_say_where_the_list_is() {
 }
 
 #[tokio::test]
+async fn the_list_is_where_a_certificate_says_for_everybody() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let text = openssl(&["x509", "-inform", "DER", "-noout", "-text"], &device.certificate);
+    let url = text.lines().find_map(|line| line.trim().strip_prefix("URI:http")).unwrap();
+    let answer = reqwest::get(format!("http{url}")).await.unwrap();
+    assert_eq!(answer.status(), 200, "{url}");
+    assert_eq!(answer.bytes().await.unwrap(), fetch(&server).await);
+    let elsewhere = format!("http://{}/metrics", server.running.addresses.crl);
+    assert_eq!(reqwest::get(elsewhere).await.unwrap().status(), 404, "nothing else is");
+}
+
+#[tokio::test]
 async fn a_list_says_who_signed_it_and_openssl_agrees() {
     let folder = Folder::new();
     let server = folder.start().await;
@@ -172,7 +185,7 @@ fn pem(certificate: &CertificateDer<'_>) -> String {
 }
 
 async fn fetch(server: &Server) -> Vec<u8> {
-    let url = format!("http://{}/crl/device-ca.crl", server.running.addresses.ops);
+    let url = format!("http://{}/crl/device-ca.crl", server.running.addresses.crl);
     let answer = reqwest::get(url).await.unwrap();
     assert_eq!(answer.headers()["content-type"], "application/pkix-crl");
     answer.bytes().await.unwrap().to_vec()

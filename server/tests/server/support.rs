@@ -50,6 +50,7 @@ impl Folder {
         config.listen.enrol = any;
         config.listen.admin = any;
         config.listen.mqtt = any;
+        config.listen.crl = any;
         config.listen.ops = any;
         config.limits.drain_s = 1;
         // Clients judge the server's certificate by the real time.

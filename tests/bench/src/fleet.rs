@@ -127,6 +127,7 @@ fn config(data: &Path) -> Config {
         &mut listen.device,
         &mut listen.enrol,
         &mut listen.mqtt,
+        &mut listen.crl,
         &mut listen.ops,
     ] {
         *address = any;

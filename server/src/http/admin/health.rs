@@ -31,7 +31,8 @@ pub(super) struct Expiries {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Expiry)]
 pub(super) struct Item {
-    /// What: `image/<product>/<role>`, `director/root` or `certificate/<name>`.
+    /// What: `image/<product>/<role>`, `director/root`, `certificate/<name>`, `pins/<product>/<number>` or
+    /// `crl/<name>`.
     #[schema(example = "image/th1/targets")]
     subject: String,
     /// When, as RFC 3339.
