@@ -16,6 +16,7 @@ mod error;
 mod group;
 mod input;
 mod login;
+mod operator;
 mod output;
 mod product;
 mod profile;
@@ -82,6 +83,9 @@ enum Command {
     Group(group::Command),
     /// Keep a server's address, CA and token as a profile.
     Login(login::Args),
+    /// Operators: replace their tokens.
+    #[command(subcommand)]
+    Operator(operator::Command),
     /// Products: one kind of device each.
     #[command(subcommand)]
     Product(product::Command),
@@ -116,6 +120,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Doctor(args) => doctor::run(args, &api()?, &arguments.profile, out).await,
         Command::Group(command) => group::run(command, &api()?, out).await,
         Command::Login(args) => login::run(args, &arguments.profile).await,
+        Command::Operator(command) => operator::run(command, &api()?, out).await,
         Command::Product(command) => product::run(command, &api()?, out).await,
         Command::Release(command) => release::run(command, &api()?, out).await,
         Command::Rollout(command) => rollout::run(command, &api()?, out).await,

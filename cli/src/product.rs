@@ -28,6 +28,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         root: PathBuf,
     },
+    /// Replace what releases must come with, and who may have built them, by what the definition file
+    /// says.
+    #[command(after_help = "Example:\n  waxwing product documents releases/th1/product.toml")]
+    Documents {
+        /// The `product.toml` that is reviewed in git.
+        definition: PathBuf,
+    },
     /// List all products.
     List {
         /// Products to show.
@@ -51,6 +58,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
         Command::Create { definition, root } => create(&definition, &root, api, out).await,
+        Command::Documents { definition } => documents(&definition, api, out).await,
         Command::List { limit } => {
             let products = api.list("products", &[], limit).await?;
             out.list(&products, &["id", "chip", "hardware", "channels", "slot_bytes"])
@@ -77,6 +85,8 @@ struct Definition {
     secure_boot: Option<serde_json::Value>,
     /// Documents that every release of a channel must come with; the server checks them.
     required_documents: Option<serde_json::Value>,
+    /// Who may have built a release, by the ids in provenance.
+    builders: Option<Vec<String>>,
 }
 
 /// The request that registers a product.
@@ -93,6 +103,8 @@ struct NewProduct {
     secure_boot: Option<serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     required_documents: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    builders: Option<Vec<String>>,
     /// The root metadata file in base64: its bytes are signed, so they travel unchanged.
     image_root: String,
 }
@@ -110,6 +122,17 @@ async fn secure_boot(definition: &Path, api: &Api, out: Output) -> Result<(), Er
     out.done(&sentence, &api.put(&path, &keys).await?)
 }
 
+async fn documents(definition: &Path, api: &Api, out: Output) -> Result<(), Error> {
+    let product = read(definition)?;
+    let request = json!({
+        "required_documents": product.required_documents.unwrap_or_else(|| json!({})),
+        "builders": product.builders.unwrap_or_default(),
+    });
+    let path = format!("products/{}/required-documents", product.id);
+    let sentence = format!("replaced what releases of {} must come with", product.id);
+    out.done(&sentence, &api.put(&path, &request).await?)
+}
+
 async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Result<(), Error> {
     let product = read(definition)?;
     let sentence = format!("registered product {}", product.id);
@@ -123,6 +146,7 @@ async fn create(definition: &Path, root: &Path, api: &Api, out: Output) -> Resul
         slot_bytes: product.slot_bytes,
         secure_boot: product.secure_boot,
         required_documents: product.required_documents,
+        builders: product.builders,
         image_root: STANDARD.encode(input::file(root)?),
     };
     out.done(&sentence, &api.post("products", &request).await?)

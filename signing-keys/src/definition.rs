@@ -42,6 +42,9 @@ pub struct Product {
     /// Documents that every release of a channel must come with; the server asks for them.
     #[serde(default)]
     pub required_documents: BTreeMap<Channel, Vec<Requirement>>,
+    /// Who may have built a release, by the ids in provenance; the server asks for them.
+    #[serde(default)]
+    pub builders: Vec<String>,
 }
 
 /// Whether the version inside the image must be that of the release.

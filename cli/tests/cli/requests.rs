@@ -57,6 +57,35 @@ fn a_definition_with_an_unknown_field_is_refused_with_its_name() {
 }
 
 #[test]
+fn what_releases_must_come_with_is_replaced_by_the_definition() {
+    let world = World::logged_in();
+    let rest = "id = 'th1'\nchip = 'esp32c3'\nhardware = ['r1']\nchannels = ['stable']\nslot_bytes = 4096\n";
+    let line = "PUT /products/th1/required-documents";
+    world.server.on(line, (200, json!({ "id": "th1" })));
+    for (more, expected) in [
+        ("", json!({ "required_documents": {}, "builders": [] })),
+        (
+            "required_documents = { stable = ['sbom'] }\nbuilders = ['https://ci.example']",
+            json!({ "required_documents": {"stable": ["sbom"]}, "builders": ["https://ci.example"] }),
+        ),
+    ] {
+        let definition = world.file("product.toml", &format!("{rest}{more}"));
+        let run = world.run(&["product", "documents", definition.to_str().unwrap()]);
+        assert_eq!(run.code, 0, "{run:?}");
+        let request = world.server.requests().pop().unwrap();
+        assert_eq!((request.line.as_str(), request.body), (line, expected));
+    }
+}
+
+#[test]
+fn the_token_of_an_operator_is_replaced_with_an_overlap_unless_told_otherwise() {
+    let line = "POST /operators/admin/token";
+    let command = ["operator", "replace-token", "admin"];
+    sends(&command, line, &json!({ "overlap_s": 600 }));
+    sends(&[&command[..], &["--overlap", "0"]].concat(), line, &json!({ "overlap_s": 0 }));
+}
+
+#[test]
 fn a_device_is_registered_with_its_tags() {
     sends(
         &["device", "add", "d1", "--product", "th1", "--tag", "site=lab", "--tag", "row=3"],

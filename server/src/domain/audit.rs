@@ -26,6 +26,8 @@ words!(
     Action {
         /// The first admin token was made.
         AdminTokenCreated "admin_token_created",
+        /// The token of an operator was replaced.
+        AdminTokenReplaced "admin_token_replaced",
         /// A device got a certificate.
         CertificateIssued "certificate_issued",
         /// A command was sent to a device.
@@ -50,6 +52,8 @@ words!(
         MetadataStored "metadata_stored",
         /// A product was made.
         ProductCreated "product_created",
+        /// The documents that releases of a product must come with were replaced, or their builders.
+        RequiredDocumentsChanged "required_documents_changed",
         /// A rollout went on to its next phase.
         RolloutAdvanced "rollout_advanced",
         /// A rollout was cancelled.

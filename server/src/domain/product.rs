@@ -31,6 +31,8 @@ pub struct Product {
     pub secure_boot: SecureBoot,
     /// Documents that every release of a channel must come with.
     pub required_documents: Required,
+    /// Who may have built a release, by the ids in provenance; anybody if empty.
+    pub builders: Vec<String>,
     /// When it was made, in Unix milliseconds.
     pub created_at: u64,
 }

@@ -148,6 +148,7 @@ pub(crate) mod tests {
             image_project: ProjectRule::Ignore,
             secure_boot: SecureBoot::default(),
             required_documents: Required::new(),
+            builders: Vec::new(),
             created_at: 0,
         }
     }

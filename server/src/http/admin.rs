@@ -18,6 +18,7 @@ mod images;
 mod input;
 mod metadata;
 mod openapi;
+mod operators;
 mod output;
 mod products;
 mod releases;
@@ -33,7 +34,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use self::auth::token_sha256;
+pub use self::auth::{new_token, token_sha256};
 use super::router::{to_the_end, unknown_route, wrong_method};
 use crate::app::App;
 
@@ -65,6 +66,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(products::list, products::create))
         .routes(routes!(products::show))
         .routes(routes!(products::secure_boot::set))
+        .routes(routes!(products::documents::set))
         .routes(routes!(images::put))
         .routes(routes!(documents::put, documents::get))
         .routes(routes!(affected::list))
@@ -73,6 +75,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(director::show))
         .routes(routes!(director::import_root))
         .routes(routes!(director::root))
+        .routes(routes!(operators::replace_token))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::show))
         .routes(routes!(devices::tag))

@@ -11,11 +11,17 @@ use waxwing_wire::{Channel, Digest};
 use super::rules::{Rule, channel_of, refused};
 use super::{Known, Refused};
 use crate::domain::Release;
-use crate::domain::document::Attached;
+use crate::domain::document::{Attached, Document};
 
 /// Why a document is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum DocumentFault {
+    /// Provenance of a builder that the product does not know.
+    #[error("it was built by {found:?}, who is not among the builders of the product")]
+    Builder {
+        /// Who says to have built it.
+        found: Vec<String>,
+    },
     /// It was not uploaded, or is of another length or format.
     #[error("the document {sha256} is not here in this length and format; upload it first")]
     Missing {
@@ -40,6 +46,7 @@ impl DocumentFault {
     /// Returns the stable code of the fault.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Builder { .. } => "document_builder",
             Self::Missing { .. } => "document_missing",
             Self::OtherImage => "document_of_another_image",
             Self::Path => "document_path",
@@ -77,6 +84,24 @@ pub(super) fn documents(
     Ok(attached)
 }
 
+/// Provenance is of the image, and by builders of the product. All of them: which of its statements is
+/// about the image is not kept.
+fn check_provenance(
+    known: Known<'_>,
+    document: &Document,
+    release: &Release,
+) -> Result<(), DocumentFault> {
+    if !document.subjects.contains(&release.sha256) {
+        return Err(DocumentFault::OtherImage);
+    }
+    let (allowed, found) = (&known.product.builders, &document.builders);
+    let is_known = !found.is_empty() && found.iter().all(|builder| allowed.contains(builder));
+    if allowed.is_empty() || is_known {
+        return Ok(());
+    }
+    Err(DocumentFault::Builder { found: found.clone() })
+}
+
 fn read(
     known: Known<'_>,
     channel: &Channel,
@@ -96,8 +121,8 @@ fn read(
     let is_meant = |it: &&Release| it.channel == *channel && it.version == version;
     let before = known.releases.iter().map(|release| &**release);
     let release = listed.iter().chain(before).find(is_meant).ok_or(DocumentFault::Release)?;
-    if format == Format::Provenance && !document.subjects.contains(&release.sha256) {
-        return Err(DocumentFault::OtherImage);
+    if format == Format::Provenance {
+        check_provenance(known, document, release)?;
     }
     Ok(Attached { channel: channel.clone(), version, format, document: sha256 })
 }

@@ -7,21 +7,16 @@ use std::io;
 use std::path::Path;
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::{PublicKeyFile, fingerprint};
-use waxwing_wire::Digest;
 
 use crate::app::App;
 use crate::domain::audit::{Action, Entry, SERVER};
-use crate::random;
+use crate::http::admin;
 use crate::setup;
 use crate::store::{self, audit, operators};
 
 /// The name of the first operator.
 const FIRST_OPERATOR: &str = "admin";
-
-/// What an admin token begins with, so that scanners for leaked secrets know it.
-const TOKEN_PREFIX: &str = "wxa_";
 
 /// The file with the Director's public key, as `waxwing-keys` reads it.
 const DIRECTOR_FILE: &str = "director.pub.json";
@@ -32,9 +27,9 @@ pub(super) async fn prepare(app: &App, show: impl Fn(&str) -> io::Result<()>) ->
     if !operators::all(&app.store).await?.is_empty() {
         return Ok(());
     }
-    let token = format!("{TOKEN_PREFIX}{}", Digest(random::bytes(app.random.as_ref())));
+    let token = admin::new_token(app.random.as_ref());
     let mut change = app.store.begin().await?;
-    let sha256 = Digest(Sha256::digest(&token).into());
+    let sha256 = admin::token_sha256(&token);
     let now_ms = app.clock.now_ms();
     operators::add(change.connection(), FIRST_OPERATOR, &sha256, now_ms).await?;
     audit::add(change.connection(), &entry(now_ms)).await?;

@@ -22,11 +22,48 @@ pub async fn add(
     Ok(())
 }
 
-/// Returns the hash and the name of each token.
-pub async fn all(store: &Store) -> Result<Vec<(Digest, String)>, Error> {
-    let rows = sqlx::query("SELECT sha256, name FROM admin_tokens ORDER BY name")
-        .fetch_all(store.readers())
-        .await?;
+/// Somebody who may do everything.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Operator {
+    /// The name in the audit log.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub sha256: Digest,
+    /// SHA-256 of the token before, and until when it is good, in Unix milliseconds.
+    pub previous: Option<(Digest, u64)>,
+}
+
+/// Replaces the token of an operator; the present one is good until `until_ms`, and the one before it
+/// no more.
+pub async fn replace(
+    db: &mut SqliteConnection,
+    name: &str,
+    sha256: &Digest,
+    until_ms: u64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE admin_tokens SET previous_sha256 = sha256, previous_until = $3, sha256 = $2 \
+         WHERE name = $1",
+    )
+    .bind(name)
+    .bind(sha256.to_string())
+    .bind(to_integer(until_ms))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Returns all operators, by name.
+pub async fn all(store: &Store) -> Result<Vec<Operator>, Error> {
+    let rows =
+        sqlx::query("SELECT * FROM admin_tokens ORDER BY name").fetch_all(store.readers()).await?;
     let rows = rows.iter().map(|row| Row::new("admin_tokens", row));
-    rows.map(|row| Ok((row.parse("sha256")?, row.text("name")?))).collect()
+    let operators = rows.map(|row| {
+        let previous = match row.number_or_null("previous_until")? {
+            Some(until_ms) => Some((row.parse("previous_sha256")?, until_ms)),
+            None => None,
+        };
+        Ok(Operator { name: row.text("name")?, sha256: row.parse("sha256")?, previous })
+    });
+    operators.collect()
 }

@@ -12,7 +12,8 @@ pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Err
     sqlx::query(
         "INSERT INTO products \
          (id, chip, hardware, channels, slot_bytes, image_version, image_project, secure_boot, \
-         required_documents, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+         required_documents, builders, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(product.id.as_str())
     .bind(product.chip.as_str())
@@ -23,6 +24,7 @@ pub async fn add(db: &mut SqliteConnection, product: &Product) -> Result<(), Err
     .bind(product.image_project.as_str())
     .bind(to_json(&product.secure_boot))
     .bind(to_json(&product.required_documents))
+    .bind(to_json(&product.builders))
     .bind(to_integer(product.created_at))
     .execute(db)
     .await?;
@@ -34,6 +36,17 @@ pub async fn set_secure_boot(db: &mut SqliteConnection, product: &Product) -> Re
     sqlx::query("UPDATE products SET secure_boot = $2 WHERE id = $1")
         .bind(product.id.as_str())
         .bind(to_json(&product.secure_boot))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Replaces the documents that releases of a product must come with, and their builders.
+pub async fn set_documents(db: &mut SqliteConnection, product: &Product) -> Result<(), Error> {
+    sqlx::query("UPDATE products SET required_documents = $2, builders = $3 WHERE id = $1")
+        .bind(product.id.as_str())
+        .bind(to_json(&product.required_documents))
+        .bind(to_json(&product.builders))
         .execute(db)
         .await?;
     Ok(())
@@ -66,6 +79,7 @@ fn read(row: &Row<'_>) -> Result<Product, Error> {
         image_project: ProjectRule::parse(&row.text("image_project")?),
         secure_boot: row.json("secure_boot")?,
         required_documents: row.json("required_documents")?,
+        builders: row.json("builders")?,
         created_at: row.number("created_at")?,
     })
 }

@@ -1,9 +1,14 @@
 //! Every route wants a token.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use serde_json::json;
+use waxwing_server::domain::audit::Action;
+use waxwing_server::store::audit;
 
-use crate::support::Api;
+use crate::support::{Api, TOKEN};
 
 #[tokio::test]
 async fn without_a_known_token_nothing_is_answered() {
@@ -44,4 +49,41 @@ async fn bad_pages_are_refused_by_name() {
     api.get("products?limit=1001").await.refused(400, "invalid_query", Some("limit"));
     api.get("audit?after=x").await.refused(400, "invalid_query", Some("after"));
     api.get("products?offset=3").await.refused(400, "invalid_query", None);
+}
+
+#[tokio::test]
+async fn the_token_of_an_operator_is_replaced_at_once_or_after_an_overlap() {
+    let api = Api::open().await;
+    let path = "operators/first/token";
+    let too_long = api.post(path, json!({"overlap_s": 604_801})).await;
+    too_long.refused(422, "overlap_too_long", Some("overlap_s"));
+    let unknown = api.post("operators/second/token", json!({"overlap_s": 0})).await;
+    unknown.refused(404, "unknown_operator", None);
+    let second = api.post(path, json!({"overlap_s": 60})).await.ok();
+    let second = second["token"].as_str().unwrap().to_owned();
+    assert!(second.starts_with("wxa_"));
+    assert!(api.knows(TOKEN).await && api.knows(&second).await, "both, for a minute");
+    // Still as the first one: the second one takes its place as the one before.
+    let third = api.post(path, json!({"overlap_s": 60})).await.ok();
+    let third = third["token"].as_str().unwrap().to_owned();
+    let api = api.restarted().await;
+    assert!(!api.knows(TOKEN).await, "two overlaps do not add up");
+    assert!(api.knows(&second).await && api.knows(&third).await);
+    api.clock.advance(Duration::from_mins(1));
+    assert!(!api.knows(&second).await && api.knows(&third).await);
+}
+
+#[tokio::test]
+async fn a_token_that_somebody_else_knows_ends_at_once_and_the_log_says_by_whom() {
+    let api = Api::open().await;
+    api.post("operators/first/token", json!({"overlap_s": 0})).await.ok();
+    assert!(!api.knows(TOKEN).await);
+    let rows = audit::page(&api.app.store, 0, 10).await.unwrap();
+    let (_, last) = rows.last().unwrap();
+    assert_eq!(
+        (last.action, last.subject.as_str()),
+        (Action::AdminTokenReplaced, "operator/first")
+    );
+    assert_eq!((last.actor.as_str(), last.reason.as_str()), ("admin:first", "ticket 7"));
+    assert!(!last.detail.to_string().contains("wxa_"), "{last:?}");
 }

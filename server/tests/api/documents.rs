@@ -162,6 +162,51 @@ async fn a_document_is_stored_once_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn what_releases_must_come_with_can_be_changed_later() {
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    let path = "products/th1/required-documents";
+    for (rules, field) in [
+        (json!({"required_documents": {"beta": ["sbom"]}}), "required_documents"),
+        (json!({"required_documents": {}, "builders": [""]}), "builders"),
+        (json!({"required_documents": {}, "builders": vec!["x"; 17]}), "builders"),
+    ] {
+        api.put(path, rules).await.refused(422, "invalid_product", Some(field));
+    }
+    let rules =
+        json!({"required_documents": {"stable": ["provenance"]}, "builders": ["https://other"]});
+    api.put("products/none/required-documents", rules.clone()).await.refused(
+        404,
+        "unknown_product",
+        None,
+    );
+    let product = api.put(path, rules.clone()).await.ok();
+    assert_eq!(product["builders"], rules["builders"]);
+    let api = api.restarted().await;
+    assert_eq!(
+        api.get("products/th1").await.ok()["required_documents"],
+        rules["required_documents"]
+    );
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "document_required", Some("th1/stable/1.0.0/esp32c3.bin"));
+    let name = "provenance.intoto.jsonl";
+    for version in ["1.0.0", "1.1.0"] {
+        let provenance = provenance(&image(version));
+        put(&api, &provenance).await.ok();
+        attach(&mut publisher, version, name, &provenance);
+    }
+    publisher.version = 2;
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "document_builder", Some(&format!("th1/stable/1.0.0/{name}")));
+    let rules = json!({"required_documents": {}, "builders": ["https://other", "https://ci.example/runner"]});
+    api.put(path, rules).await.ok();
+    publisher.version = 2;
+    api.publish(&publisher.publication()).await.ok();
+    let lines = api.get("audit").await.ok()["items"].as_array().unwrap().clone();
+    let changed = lines.iter().filter(|line| line["action"] == "required_documents_changed");
+    assert_eq!(changed.count(), 2);
+}
+
+#[tokio::test]
 async fn documents_that_nothing_lists_do_not_pile_up() {
     let (api, mut publisher) = Api::with_fleet(0).await;
     let nth = |n: usize| sbom(&format!("3.0.{n}"));

@@ -28,7 +28,7 @@ use waxwing_tuf::author::{Ed25519Signer, SignedFile, Signer as _};
 use waxwing_wire::bundle::{Kind, Writer};
 use waxwing_wire::{DeviceId, Digest, RolloutId};
 
-const TOKEN: &str = "the first operator";
+pub(crate) const TOKEN: &str = "the first operator";
 const NOW_MS: u64 = 1_795_167_000_000;
 const DAY_S: u64 = 24 * 3600;
 
@@ -126,6 +126,14 @@ impl Api {
         let mut request = Self::request(method, path, Body::from(body));
         request.headers_mut().insert("waxwing-reason", reason.try_into().unwrap());
         self.send(request).await
+    }
+
+    /// Asks who it is with another token; success is as good as any answer.
+    pub(crate) async fn knows(&self, token: &str) -> bool {
+        let mut request = Self::request(Method::GET, "products", Body::empty());
+        let field = format!("Bearer {token}").try_into().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, field);
+        self.send(request).await.status.is_success()
     }
 
     /// A request of the operator.

@@ -354,6 +354,7 @@ pub(crate) fn product() -> Product {
         image_project: ProjectRule::Ignore,
         secure_boot: SecureBoot::default(),
         required_documents: Required::new(),
+        builders: Vec::new(),
         created_at: 0,
     }
 }

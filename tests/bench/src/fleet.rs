@@ -182,6 +182,7 @@ fn product() -> anyhow::Result<Product> {
         image_project: ProjectRule::Ignore,
         secure_boot: SecureBoot::default(),
         required_documents: Required::new(),
+        builders: Vec::new(),
         created_at: 0,
     })
 }

@@ -1,5 +1,6 @@
 //! `/api/v1/products`: kinds of devices.
 
+pub(super) mod documents;
 pub(super) mod secure_boot;
 
 use std::sync::Arc;
@@ -73,6 +74,10 @@ pub(super) struct NewProduct {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Vec<String>>, example = json!({"stable": ["sbom"]}))]
     required_documents: Required,
+    /// Who may have built a release, by the builder ids in SLSA provenance; by default anybody.
+    #[serde(default)]
+    #[schema(example = json!(["https://ci.example/runner"]))]
+    builders: Vec<String>,
     /// The first root of the Image repository, from the ceremony: `1.root.json` as base64.
     image_root: String,
 }
@@ -108,6 +113,8 @@ pub(super) struct ProductView {
     /// Documents that every release of a channel must come with.
     #[schema(value_type = BTreeMap<String, Vec<String>>)]
     required_documents: Required,
+    /// Who may have built a release, by the builder ids in SLSA provenance; anybody if empty.
+    builders: Vec<String>,
     /// When it was made, as RFC 3339.
     created_at: String,
 }
@@ -124,6 +131,7 @@ impl From<&Product> for ProductView {
             image_project: product.image_project.as_str().to_owned(),
             secure_boot: SecureBoot::from(&product.secure_boot),
             required_documents: product.required_documents.clone(),
+            builders: product.builders.clone(),
             created_at: time(product.created_at),
         }
     }
@@ -207,6 +215,7 @@ fn product(new: NewProduct, created_at: u64) -> Result<Product, Problem> {
         image_project: ProjectRule::parse(&new.image_project),
         secure_boot: new.secure_boot.policy()?,
         required_documents: new.required_documents,
+        builders: new.builders,
         created_at,
     })
 }
@@ -224,10 +233,7 @@ fn check(new: &NewProduct) -> Result<(), Problem> {
         let detail = "A channel may not end with -docs: so are roles of documents called.";
         return refuse("channels", detail.to_owned());
     }
-    if new.required_documents.keys().any(|channel| !new.channels.contains(channel)) {
-        let detail = "Documents are required for a channel that the product does not have.";
-        return refuse("required_documents", detail.to_owned());
-    }
+    documents::check(&new.channels, &new.required_documents, &new.builders)?;
     let whole_sectors = new.slot_bytes.is_multiple_of(SECTOR_BYTES);
     if new.slot_bytes == 0 || !whole_sectors || new.slot_bytes > IMAGE_BYTES_MAX {
         let detail = format!("A slot is a multiple of {SECTOR_BYTES}, at most {IMAGE_BYTES_MAX}.");

@@ -1,0 +1,34 @@
+//! `waxwing operator`: who may do everything.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::output::Output;
+
+/// Subcommands of `waxwing operator`.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a new token in the place of the present one. It is shown here and never again.
+    #[command(after_help = "Keep the new token with `waxwing login` before the old one ends.\n\n\
+        Examples:\n  waxwing operator replace-token admin | jq -r .token > token\n  \
+        waxwing operator replace-token admin --overlap 0   # somebody else may know the old one")]
+    ReplaceToken {
+        /// The operator; the first one is `admin`.
+        operator: String,
+        /// Seconds for which the present token stays good.
+        #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+        overlap: u64,
+    },
+}
+
+/// Runs one of them.
+pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
+    match command {
+        Command::ReplaceToken { operator, overlap } => {
+            let path = format!("operators/{operator}/token");
+            out.one(&api.post(&path, &json!({ "overlap_s": overlap })).await?)
+        }
+    }
+}
