@@ -24,8 +24,8 @@ pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
 /// within the thirty of the authority that signs it.
 const CERTIFICATE_DAYS_MAX: u32 = 10 * 365;
 
-/// Where the listener `crl` serves the list of revoked device certificates.
-pub const CRL_PATH: &str = "/crl/device-ca.crl";
+/// Where the listener `crl` serves the lists of revoked device certificates.
+pub const CRL_FOLDER: &str = "/crl/";
 
 /// Longest address that is written into certificates.
 const URL_CHARS_MAX: usize = 200;
@@ -144,8 +144,9 @@ impl Default for Identity {
 #[serde(default, deny_unknown_fields)]
 pub struct Pki {
     /// Where others find the list of revoked device certificates, as new certificates say. Default:
-    /// `/crl/device-ca.crl` on the listener `crl` under the first of `server_names`. Set it if others
-    /// reach that listener under another name or port, or if a web server hands the list out.
+    /// `/crl/<device CA>.crl` on the listener `crl` under the first of `server_names`. Set it if others
+    /// reach that listener under another name or port, or if a web server hands the list out; and set
+    /// another one with another device CA.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub crl_url: Option<String>,
 }
@@ -276,12 +277,12 @@ impl Config {
         self.secrets_dir.clone().unwrap_or_else(|| self.data_dir.join("secrets"))
     }
 
-    /// Returns where others find the list of revoked device certificates.
-    pub fn crl_url(&self) -> String {
+    /// Returns where others find the list of revoked device certificates, a file of this name.
+    pub fn crl_url(&self, file: &str) -> String {
         let by_name = || {
             let name = self.server_names.first().map_or("localhost", String::as_str);
             let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
-            format!("http://{host}:{}{CRL_PATH}", self.listen.crl.port())
+            format!("http://{host}:{}{CRL_FOLDER}{file}", self.listen.crl.port())
         };
         self.pki.crl_url.clone().unwrap_or_else(by_name)
     }
@@ -461,7 +462,7 @@ mod tests {
         }
         let config =
             load("server_names = ['2001:db8::1']\nlisten = { crl = '[::]:81' }", &[]).unwrap();
-        assert_eq!(config.crl_url(), "http://[2001:db8::1]:81/crl/device-ca.crl");
+        assert_eq!(config.crl_url("x.crl"), "http://[2001:db8::1]:81/crl/x.crl");
     }
 
     #[test]

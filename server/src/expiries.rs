@@ -113,7 +113,9 @@ fn authorities(pki: &Pki) -> Vec<Expiry> {
         authority("certificate/operator-ca", &pki.operator),
         authority("certificate/server-ca", &pki.server()),
     ];
-    authorities.into_iter().flatten().collect()
+    let previous = pki.previous_device.as_ref();
+    let previous = previous.and_then(|it| authority("certificate/device-ca-previous", it));
+    authorities.into_iter().flatten().chain(previous).collect()
 }
 
 /// What is read of a file that was verified when it was stored.

@@ -31,6 +31,10 @@ struct Arguments {
     /// once devices know it, move both files into `secrets_dir`
     #[arg(long, value_name = "FOLDER")]
     make_server_ca: Option<PathBuf>,
+    /// Makes another device CA in a folder, and ends. Rename the present files to
+    /// `device-ca-previous`, move these into `secrets_dir`, and restart: devices renew one by one
+    #[arg(long, value_name = "FOLDER")]
+    make_device_ca: Option<PathBuf>,
     /// Asks the server that runs with this configuration whether it answers, and ends
     #[arg(long)]
     health_check: bool,
@@ -57,6 +61,10 @@ async fn main() -> anyhow::Result<()> {
     if let Some(folder) = arguments.make_server_ca {
         let now_ms = SystemClock::new().now_ms();
         return Ok(setup::make_server_ca(&folder, &SystemRandom, now_ms)?);
+    }
+    if let Some(folder) = arguments.make_device_ca {
+        let now_ms = SystemClock::new().now_ms();
+        return Ok(setup::make_device_ca(&folder, &SystemRandom, now_ms)?);
     }
     if arguments.health_check {
         return Ok(health::check(&config).await?);

@@ -18,6 +18,8 @@ pub mod shown;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustls_pki_types::CertificateDer;
+
 pub use self::authority::{Authority, Validity};
 pub use self::csr::{CsrError, DeviceKey};
 pub use self::peer::Peer;
@@ -33,6 +35,9 @@ const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(825 * 24);
 pub struct Pki {
     /// Signs device certificates: what the server takes for a device.
     pub device: Authority,
+    /// Signed device certificates before, which are good until they are renewed. Signs lists of revoked
+    /// ones only.
+    pub previous_device: Option<Authority>,
     /// Signs operator certificates.
     pub operator: Authority,
     /// Signs server certificates: what devices and tools trust. May be replaced.
@@ -50,9 +55,34 @@ impl Pki {
         if device.has_key_of(&operator) {
             return Err(Shared { roots: ["device", "operator"] });
         }
-        let pki = Self { device, operator, server: RwLock::new(Arc::new(server)) };
+        let server = RwLock::new(Arc::new(server));
+        let pki = Self { device, previous_device: None, operator, server };
         pki.check_server(&pki.server())?;
         Ok(pki)
+    }
+
+    /// Adds the device CA before.
+    ///
+    /// # Errors
+    ///
+    /// [`Shared`] when it has the key of another root: of the device CA too, for then nothing was
+    /// replaced.
+    pub fn with_previous_device(self, previous: Option<Authority>) -> Result<Self, Shared> {
+        let server = self.server();
+        let others = [("device", &self.device), ("operator", &self.operator), ("server", &server)];
+        let shared = previous.iter().find_map(|previous| {
+            others.iter().find(|(_, other)| previous.has_key_of(other)).map(|(name, _)| *name)
+        });
+        match shared {
+            Some(name) => Err(Shared { roots: ["previous device", name] }),
+            None => Ok(Self { previous_device: previous, ..self }),
+        }
+    }
+
+    /// Returns the certificates of all CAs whose certificates make a peer a device.
+    pub fn device_anchors(&self) -> Vec<CertificateDer<'static>> {
+        let all = [Some(&self.device), self.previous_device.as_ref()];
+        all.into_iter().flatten().map(|authority| authority.certificate().clone()).collect()
     }
 
     /// Checks that a server CA has nothing in common with the other roots.
@@ -61,7 +91,9 @@ impl Pki {
     ///
     /// [`Shared`] when it has the key of one of them.
     pub fn check_server(&self, server: &Authority) -> Result<(), Shared> {
-        for (name, root) in [("device", &self.device), ("operator", &self.operator)] {
+        let previous = self.previous_device.iter().map(|root| ("previous device", root));
+        let roots = [("device", &self.device), ("operator", &self.operator)];
+        for (name, root) in roots.into_iter().chain(previous) {
             if server.has_key_of(root) {
                 return Err(Shared { roots: ["server", name] });
             }

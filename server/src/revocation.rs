@@ -27,6 +27,9 @@ pub struct List(RwLock<Option<Published>>);
 #[derive(Clone, Debug)]
 struct Published {
     der: Bytes,
+    /// The same, signed by the device CA before. Serial numbers are random: those of the other CA do not
+    /// harm.
+    previous_der: Option<Bytes>,
     made_at_ms: u64,
 }
 
@@ -34,6 +37,11 @@ impl List {
     /// Returns the list, DER; `None` as long as none could be made.
     pub fn der(&self) -> Option<Bytes> {
         self.read().map(|published| published.der)
+    }
+
+    /// Returns the list signed by the device CA before, DER.
+    pub fn previous_der(&self) -> Option<Bytes> {
+        self.read()?.previous_der
     }
 
     /// Returns when the list ends, in Unix milliseconds.
@@ -98,8 +106,12 @@ async fn publish(app: &App) -> Result<(), Error> {
         Ok(crl::Revoked { serial, at_ms })
     });
     let revoked = revoked.collect::<Result<Vec<_>, Error>>()?;
-    let der = app.pki.device.sign_crl(&revoked, app.fleet.stamp(now_ms))?;
-    app.crl.put(Some(Published { der: der.into(), made_at_ms: now_ms }));
+    let number = app.fleet.stamp(now_ms);
+    let der = app.pki.device.sign_crl(&revoked, number)?.into();
+    let previous = app.pki.previous_device.as_ref();
+    let previous = previous.map(|authority| authority.sign_crl(&revoked, number)).transpose()?;
+    let previous_der = previous.map(Bytes::from);
+    app.crl.put(Some(Published { der, previous_der, made_at_ms: now_ms }));
     Ok(())
 }
 

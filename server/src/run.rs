@@ -88,8 +88,8 @@ pub async fn start(
     let sockets = Sockets::bind(&config).await?;
     // Certificates say it: a port that was taken at random has to be known before any is signed.
     config.listen.crl.set_port(sockets.addresses()?.crl.port());
-    warn_of_crl(&config);
     let app = Arc::new(App::open(config, options, clock, random).await?);
+    warn_of_crl(&app);
     first_start::prepare(&app, print).await?;
     let addresses = sockets.addresses()?;
     let shutdown = Shutdown::default();
@@ -252,8 +252,8 @@ fn serve_crl(
 }
 
 /// Says in the log that new certificates name a list that nobody can fetch.
-fn warn_of_crl(config: &Config) {
-    let url = config.crl_url();
+fn warn_of_crl(app: &App) {
+    let (config, url) = (&app.config, app.pki.device.crl_url());
     if config.crl_is_out_of_reach() {
         tracing::warn!(
             url,

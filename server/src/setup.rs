@@ -31,6 +31,8 @@ const LOCK: &str = "lock";
 
 /// The roots: file name, and name in the certificate.
 const DEVICE_CA: (&str, &str) = ("device-ca", "Waxwing device CA");
+/// The device CA before, while devices that it certified still renew their certificates.
+const PREVIOUS_DEVICE_CA: &str = "device-ca-previous";
 const OPERATOR_CA: (&str, &str) = ("operator-ca", "Waxwing operator CA");
 const SERVER_CA: (&str, &str) = ("server-ca", "Waxwing server CA");
 
@@ -71,9 +73,16 @@ impl Identity {
     fn load(config: &Config) -> Result<Self, Error> {
         let secrets = config.secrets_dir();
         check_mode(&secrets, FOLDER_MODE)?;
-        let device = load_authority(&secrets, DEVICE_CA.0)?.with_crl_at(config.crl_url());
+        let device = load_authority(&secrets, DEVICE_CA.0)?;
+        let crl_url = config.crl_url(&device.crl_name());
+        let device = device.with_crl_at(crl_url);
         let operator = load_authority(&secrets, OPERATOR_CA.0)?;
-        let pki = Pki::new(device, operator, load_authority(&secrets, SERVER_CA.0)?)
+        let server = load_authority(&secrets, SERVER_CA.0)?;
+        let previous = secrets.join(pem_name(PREVIOUS_DEVICE_CA)).exists();
+        let previous =
+            previous.then(|| load_authority(&secrets, PREVIOUS_DEVICE_CA)).transpose()?;
+        let pki = Pki::new(device, operator, server)
+            .and_then(|pki| pki.with_previous_device(previous))
             .map_err(|source| Error::Shared { path: secrets.clone(), source })?;
         Ok(Self { pki, director: load_director(&secrets.join(DIRECTOR_KEY))? })
     }
@@ -104,6 +113,13 @@ pub fn publish_server_ca(config: &Config) -> Result<(), Error> {
 pub fn make_server_ca(folder: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error> {
     make_folder(folder)?;
     write_authority(folder, SERVER_CA, random, now_ms)?;
+    sync_folder(folder)
+}
+
+/// Makes another device CA in a folder, to take the place of the present one while that overlaps.
+pub fn make_device_ca(folder: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error> {
+    make_folder(folder)?;
+    write_authority(folder, DEVICE_CA, random, now_ms)?;
     sync_folder(folder)
 }
 

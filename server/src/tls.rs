@@ -45,8 +45,8 @@ pub type Published = watch::Receiver<Arc<ServerConfig>>;
 pub struct Material {
     /// What the server shows.
     pub server: ServerCertificate,
-    /// The CA whose certificates make a peer a device.
-    pub device_ca: CertificateDer<'static>,
+    /// The CAs whose certificates make a peer a device.
+    pub device_cas: Vec<CertificateDer<'static>>,
     /// How long after its end a device certificate is still admitted to the device listener (D14).
     pub expired_grace: Duration,
     /// By which certificates and tickets are judged.
@@ -219,7 +219,9 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn device_verifier(material: &Material) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(material.device_ca.clone())?;
+    for anchor in &material.device_cas {
+        roots.add(anchor.clone())?;
+    }
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?)
 }
 

@@ -30,10 +30,11 @@ pub const BODY_BYTES_MAX: usize = 2 * crate::pki::csr::CSR_BYTES_MAX;
 /// The only path that an expired certificate may still use (D14).
 pub const REENROLL_PATH: &str = "/.well-known/est/simplereenroll";
 
-/// Answers the CA that signs device certificates. It says nothing about whom a device should trust:
+/// Answers the CA that signs device certificates, then the one before while that overlaps. It says nothing about whom a device should trust:
 /// that is built into the device or signed offline (D12).
 pub async fn cacerts(State(app): State<Arc<App>>) -> Response {
-    certificates(app.pki.device.certificate())
+    let anchors = app.pki.device_anchors();
+    certificates(&anchors.iter().collect::<Vec<_>>())
 }
 
 /// Answers a device's first certificate for its one-time token (D13).
@@ -86,7 +87,7 @@ fn answer(
     let counted = if outcome.is_ok() { Enrolment::Issued } else { Enrolment::Refused };
     app.metrics.enrolment(counted);
     match outcome {
-        Ok(certificate) => Ok(certificates(&certificate)),
+        Ok(certificate) => Ok(certificates(&[&certificate])),
         Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
             const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"enrolment\"");
             Ok(([(header::WWW_AUTHENTICATE, BASIC)], problem).into_response())
@@ -95,12 +96,12 @@ fn answer(
     }
 }
 
-fn certificates(certificate: &CertificateDer<'_>) -> Response {
+fn certificates(all: &[&CertificateDer<'_>]) -> Response {
     let headers = [
         (header::CONTENT_TYPE, pkcs7::MEDIA_TYPE),
         (header::HeaderName::from_static("content-transfer-encoding"), "base64"),
     ];
-    (headers, pkcs7::certs_only(&[certificate])).into_response()
+    (headers, pkcs7::certs_only(all)).into_response()
 }
 
 /// Counts a wrong token, and answers it more curtly when it is one of many. A good token from the

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::Problem;
+use super::{Path, Problem};
 use crate::app::App;
 use crate::domain::rollout::Counts;
 use crate::expiries;
@@ -31,9 +31,21 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response {
     (status, Json(readiness)).into_response()
 }
 
-/// Answers the list of revoked device certificates, DER. It is signed, and for everybody.
-pub async fn crl(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let list = app.crl.der().ok_or_else(|| {
+/// The name of the list of the present device CA, whichever that is.
+const PRESENT_LIST: &str = "device-ca.crl";
+
+/// Answers the list of revoked device certificates that a device CA signed, DER. It is for everybody.
+pub async fn crl(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let is_previous = app.pki.previous_device.as_ref().is_some_and(|it| it.crl_name() == name);
+    if !is_previous && name != PRESENT_LIST && name != app.pki.device.crl_name() {
+        let detail = "No device CA of this server has a list of that name.";
+        return Err(Problem::not_found("unknown_crl", detail));
+    }
+    let list = if is_previous { app.crl.previous_der() } else { app.crl.der() };
+    let list = list.ok_or_else(|| {
         let detail = "The list of revoked certificates cannot be made now. The log says why.";
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "crl_unavailable", detail)
     })?;

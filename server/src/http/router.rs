@@ -15,7 +15,7 @@ use axum::routing::{MethodRouter, get, post};
 use super::device::{images, poll, tuf};
 use super::{Problem, admin, est, ops};
 use crate::app::App;
-use crate::config::CRL_PATH;
+use crate::config::CRL_FOLDER;
 
 /// The REST API, with Bearer tokens.
 pub fn admin(app: Arc<App>) -> Router {
@@ -59,7 +59,7 @@ pub fn enrol(app: Arc<App>) -> Router {
 /// The list of revoked device certificates, in plain HTTP.
 pub fn crl(app: Arc<App>) -> Router {
     Router::new()
-        .route(CRL_PATH, get(ops::crl))
+        .route(&format!("{CRL_FOLDER}{{name}}"), get(ops::crl))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)

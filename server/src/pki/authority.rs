@@ -12,8 +12,9 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
-use waxwing_wire::DeviceId;
+use waxwing_wire::{DeviceId, Digest};
 
 use super::csr::DeviceKey;
 use super::{crl, peer};
@@ -27,6 +28,9 @@ const BACKDATE: Duration = Duration::from_hours(1);
 /// Length of a certificate's serial number: 127 random bits, never guessed, never used twice
 /// (RFC 5280 4.1.2.2 allows 20 bytes).
 pub const SERIAL_BYTES: usize = 16;
+
+/// How much of the hash of an authority names its list: enough to tell a few apart.
+const CRL_NAME_BYTES: usize = 8;
 
 /// From when to when a certificate is good.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +90,19 @@ impl Authority {
     #[must_use]
     pub fn with_crl_at(self, url: String) -> Self {
         Self { crl_url: Some(url), ..self }
+    }
+
+    /// Returns the file name of its revocation list: each authority has its own, so that certificates of
+    /// one that was replaced still name a list that it signs.
+    pub fn crl_name(&self) -> String {
+        let Digest(hash) = Digest(Sha256::digest(&self.certificate).into());
+        let id = hash.iter().take(CRL_NAME_BYTES).map(|byte| format!("{byte:02x}"));
+        format!("{}.crl", id.collect::<String>())
+    }
+
+    /// Returns where certificates say that its revocation list is.
+    pub fn crl_url(&self) -> Option<&str> {
+        self.crl_url.as_deref()
     }
 
     /// Returns this authority's own certificate.

@@ -214,7 +214,7 @@ async fn listener(
     let chain = vec![certificate, server_ca.certificate().clone()];
     let tls = Tls::new(&Material {
         server: ServerCertificate { chain, key },
-        device_ca: device_ca.certificate().clone(),
+        device_cas: vec![device_ca.certificate().clone()],
         expired_grace: Duration::ZERO,
         clock: clock.clone(),
     });

@@ -60,7 +60,7 @@ pub(crate) fn tls(config: &Config) -> anyhow::Result<Tls> {
     let identity = Identity::load_or_create(config, &SystemRandom, clock.now_ms())?;
     let names = &config.server_names;
     let server = identity.pki.server().server_certificate(names, &SystemRandom, clock.now_ms())?;
-    let device_ca = identity.pki.device.certificate().clone();
+    let device_cas = identity.pki.device_anchors();
     let expired_grace = config.identity.expired_grace();
-    Ok(Tls::new(&Material { server, device_ca, expired_grace, clock })?)
+    Ok(Tls::new(&Material { server, device_cas, expired_grace, clock })?)
 }
