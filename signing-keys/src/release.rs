@@ -8,7 +8,7 @@ use waxwing_esp_image::App;
 use waxwing_esp_image::app::ImageError;
 use waxwing_esp_image::check::{self, Expected, Mismatch};
 use waxwing_esp_image::signature::{Sector, SignatureError};
-use waxwing_secure_boot::{Signed, Unsigned, verify};
+use waxwing_secure_boot::{Foreign, Signed, Unsigned, check_chip, verify};
 use waxwing_tuf::author::release::{METADATA_BYTES_MAX, ReleaseRefusal, check as check_releases};
 use waxwing_tuf::author::{
     Hashes, ImageCustom, Match, Metadata, Repo, SignedFile, Target, TargetCustom, Targets,
@@ -91,7 +91,9 @@ pub fn signed_by(image: &[u8]) -> Result<Vec<Signed>, Refusal> {
     if !is_last_sector(at, image) {
         return Err(Refusal::SecureBoot(SignatureError::Truncated.into()));
     }
-    Ok(verify(&sector)?)
+    let signed = verify(&sector)?;
+    check_chip(&signed, app.header.chip)?;
+    Ok(signed)
 }
 
 fn is_last_sector(at: u32, image: &[u8]) -> bool {
@@ -173,6 +175,9 @@ pub enum Refusal {
     /// A Secure Boot signature is no good.
     #[error("the image's Secure Boot signature is no good")]
     SecureBoot(#[from] waxwing_secure_boot::Refusal),
+    /// Its chip does not know how it is signed.
+    #[error(transparent)]
+    SecureBootForeign(#[from] Foreign),
     /// No device would boot the image.
     #[error("no device of the product would boot the image: {0}")]
     Unsigned(#[from] Unsigned),

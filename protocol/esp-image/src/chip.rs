@@ -1,7 +1,7 @@
 //! The chips: their ids, names, and what differs between them as far as images are concerned.
 //!
 //! Ids, address windows and page sizes as in `esptool` 5.6.0; widths of the eFuse field as in
-//! `espefuse` 5.6.0.
+//! `espefuse` 5.6.0; Secure Boot as in `soc_caps.h` of ESP-IDF.
 
 use core::fmt;
 use core::ops::Range;
@@ -22,29 +22,52 @@ pub enum Chip {
     Esp32c6,
     /// ESP32-C61.
     Esp32c61,
+    /// ESP32-E22.
+    Esp32e22,
     /// ESP32-H2.
     Esp32h2,
+    /// ESP32-H21.
+    Esp32h21,
+    /// ESP32-H4.
+    Esp32h4,
     /// ESP32-P4.
     Esp32p4,
     /// ESP32-S2.
     Esp32s2,
     /// ESP32-S3.
     Esp32s3,
+    /// ESP32-S31.
+    Esp32s31,
+}
+
+/// What the boot loader of a chip knows of Secure Boot v2.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SecureBoot {
+    /// ECDSA on P-256.
+    pub ecdsa: bool,
+    /// RSA-PSS with 3072 bits.
+    pub rsa: bool,
+    /// How many keys its eFuses hold, and how many signatures of an image it looks at.
+    pub keys_max: usize,
 }
 
 impl Chip {
     /// Every chip, in the order of their names.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Esp32,
         Self::Esp32c2,
         Self::Esp32c3,
         Self::Esp32c5,
         Self::Esp32c6,
         Self::Esp32c61,
+        Self::Esp32e22,
         Self::Esp32h2,
+        Self::Esp32h21,
+        Self::Esp32h4,
         Self::Esp32p4,
         Self::Esp32s2,
         Self::Esp32s3,
+        Self::Esp32s31,
     ];
 
     /// Returns the chip with this id in the image header.
@@ -65,10 +88,14 @@ impl Chip {
             Self::Esp32c5 => 23,
             Self::Esp32c6 => 13,
             Self::Esp32c61 => 20,
+            Self::Esp32e22 => 31,
             Self::Esp32h2 => 16,
+            Self::Esp32h21 => 25,
+            Self::Esp32h4 => 28,
             Self::Esp32p4 => 18,
             Self::Esp32s2 => 2,
             Self::Esp32s3 => 9,
+            Self::Esp32s31 => 32,
         }
     }
 
@@ -81,10 +108,14 @@ impl Chip {
             Self::Esp32c5 => "esp32c5",
             Self::Esp32c6 => "esp32c6",
             Self::Esp32c61 => "esp32c61",
+            Self::Esp32e22 => "esp32e22",
             Self::Esp32h2 => "esp32h2",
+            Self::Esp32h21 => "esp32h21",
+            Self::Esp32h4 => "esp32h4",
             Self::Esp32p4 => "esp32p4",
             Self::Esp32s2 => "esp32s2",
             Self::Esp32s3 => "esp32s3",
+            Self::Esp32s31 => "esp32s31",
         }
     }
 
@@ -98,10 +129,35 @@ impl Chip {
             Self::Esp32c3
             | Self::Esp32c6
             | Self::Esp32c61
+            | Self::Esp32e22
             | Self::Esp32h2
+            | Self::Esp32h21
+            | Self::Esp32h4
             | Self::Esp32p4
             | Self::Esp32s2
-            | Self::Esp32s3 => 16,
+            | Self::Esp32s3
+            | Self::Esp32s31 => 16,
+        }
+    }
+
+    /// Returns what its boot loader knows of Secure Boot v2. Of a chip that no release of ESP-IDF says
+    /// it of yet, nothing is ruled out.
+    pub const fn secure_boot(self) -> SecureBoot {
+        match self {
+            Self::Esp32 => SecureBoot { ecdsa: false, rsa: true, keys_max: 1 },
+            Self::Esp32c2 => SecureBoot { ecdsa: true, rsa: false, keys_max: 1 },
+            Self::Esp32c61 => SecureBoot { ecdsa: true, rsa: false, keys_max: 3 },
+            Self::Esp32c3 | Self::Esp32s2 | Self::Esp32s3 => {
+                SecureBoot { ecdsa: false, rsa: true, keys_max: 3 }
+            }
+            Self::Esp32c5
+            | Self::Esp32c6
+            | Self::Esp32e22
+            | Self::Esp32h2
+            | Self::Esp32h21
+            | Self::Esp32h4
+            | Self::Esp32p4
+            | Self::Esp32s31 => SecureBoot { ecdsa: true, rsa: true, keys_max: 3 },
         }
     }
 
@@ -111,11 +167,14 @@ impl Chip {
             Self::Esp32 => 0x3f40_0000..0x3f80_0000,
             Self::Esp32c2 => 0x3c00_0000..0x3c40_0000,
             Self::Esp32c3 => 0x3c00_0000..0x3c80_0000,
-            Self::Esp32c5 => 0x4200_0000..0x4400_0000,
+            Self::Esp32c5 | Self::Esp32h4 => 0x4200_0000..0x4400_0000,
             Self::Esp32c6 | Self::Esp32c61 | Self::Esp32h2 => 0x4280_0000..0x4300_0000,
+            Self::Esp32e22 => 0x3c00_0000..0x4000_0000,
+            Self::Esp32h21 => 0x4200_0000..0x4300_0000,
             Self::Esp32p4 => 0x4000_0000..0x4c00_0000,
             Self::Esp32s2 => 0x3f00_0000..0x3f3f_0000,
             Self::Esp32s3 => 0x3c00_0000..0x3e00_0000,
+            Self::Esp32s31 => 0x4000_0000..0x5400_0000,
         }
     }
 
@@ -127,9 +186,12 @@ impl Chip {
             Self::Esp32c3 | Self::Esp32c6 | Self::Esp32c61 | Self::Esp32h2 => {
                 0x4200_0000..0x4280_0000
             }
-            Self::Esp32c5 | Self::Esp32s3 => 0x4200_0000..0x4400_0000,
+            Self::Esp32c5 | Self::Esp32h4 | Self::Esp32s3 => 0x4200_0000..0x4400_0000,
+            Self::Esp32e22 => 0x3c00_0000..0x4000_0000,
+            Self::Esp32h21 => 0x4200_0000..0x4300_0000,
             Self::Esp32p4 => 0x4000_0000..0x4c00_0000,
             Self::Esp32s2 => 0x4008_0000..0x40b8_0000,
+            Self::Esp32s31 => 0x4000_0000..0x5400_0000,
         }
     }
 
@@ -142,10 +204,14 @@ impl Chip {
     pub const fn mmu_page_bytes(self) -> &'static [u32] {
         match self {
             Self::Esp32c2 => &[0x1_0000, 0x8000, 0x4000],
-            Self::Esp32c6 | Self::Esp32c61 | Self::Esp32h2 => &[0x1_0000, 0x8000, 0x4000, 0x2000],
+            Self::Esp32c6 | Self::Esp32c61 | Self::Esp32h2 | Self::Esp32h21 | Self::Esp32h4 => {
+                &[0x1_0000, 0x8000, 0x4000, 0x2000]
+            }
+            Self::Esp32s31 => &[0x1_0000, 0x8000, 0x2_0000, 0x4_0000],
             Self::Esp32
             | Self::Esp32c3
             | Self::Esp32c5
+            | Self::Esp32e22
             | Self::Esp32p4
             | Self::Esp32s2
             | Self::Esp32s3 => &[0x1_0000],

@@ -33,7 +33,7 @@ pub mod signature;
 pub mod write;
 
 pub use app::{App, ImageError};
-pub use chip::{Chip, UnknownChip};
+pub use chip::{Chip, SecureBoot, UnknownChip};
 
 /// Smallest unit that NOR flash erases, in bytes.
 pub const SECTOR_BYTES: u32 = 4096;

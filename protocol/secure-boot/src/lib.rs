@@ -12,4 +12,4 @@ mod policy;
 mod verify;
 
 pub use policy::{KEY_DIGESTS_MAX, Policy, PolicyFault, Unsigned};
-pub use verify::{Refusal, Signed, verify};
+pub use verify::{Foreign, Refusal, Signed, check_chip, verify};

@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{Digest as Hash, SHA256};
 use aws_lc_rs::signature::{RSA_PSS_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde::Serialize;
+use waxwing_esp_image::Chip;
 use waxwing_esp_image::signature::{Block, EcdsaP256, Rsa3072, Scheme, Sector, SignatureError};
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::Digest;
@@ -33,6 +34,26 @@ pub fn verify(sector: &Sector) -> Result<Vec<Signed>, Refusal> {
     signed.collect()
 }
 
+/// Checks that the boot loader of a chip knows these signatures.
+///
+/// # Errors
+///
+/// [`Foreign`] when it does not, and so would not boot the image whoever signed it.
+pub fn check_chip(signed: &[Signed], chip: Chip) -> Result<(), Foreign> {
+    let known = chip.secure_boot();
+    if signed.len() > known.keys_max {
+        return Err(Foreign::TooMany { chip, max: known.keys_max });
+    }
+    let is_known = |scheme| match scheme {
+        Scheme::EcdsaP256 => known.ecdsa,
+        Scheme::RsaPss3072 => known.rsa,
+    };
+    match signed.iter().map(|block| block.scheme).find(|scheme| !is_known(*scheme)) {
+        Some(scheme) => Err(Foreign::Scheme { chip, scheme }),
+        None => Ok(()),
+    }
+}
+
 fn check(block: &Block<'_>, image_sha256: &[u8; 32]) -> Option<()> {
     match block.scheme() {
         Scheme::EcdsaP256 => ecdsa(&block.ecdsa_p256()?, image_sha256),
@@ -60,6 +81,27 @@ fn rsa(signed: &Rsa3072, image_sha256: &[u8; 32]) -> Option<()> {
     key.verify_digest_sig(&hash, &signed.signature).ok()
 }
 
+/// Why a chip would not even look at signatures.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Foreign {
+    /// Another algorithm.
+    #[error("{chip} knows no signatures with {scheme}")]
+    Scheme {
+        /// The chip.
+        chip: Chip,
+        /// How the image is signed.
+        scheme: Scheme,
+    },
+    /// More signatures than it has room for keys.
+    #[error("{chip} looks at {max} signature only")]
+    TooMany {
+        /// The chip.
+        chip: Chip,
+        /// How many it looks at.
+        max: usize,
+    },
+}
+
 /// Why the signatures of an image are no good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Refusal {
@@ -80,5 +122,36 @@ impl Serialize for Signed {
     /// As the digest of the key.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.key_digest.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chip_is_asked_for_no_signature_that_its_boot_loader_does_not_know() {
+        let signed = |scheme, count| vec![Signed { scheme, key_digest: Digest([1; 32]) }; count];
+        let (rsa, ecdsa) = (Scheme::RsaPss3072, Scheme::EcdsaP256);
+        for (chip, scheme, count, is_known) in [
+            (Chip::Esp32, rsa, 1, true),
+            (Chip::Esp32, rsa, 2, false),
+            (Chip::Esp32, ecdsa, 1, false),
+            (Chip::Esp32c2, ecdsa, 1, true),
+            (Chip::Esp32c2, ecdsa, 2, false),
+            (Chip::Esp32c2, rsa, 1, false),
+            (Chip::Esp32c3, rsa, 3, true),
+            (Chip::Esp32c3, ecdsa, 1, false),
+            (Chip::Esp32c6, rsa, 3, true),
+            (Chip::Esp32c6, ecdsa, 3, true),
+            (Chip::Esp32c61, rsa, 1, false),
+            (Chip::Esp32c2, rsa, 0, true),
+        ] {
+            let verdict = check_chip(&signed(scheme, count), chip);
+            assert_eq!(verdict.is_ok(), is_known, "{chip} {scheme} {count}: {verdict:?}");
+        }
+        let mixed = [signed(rsa, 1), signed(ecdsa, 1)].concat();
+        let refused = check_chip(&mixed, Chip::Esp32s3).unwrap_err();
+        assert_eq!(refused.to_string(), "esp32s3 knows no signatures with ECDSA P-256");
     }
 }

@@ -8,11 +8,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_util::io::ReaderStream;
+use waxwing_esp_image::Chip;
+use waxwing_esp_image::write::AppBuilder;
 use waxwing_server::store::images::{self, Image};
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::Digest;
 
-use crate::support::{Answer, Api, Publisher, bundle, image, sha256};
+use crate::support::{Answer, Api, Publisher, bundle, sha256};
 
 /// Somebody with a Secure Boot key.
 struct Holder(P256Signer);
@@ -65,6 +67,15 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
+/// An image that carries a version, for a chip that knows P-256.
+fn image(version: &str) -> Vec<u8> {
+    image_for(Chip::Esp32c6, version)
+}
+
+fn image_for(chip: Chip, version: &str) -> Vec<u8> {
+    AppBuilder::new(chip).version(version).project("th1-fw").build().unwrap()
+}
+
 async fn put(api: &Api, image: &[u8]) -> Answer {
     let path = format!("products/th1/images/{}", sha256(image));
     api.put_bytes(&path, image.to_vec()).await
@@ -73,7 +84,8 @@ async fn put(api: &Api, image: &[u8]) -> Answer {
 /// A server with a product whose Secure Boot keys are these.
 async fn shop(keys: Value) -> (Api, Publisher) {
     let api = Api::open().await;
-    let publisher = Publisher::new(&api);
+    let mut publisher = Publisher::new(&api);
+    publisher.chip = Chip::Esp32c6;
     let mut product = publisher.product();
     product["secure_boot"] = keys;
     api.post("products", product).await.ok();
@@ -130,6 +142,15 @@ async fn a_signature_that_is_there_must_be_good_even_if_none_is_required() {
 }
 
 #[tokio::test]
+async fn a_signature_that_the_chip_does_not_know_is_refused() {
+    let api = Api::open().await;
+    let publisher = Publisher::new(&api);
+    api.post("products", publisher.product()).await.ok();
+    let signed = Holder::new(1).sign(&image_for(Chip::Esp32c3, "1.0.0"));
+    put(&api, &signed).await.refused(422, "image_signature_foreign", Some("sha256"));
+}
+
+#[tokio::test]
 async fn a_revoked_key_signs_nothing_any_more() {
     let (old, new) = (Holder::new(1), Holder::new(2));
     let both = json!({ "required": true, "key_digests": [old.digest(), new.digest()] });
@@ -150,8 +171,8 @@ async fn a_revoked_key_signs_nothing_any_more() {
     let again = old.sign(&image("1.2.0"));
     put(&api, &again).await.refused(422, "image_signer_revoked", Some("sha256"));
     let answer = api.publish(&publisher.publication()).await;
-    answer.refused(422, "release_unsigned", Some("th1/stable/1.0.0/esp32c3.bin"));
-    publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.0.0/esp32c3.bin");
+    answer.refused(422, "release_unsigned", Some("th1/stable/1.0.0/esp32c6.bin"));
+    publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.0.0/esp32c6.bin");
     publisher.version = 2;
     api.publish(&publisher.publication()).await.ok();
 }
@@ -171,7 +192,7 @@ async fn an_image_from_before_signatures_were_read_is_known_by_them_once_it_come
     let required = json!({ "required": true, "key_digests": [holder.digest()] });
     api.put("products/th1/secure-boot", required).await.ok();
     publisher.list("stable", "1.0.0", &signed);
-    let path = "th1/stable/1.0.0/esp32c3.bin";
+    let path = "th1/stable/1.0.0/esp32c6.bin";
     let answer = api.publish(&publisher.publication()).await;
     answer.refused(422, "release_unsigned", Some(path));
     for _ in 0..2 {
@@ -207,7 +228,7 @@ async fn a_publication_is_judged_by_the_product_as_it_is_when_it_has_come() {
         drop(sender);
     };
     let (answer, ()) = tokio::join!(publication, meanwhile);
-    answer.refused(422, "release_unsigned", Some("th1/stable/1.0.0/esp32c3.bin"));
+    answer.refused(422, "release_unsigned", Some("th1/stable/1.0.0/esp32c6.bin"));
 }
 
 /// A body that arrives as it is written.

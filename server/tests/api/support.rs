@@ -230,6 +230,8 @@ pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 /// Whoever holds all keys of the Image repository of `th1`.
 pub(crate) struct Publisher {
     pub(crate) key: Ed25519Signer,
+    /// The chip of the product.
+    pub(crate) chip: Chip,
     /// Targets of the top-level role.
     pub(crate) top: serde_json::Map<String, Value>,
     /// Targets by role.
@@ -251,6 +253,7 @@ impl Publisher {
     pub(crate) fn at(now_s: u64) -> Self {
         Self {
             key: Ed25519Signer::from_seed(&[9; 32]).unwrap(),
+            chip: Chip::Esp32c3,
             top: serde_json::Map::new(),
             roles: BTreeMap::from([("th1-stable".to_owned(), BTreeMap::new())]),
             version: 1,
@@ -263,7 +266,7 @@ impl Publisher {
     /// The definition of the product, as the API wants it.
     pub(crate) fn product(&self) -> Value {
         json!({
-            "id": "th1", "chip": "esp32c3", "hardware": ["r1"], "channels": ["stable"],
+            "id": "th1", "chip": self.chip.as_str(), "hardware": ["r1"], "channels": ["stable"],
             "slot_bytes": 1_048_576, "image_version": "match", "image_project": "th1-fw",
             "image_root": STANDARD.encode(self.root(1)),
         })
@@ -291,11 +294,12 @@ impl Publisher {
 
     /// Lists an image as a release.
     pub(crate) fn list(&mut self, channel: &str, version: &str, image: &[u8]) -> &mut Value {
-        let path = format!("th1/{channel}/{version}/esp32c3.bin");
+        let chip = self.chip.as_str();
+        let path = format!("th1/{channel}/{version}/{chip}.bin");
         let target = json!({
             "length": image.len(), "hashes": {"sha256": sha256(image)},
             "custom": {"match": {
-                "chip": "esp32c3", "hw": ["r1"], "kind": "app", "secure_version": 0,
+                "chip": chip, "hw": ["r1"], "kind": "app", "secure_version": 0,
                 "security_version": 1, "version": version,
             }},
         });

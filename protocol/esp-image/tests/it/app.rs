@@ -296,7 +296,8 @@ proptest! {
             .secure_version(secure_version)
             .rodata(rodata)
             .code(code);
-        let builder = ram.into_iter().fold(builder, |builder, data| builder.ram(0x3fc8_0000, data));
+        let at = samples::ram_of(chip);
+        let builder = ram.into_iter().fold(builder, |builder, data| builder.ram(at, data));
         let app = App::parse(&builder.build().unwrap()).unwrap();
         let descriptor = app.descriptor.unwrap();
         prop_assert_eq!(app.header.chip, chip);

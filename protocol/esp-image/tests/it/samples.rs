@@ -5,15 +5,21 @@ use std::path::PathBuf;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::write::AppBuilder;
 
+/// An address that is RAM on a chip; where most have it, some map flash.
+pub(crate) fn ram_of(chip: Chip) -> u32 {
+    if chip.maps_flash_at(0x3fc8_0000) { 0x2fc8_0000 } else { 0x3fc8_0000 }
+}
+
 /// An image with one segment of each sort.
 pub(crate) fn complete(chip: Chip) -> Vec<u8> {
+    let ram = ram_of(chip);
     AppBuilder::new(chip)
         .project("th1")
         .version("1.4.2")
         .secure_version(3)
         .rodata(*b"constant data, not a multiple of four")
-        .ram(0x3fc8_0000, vec![0x5a; 400])
-        .ram(0x3fcc_0000, (0..=255).collect::<Vec<u8>>())
+        .ram(ram, vec![0x5a; 400])
+        .ram(ram + 0x4_0000, (0..=255).collect::<Vec<u8>>())
         .code(vec![0x13; 1000])
         .build()
         .unwrap()

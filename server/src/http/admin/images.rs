@@ -16,7 +16,7 @@ use waxwing_esp_image::app::Checker;
 use waxwing_esp_image::check::{self, Expected};
 use waxwing_esp_image::signature::Collector;
 use waxwing_esp_image::{App as Parsed, ImageError};
-use waxwing_secure_boot::{Unsigned, verify};
+use waxwing_secure_boot::{Unsigned, check_chip, verify};
 use waxwing_wire::Digest;
 
 use super::input::Author;
@@ -215,6 +215,10 @@ fn signed_by(parsed: &Parsed, signature: Collector) -> Result<Vec<Digest>, Probl
     let signed = sector.and_then(|sector| verify(&sector)).map_err(|refusal| {
         let detail = format!("Its Secure Boot signature is no good: {refusal}.");
         Problem::refused("image_signature_bad", detail).field("sha256")
+    })?;
+    check_chip(&signed, parsed.header.chip).map_err(|foreign| {
+        let detail = format!("No device would boot it: {foreign}.");
+        Problem::refused("image_signature_foreign", detail).field("sha256")
     })?;
     Ok(signed.iter().map(|block| block.key_digest).collect())
 }
