@@ -5,24 +5,25 @@
 //! knows only what the keyholders signed; it shares no code with the device.
 
 pub(crate) mod library;
+mod model;
 mod opponent;
 pub(crate) mod script;
+mod tampering;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use proptest::test_runner::{Config, TestRunner};
-use serde_json::Value as Json;
-use waxwing_agent::Action;
-use waxwing_agent::driver::Turn;
-use waxwing_agent::journal::Phase;
+use waxwing_agent::ports::ResetReason;
+use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
-use waxwing_wire::{Digest, ErrorCode};
 
-use crate::support::board::{Step, Subject, digest};
-use library::LIBRARY;
+use crate::support::board::{Peak, Step, Subject};
+use library::{LIBRARY, NEWEST};
+use model::{Model, is_eventful};
 use opponent::Hostile;
-use script::{Answer, scripts};
+use script::{Answer, Choice, Pins, Resets, scripts};
 
 /// Stories in a run.
 const STORIES: u32 = 10_000;
@@ -31,6 +32,57 @@ const STEPS_MAX: usize = 20_000;
 /// Memory that the agent may take besides the answer it is reading, bytes on a 64-bit host: the
 /// metadata budget of 24 KiB twice, for what is kept and what is new.
 const HEAP_BYTES_MAX: u64 = 48 * 1024;
+/// Memory of an update with the answer, where the server is honest. One that is not can add the
+/// longest answer that the transport takes, `BUNDLE_BYTES_MAX`, and be a nuisance with it: a chip
+/// that has not so much gives its `Server` port a lower limit.
+const HONEST_BYTES_MAX: u64 = 32 * 1024;
+
+/// What the server must have done in a run, each at least in one story of a hundred. Stories in which
+/// nothing ever happens would prove nothing.
+/// The first word is the kind.
+const MOVES: [&str; 13] = [
+    "body Flip Garbage HugeFrame None Oversize Stalled TooManyFrames Truncate",
+    "choice Delegated Described Disguised ForAnother Nothing Release Two",
+    "cut true",
+    "description Hardware Kind Length NoMatch Path SecureVersion SecurityVersion Soak Version",
+    "download Another Endless Flip Refused Short Stalled WrongRange",
+    "message Acknowledged Bomb ForAnother Garbage Poll Replayed",
+    "nonce Replayed Wrong",
+    "pins Of Right",
+    "reset Brownout Crash Watchdog",
+    "signed Deep Escapes Members Numbers Signatures Unsorted",
+    "tampering Before Drop Flip Foreign Long Of OtherRepository SignedByServer Swap Truncate",
+    "time Ahead Behind End",
+    "version Highest Lower Same",
+];
+
+/// What devices must have met, each at least in one story of five hundred.
+const OUTCOMES: [&str; 24] = [
+    "failure trust_delegation",
+    "failure trust_device",
+    "failure trust_expired",
+    "failure trust_incomplete",
+    "failure trust_malformed",
+    "failure trust_nonce",
+    "failure trust_rollback",
+    "failure trust_signatures",
+    "failure trust_time",
+    "new pins",
+    "report Confirmed none",
+    "report Failed policy_channel",
+    "report Failed policy_hardware",
+    "report Failed policy_kind",
+    "report Failed policy_product",
+    "report Failed policy_security_version",
+    "report Failed policy_slot",
+    "report Failed trust_mismatch",
+    "report Failed trust_unlisted",
+    "report Healthy none",
+    "report RolledBack boot_reset",
+    "report RolledBack soak_resets",
+    "report Verified none",
+    "updated",
+];
 
 /// What became of a device.
 #[derive(Clone, Debug, Default)]
@@ -38,67 +90,15 @@ pub(crate) struct Fate {
     pub(crate) activations: u32,
     /// Why actions did not work out.
     pub(crate) failures: Vec<ErrorCode>,
-    /// Most memory it took, in bytes.
-    peak: u64,
+    peak: Peak,
     /// What it told the server, as far as it came to that.
     pub(crate) reports: Vec<(State, ErrorCode)>,
     /// The image it runs in the end.
     pub(crate) runs: Vec<u8>,
-}
-
-/// What must be true of a device, by what was signed and by what it did before.
-#[derive(Debug, Default)]
-struct Model {
-    /// The highest security version that the journal held.
-    floor: u32,
-    /// The newest snapshot of the Image repository that the device kept.
-    snapshot: u64,
-}
-
-impl Model {
-    /// Only images that were signed for this device are ever started.
-    fn started(image: &[u8]) {
-        let sha256 = digest(image);
-        let mut signed = LIBRARY.generations.iter().flat_map(|one| &one.installable);
-        let is_signed = signed.any(|installable| *installable == sha256);
-        assert!(is_signed || image == LIBRARY.make.factory, "an image nobody signed was started");
-    }
-
-    /// The device is about to activate an image: the newest metadata it has must list it, the slot
-    /// must hold it, and it must not be below the floor.
-    fn activates(&self, subject: &Subject, sha256: &Digest) {
-        let release = LIBRARY.release(sha256).expect("an image of the library");
-        assert!(
-            digest(&subject.target_slot(release.image.len())) == *sha256,
-            "not what was signed"
-        );
-        assert!(release.security_version >= self.floor, "below the floor {}", self.floor);
-        let generation = LIBRARY.generations.iter();
-        let mut generation = generation.filter(|one| one.snapshot_version == self.snapshot);
-        let listed = generation.next().is_some_and(|one| one.installable.contains(sha256));
-        assert!(listed, "snapshot {} does not list it", self.snapshot);
-    }
-
-    /// What a device keeps is genuine and never gets older.
-    fn keeps(&mut self, subject: &Subject) {
-        for name in ["root.json", "timestamp.json", "snapshot.json", "targets.json"] {
-            let kept = subject.kept(name);
-            assert!(kept.is_none_or(|file| LIBRARY.is_genuine(&file)), "{name} was forged");
-        }
-        if let Some(kept) = subject.kept("snapshot.json") {
-            let snapshot: Json = serde_json::from_slice(&kept).unwrap();
-            let version = snapshot["signed"]["version"].as_u64().unwrap();
-            assert!(version >= self.snapshot, "the snapshot went back");
-            self.snapshot = version;
-        }
-        let driver = subject.driver().unwrap();
-        let floor = driver.agent().record().security_version;
-        assert!(floor >= self.floor, "the floor went down");
-        assert!(driver.agent().security_version() >= floor, "the floor is not kept to");
-        if driver.next() != Action::Save {
-            self.floor = floor;
-        }
-    }
+    /// The pins that it was given.
+    pins: Option<Vec<u8>>,
+    /// What the server did.
+    moves: Vec<String>,
 }
 
 /// Lets a device live through a story.
@@ -107,26 +107,28 @@ pub(crate) fn live(script: Vec<Answer>) -> Fate {
     let hostile = Rc::new(RefCell::new(Hostile::new(script, &clock)));
     let mut subject = Subject::new(&LIBRARY.make, Rc::clone(&hostile) as Rc<_>, &clock);
     let (mut model, mut fate) = (Model::default(), Fate::default());
+    let mut resets = DueResets::default();
     for _ in 0..STEPS_MAX {
         match subject.step() {
             Step::Started(image) => {
-                Model::started(&image);
+                model.started(&image);
                 fate.runs = image;
                 model.keeps(&subject);
                 if hostile.borrow().is_over {
-                    fate.reports.clone_from(&hostile.borrow().told);
-                    fate.peak = subject.peak;
-                    assert!(fate.peak <= HEAP_BYTES_MAX, "{} bytes of memory", fate.peak);
+                    fate.end(&subject, &hostile.borrow());
                     return fate;
                 }
             }
-            // Thousands of turns of a story change nothing.
-            Step::Stopped
-            | Step::Turned(Turn { action: Action::Wait { .. } | Action::CheckHealth, .. }) => {}
-            Step::Turned(Turn { failed, .. }) => {
-                fate.failures.extend(failed);
-                model.keeps(&subject);
-                fate.activations += u32::from(watch_activation(&model, &subject));
+            Step::Stopped => {}
+            Step::Turned(turn) => {
+                fate.failures.extend(turn.failed);
+                if is_eventful(&turn) {
+                    model.keeps(&subject);
+                    fate.activations += u32::from(model.watch_activation(&subject));
+                }
+                if let Some(reason) = resets.turn() {
+                    subject.reset(reason);
+                }
             }
         }
         if hostile.borrow().is_over && subject.driver().is_some() {
@@ -135,37 +137,109 @@ pub(crate) fn live(script: Vec<Answer>) -> Fate {
         if let Some((operations, bytes)) = hostile.borrow_mut().power_cut.take() {
             subject.cut_power_in(operations, bytes);
         }
+        if let Some(more) = hostile.borrow_mut().resets.take() {
+            resets = DueResets { resets: Some(more), turns: 0 };
+        }
     }
     panic!("a story without end");
 }
 
-/// Judges the next action, if it activates the new image of an update.
-fn watch_activation(model: &Model, subject: &Subject) -> bool {
-    let driver = subject.driver().unwrap();
-    let Action::Activate { sha256, .. } = driver.next() else { return false };
-    let update = driver.agent().record().update.as_ref();
-    let is_new = update.is_some_and(|update| matches!(update.phase, Phase::Activating(_)));
-    if is_new {
-        model.activates(subject, &sha256);
+impl Fate {
+    fn end(&mut self, subject: &Subject, hostile: &Hostile) {
+        self.reports.clone_from(&hostile.told);
+        self.moves.clone_from(&hostile.moves);
+        self.pins = subject.pins();
+        self.peak = subject.peak;
+        assert!(self.peak.without_answer <= HEAP_BYTES_MAX, "{:?} of memory", self.peak);
     }
-    is_new
+}
+
+/// Resets that are still to come.
+#[derive(Debug, Default)]
+struct DueResets {
+    resets: Option<Resets>,
+    /// Turns since the last one.
+    turns: u8,
+}
+
+impl DueResets {
+    /// Counts a turn, after which there may be a reset.
+    fn turn(&mut self) -> Option<ResetReason> {
+        let resets = self.resets.as_mut()?;
+        if self.turns < resets.turns {
+            self.turns += 1;
+            return None;
+        }
+        self.turns = 0;
+        let reason = resets.reason;
+        resets.times -= 1;
+        if resets.times == 0 {
+            self.resets = None;
+        }
+        Some(reason)
+    }
+}
+
+/// What happened in all stories, and how often.
+#[derive(Debug, Default)]
+struct Tally(BTreeMap<String, u32>);
+
+impl Tally {
+    fn count(&mut self, what: String) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    fn at_least(&self, times: u32, what: &str) {
+        let counted = self.0.get(what).copied().unwrap_or(0);
+        assert!(counted >= times, "{what}: only {counted} in {STORIES} stories");
+    }
+
+    fn add(&mut self, fate: Fate) {
+        if fate.runs != LIBRARY.make.factory {
+            self.count("updated".to_owned());
+        }
+        if fate.pins.is_some() {
+            self.count("new pins".to_owned());
+        }
+        fate.moves.into_iter().for_each(|one| self.count(one));
+        fate.failures.iter().for_each(|code| self.count(format!("failure {}", code.name())));
+        for (state, code) in fate.reports {
+            self.count(format!("report {state:?} {}", code.name()));
+        }
+    }
 }
 
 #[test]
 fn row_36_whatever_a_hostile_server_says_only_signed_images_run_and_no_floor_falls() {
     let config = Config { cases: STORIES, failure_persistence: None, ..Config::default() };
-    let (updated, peak) = (Cell::new(0_u32), Cell::new(0_u64));
+    let tally = RefCell::new(Tally::default());
     let outcome = TestRunner::new(config).run(&scripts(), |script| {
-        let fate = live(script);
-        updated.set(updated.get() + u32::from(fate.runs != LIBRARY.make.factory));
-        peak.set(peak.get().max(fate.peak));
+        tally.borrow_mut().count("stories".to_owned());
+        tally.borrow_mut().add(live(script));
         Ok(())
     });
+    let tally = tally.into_inner();
     if let Err(found) = outcome {
-        panic!("{found}");
+        panic!("in story {}: {found}", tally.0["stories"]);
     }
-    // Stories in which nothing ever happens would prove nothing.
-    assert!(updated.get() > STORIES / 10, "only {} devices were updated", updated.get());
-    assert!(peak.get() > 1024, "memory was not measured");
-    eprintln!("{} of {STORIES} updated, {} bytes at most", updated.get(), peak.get());
+    for moves in MOVES {
+        let (kind, names) = moves.split_once(' ').unwrap();
+        names.split(' ').for_each(|name| tally.at_least(STORIES / 100, &format!("{kind} {name}")));
+    }
+    for outcome in OUTCOMES {
+        tally.at_least(STORIES / 500, outcome);
+    }
+}
+
+#[test]
+fn row_36_an_honest_answer_takes_little_memory_with_all_that_is_kept() {
+    let choices = [Choice::AsBefore, Choice::AsBefore, Choice::Release(NEWEST), Choice::AsBefore];
+    let answer = |choice| {
+        let generation = Some(if matches!(choice, Choice::Release(_)) { 3 } else { 1 });
+        Answer { choice, generation, pins: Pins::Right, ..Answer::HONEST }
+    };
+    let fate = live(choices.map(answer).into());
+    assert!(fate.activations > 0 && fate.pins.is_some());
+    let peak = fate.peak.with_answer;
+    assert!((1024..=HONEST_BYTES_MAX).contains(&peak), "{peak} bytes");
 }

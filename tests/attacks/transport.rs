@@ -13,14 +13,16 @@ use anyhow::{Context as _, Result, ensure};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use waxwing_e2e::ceremony::Plan;
+use waxwing_e2e::ceremony::{PRODUCT, Plan};
 use waxwing_e2e::fleet::Batch;
 use waxwing_e2e::image::Behaviour;
 use waxwing_e2e::server::{Listener, Server};
 use waxwing_e2e::world::{FACTORY_VERSION, World};
 
 use crate::identity::routes;
+use crate::support::author::hex;
 
 /// The device in whose name the attacks on the device listeners are made.
 const DEVICE: &str = "th1-hostile";
@@ -375,5 +377,32 @@ fn row_47_a_packet_of_a_quarter_gigabyte_over_mqtt_ends_at_its_length() {
             target.line.send(Listener::Mqtt, &mut std::iter::once(head).chain(endless())).unwrap();
         assert!(outcome.sent < ENDLESS_BYTES, "{first:x}: {}", outcome.sent);
     }
+    target.is_well().unwrap();
+}
+
+/// A document within its length that says very much in it.
+#[test]
+fn row_47_an_sbom_of_very_many_components_costs_no_memory() {
+    let target = Target::start().unwrap();
+    let component = r#"{"type":"library","name":"a"},"#;
+    let components = component.repeat((1 << 20) / component.len() - 8);
+    let components = components.trim_end_matches(',');
+    let head = r#"{"bomFormat":"CycloneDX","specVersion":"1.5","components":["#;
+    let body = format!("{head}{components}]}}");
+    let sha256 = hex(&Sha256::digest(&body));
+    let (length, token) = (body.len(), &target.token);
+    let text = format!(
+        "PUT /api/v1/products/{PRODUCT}/documents/{sha256} HTTP/1.1\r\nhost: localhost\r\n\
+         authorization: Bearer {token}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut once = std::iter::once(text.clone().into_bytes());
+                let outcome = target.line.send(Listener::Admin, &mut once).unwrap();
+                assert_eq!(outcome.status(), Some(422), "{}", outcome.answer);
+            });
+        }
+    });
     target.is_well().unwrap();
 }

@@ -1,13 +1,13 @@
 //! Everything that was ever signed off line, as a hostile server may have kept it: four generations
 //! of one product's Image repository, another product's repository, and all images.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use semver::Version;
 use serde_json::{Value as Json, json};
 use waxwing_tuf::Time;
-use waxwing_tuf::uptane::Device;
+use waxwing_tuf::uptane::{Device, SERVER_CA_PATH};
 use waxwing_wire::Digest;
 
 use crate::support::author::{Author, key_id, key_json, role_json, target};
@@ -43,7 +43,15 @@ pub(crate) struct Generation {
     /// The images that the device may install by it.
     pub(crate) installable: BTreeSet<Digest>,
     pub(crate) snapshot_version: u64,
+    /// The pins that its top-level targets list, by their place in [`PINS`].
+    pub(crate) pins: usize,
 }
+
+/// By what a device may know its server: as the first root's keyholders said, as the second's did,
+/// and as nobody did but the other product's.
+pub(crate) const PINS: [&[u8]; 3] = [b"first pins", b"second pins", b"pins of a thief"];
+/// The pins that were never signed for the device.
+const PINS_OF_NOBODY: usize = 2;
 
 /// Everything.
 #[derive(Debug)]
@@ -53,6 +61,8 @@ pub(crate) struct Library {
     pub(crate) generations: Vec<Generation>,
     /// Another product's repository, by the same keys and with paths of this product.
     pub(crate) foreign: Files,
+    /// The version of each file that was signed for the device, by its bytes.
+    genuine: HashMap<Vec<u8>, u64>,
 }
 
 /// Releases by name, as they stand in [`Library::releases`].
@@ -66,7 +76,10 @@ pub(crate) const OTHER_CHANNEL: usize = 6;
 pub(crate) const OTHER_PRODUCT: usize = 7;
 pub(crate) const CLAIMED_BY_OTHER_PRODUCT: usize = 8;
 pub(crate) const NEVER_RELEASED: usize = 9;
-pub(crate) const RELEASES: usize = 10;
+/// Images that nobody signed, with the path and the version of releases that somebody did.
+pub(crate) const TWIN_OF_GOOD: usize = 10;
+pub(crate) const TWIN_OF_NEWEST: usize = 11;
+pub(crate) const RELEASES: usize = 12;
 
 /// The stable releases of each generation.
 const STABLE: [&[usize]; GENERATIONS] = [
@@ -92,6 +105,8 @@ impl Library {
                 author.root.bump();
                 rotate_timestamp(&mut author, IMAGE_TIMESTAMP_KEYS[1]);
             }
+            let pins = usize::from(number >= ROTATION);
+            author.targets["targets"] = list_of_pins(pins);
             author.role("acme-th1-stable")["targets"] = list(&releases, stable);
             author.role("acme-th1-beta")["targets"] = list(&releases, &[OTHER_CHANNEL]);
             author.release();
@@ -100,6 +115,7 @@ impl Library {
                 files: author.served.0.clone(),
                 installable: installable.map(|release| releases[*release].sha256).collect(),
                 snapshot_version: author.snapshot.version(),
+                pins,
             });
         }
         let first = &generations[0].files;
@@ -110,19 +126,42 @@ impl Library {
             compiled,
             device: device(),
         };
-        Self { make, foreign: foreign(&releases), releases, generations }
+        let files = generations.iter().flat_map(|generation| generation.files.values());
+        let genuine = files.map(|file| (file.clone(), version_of(file))).collect();
+        Self { make, foreign: foreign(&releases), releases, generations, genuine }
     }
 
-    /// Tells whether these are the bytes of a file that was signed for the device's product.
-    pub(crate) fn is_genuine(&self, bytes: &[u8]) -> bool {
-        let files = self.generations.iter().flat_map(|generation| generation.files.values());
-        files.into_iter().any(|file| file == bytes)
+    /// Returns the version of a file of the Image repository, if it was signed for the device's
+    /// product.
+    pub(crate) fn genuine(&self, bytes: &[u8]) -> Option<u64> {
+        self.genuine.get(bytes).copied()
+    }
+
+    /// Returns the security version that the developers gave an image.
+    pub(crate) fn security_version(&self, sha256: &Digest) -> u32 {
+        // The image of the factory was never released.
+        self.release(sha256).map_or(1, |release| release.security_version)
     }
 
     /// Returns the release with this image.
     pub(crate) fn release(&self, sha256: &Digest) -> Option<&Release> {
         self.releases.iter().find(|release| release.sha256 == *sha256)
     }
+}
+
+/// Returns the version of a metadata file, which need not be genuine.
+pub(crate) fn version_of(file: &[u8]) -> u64 {
+    let file: Json = serde_json::from_slice(file).expect("devices keep JSON");
+    file["signed"]["version"].as_u64().expect("with a version")
+}
+
+/// Returns what is said of pins, by whichever repository.
+pub(crate) fn pins_target(pins: usize) -> Json {
+    target(PINS[pins], &json!({"device": "d-1", "match": {"kind": "server-ca"}}))
+}
+
+fn list_of_pins(pins: usize) -> Json {
+    json!({ SERVER_CA_PATH: pins_target(pins) })
 }
 
 /// The security version that the developers compiled into an image.
@@ -170,6 +209,8 @@ fn releases() -> Vec<Release> {
         release("acme-x9/stable", "1.7.0", "r1", ""),
         stable("1.8.0", "of the other product"),
         stable("1.9.0", "of nobody"),
+        stable("1.2.0", "of nobody"),
+        stable("1.4.0", "of nobody"),
     ];
     releases.into()
 }
@@ -207,6 +248,7 @@ fn foreign(releases: &[Release]) -> Files {
     let mut author = repository("image/acme-x9", "acme-th1");
     let claims = [OTHER_PRODUCT, CLAIMED_BY_OTHER_PRODUCT, NEVER_RELEASED];
     author.role("acme-th1-stable")["targets"] = list(releases, &claims);
+    author.targets["targets"] = list_of_pins(PINS_OF_NOBODY);
     for _ in 0..=GENERATIONS {
         author.release();
     }

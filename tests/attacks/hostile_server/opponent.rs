@@ -5,19 +5,20 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use proptest::sample::Index;
 use serde_json::{Value as Json, json};
 use waxwing_agent::download::{ContentRange, Opened};
 use waxwing_agent::network::{Message, NoAnswer};
 use waxwing_tuf::Time;
+use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, FRAMES_MAX, Kind, MAGIC};
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::poll::Request;
 use waxwing_wire::report::State;
 use waxwing_wire::{Digest, ErrorCode, MessageId, Report};
 
-use super::library::{BEGIN_S, GOOD, LIBRARY, ONLINE_KEY, Release};
-use super::script::{self, Answer, Body, Change, Choice, Download, Nonce, Said, Tampering};
+use super::library::{BEGIN_S, GOOD, LIBRARY, ONLINE_KEY, PINS, Release, pins_target};
+use super::script::{self, Answer, Body, Change, Choice, Download, Nonce, Pins, Resets, Said};
+use super::tampering::{flip, tamper, with_bomb};
 use crate::support::author::{hex, sign, target};
 use crate::support::board::Opponent;
 
@@ -28,12 +29,15 @@ const END: &str = "9999-12-31T23:59:59Z";
 /// The highest version that JSON of ours can hold, and one more.
 const VERSION_MAX: u64 = 1 << 53;
 
+/// Length of a bomb in a command; two kilobytes are the most that a device reads.
+const COMMAND_BOMB_BYTES: usize = 1500;
+
 /// A file on its way.
 #[derive(Clone, Debug)]
-struct Frame {
-    kind: Kind,
-    name: String,
-    bytes: Vec<u8>,
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The server.
@@ -43,6 +47,8 @@ pub(super) struct Hostile {
     clock: Rc<Cell<Duration>>,
     /// The Director's targets, without signatures, and their version.
     decision: (Json, u64),
+    /// The pins that come with an answer, by their place.
+    pins: Option<usize>,
     generation: usize,
     recorded: Vec<Vec<u8>>,
     reports: Vec<MessageId>,
@@ -55,6 +61,10 @@ pub(super) struct Hostile {
     commands: u64,
     /// The power cut that the last answer comes with.
     pub(super) power_cut: Option<(u64, usize)>,
+    /// The resets that the last answer comes with.
+    pub(super) resets: Option<Resets>,
+    /// What it did, to be counted.
+    pub(super) moves: Vec<String>,
     /// Nothing is left to say.
     pub(super) is_over: bool,
 }
@@ -66,6 +76,7 @@ impl Hostile {
             script: script.into(),
             clock: Rc::clone(clock),
             decision: (named(&[GOOD]), BEGIN_S * 1000),
+            pins: None,
             generation: 1,
             recorded: Vec::new(),
             reports: Vec::new(),
@@ -76,6 +87,8 @@ impl Hostile {
             message: None,
             commands: 0,
             power_cut: None,
+            resets: None,
+            moves: Vec::new(),
             is_over: false,
         }
     }
@@ -95,8 +108,37 @@ impl Hostile {
         }
     }
 
-    fn decide(&mut self, choice: &Choice, version: script::Version) {
-        let targets = match choice {
+    fn decide(&mut self, answer: &Answer) {
+        let targets = Self::choose(&answer.choice);
+        let targets = self.with_pins(targets, answer.pins);
+        let (before, is_new) = (self.decision.1, targets.is_some());
+        let targets = targets.unwrap_or_else(|| self.decision.0.clone());
+        let version = match answer.version {
+            script::Version::Right if is_new => self.now_ms().max(before + 1),
+            script::Version::Right | script::Version::Same => before,
+            script::Version::Lower => before.saturating_sub(1000),
+            script::Version::Highest => VERSION_MAX - 1,
+        };
+        self.decision = (targets, version);
+    }
+
+    fn with_pins(&mut self, targets: Option<Json>, pins: Pins) -> Option<Json> {
+        let (named, sent) = match pins {
+            Pins::AsBefore => return targets,
+            Pins::Right => {
+                let right = LIBRARY.generations[self.generation].pins;
+                (right, right)
+            }
+            Pins::Of(named, sent) => (named, sent),
+        };
+        self.pins = Some(sent);
+        let mut targets = targets.unwrap_or_else(|| self.decision.0.clone());
+        targets["targets"][SERVER_CA_PATH] = pins_target(named);
+        Some(targets)
+    }
+
+    fn choose(choice: &Choice) -> Option<Json> {
+        match choice {
             Choice::AsBefore => None,
             Choice::Release(release) => Some(named(&[*release])),
             Choice::Nothing => Some(named(&[])),
@@ -115,16 +157,7 @@ impl Hostile {
                 let text = named(&[*release]).to_string().replace("d-1", "d-2");
                 Some(serde_json::from_str(&text).unwrap())
             }
-        };
-        let (before, is_new) = (self.decision.1, targets.is_some());
-        let targets = targets.unwrap_or_else(|| self.decision.0.clone());
-        let version = match version {
-            script::Version::Right if is_new => self.now_ms().max(before + 1),
-            script::Version::Right | script::Version::Same => before,
-            script::Version::Lower => before.saturating_sub(1000),
-            script::Version::Highest => VERSION_MAX - 1,
-        };
-        self.decision = (targets, version);
+        }
     }
 
     fn director(&self, nonce: &str, time: Time) -> Vec<Frame> {
@@ -150,8 +183,8 @@ impl Hostile {
     }
 
     fn answer(&mut self, answer: &Answer, request: &Request) -> Result<Vec<u8>, NoAnswer> {
-        self.decide(&answer.choice, answer.version);
         self.generation = answer.generation.unwrap_or(self.generation);
+        self.decide(answer);
         let nonce = match answer.nonce {
             Nonce::Right | Nonce::Replayed(_) => hex(&request.nonce.0),
             Nonce::Wrong => "ab".repeat(16),
@@ -159,6 +192,8 @@ impl Hostile {
         let mut frames = self.director(&nonce, self.attested(answer.time));
         let image = LIBRARY.generations[self.generation].files.iter();
         frames.extend(image.map(|(name, bytes)| frame(Kind::Image, name, bytes)));
+        let pins = self.pins.map(|pins| frame(Kind::Image, SERVER_CA_PATH, PINS[pins]));
+        frames.extend(pins);
         answer.tampering.iter().for_each(|tampering| tamper(&mut frames, tampering));
         if answer.acknowledges {
             let acknowledged = |id: &MessageId| frame(Kind::Acknowledged, id.as_str(), b"");
@@ -186,6 +221,9 @@ impl Hostile {
                 Message::Command(sign(&command, &[ONLINE_KEY]))
             }
             Said::Garbage(bytes) => Message::Command(bytes.clone()),
+            Said::Bomb(bomb) => {
+                Message::Command(with_bomb(&command, *bomb, COMMAND_BOMB_BYTES, &[ONLINE_KEY]))
+            }
             Said::Acknowledged => Message::Acknowledged(self.reports.pop()?),
         })
     }
@@ -206,6 +244,8 @@ impl Opponent for Hostile {
         };
         self.message = answer.message.as_ref().and_then(|said| self.say(said));
         self.power_cut = answer.power_cut;
+        self.resets = answer.resets;
+        self.moves.extend(answer.moves());
         self.download = answer.download.clone();
         self.answer(&answer, request)
     }
@@ -255,7 +295,7 @@ impl Opponent for Hostile {
 }
 
 /// The Director's targets with these releases.
-fn named(releases: &[usize]) -> Json {
+pub(super) fn named(releases: &[usize]) -> Json {
     entries(releases.iter().map(|release| entry(&LIBRARY.releases[*release])).collect())
 }
 
@@ -290,59 +330,6 @@ fn described(release: usize, change: &Change) -> Json {
 
 fn frame(kind: Kind, name: &str, bytes: &[u8]) -> Frame {
     Frame { kind, name: name.to_owned(), bytes: bytes.to_vec() }
-}
-
-fn tamper(frames: &mut Vec<Frame>, tampering: &Tampering) {
-    let count = frames.len();
-    if count == 0 {
-        return;
-    }
-    let at = |index: &Index| index.index(count);
-    match tampering {
-        Tampering::Drop(file) => drop(frames.remove(at(file))),
-        Tampering::Flip(file, byte, bit) => flip(&mut frames[at(file)].bytes, *byte, *bit),
-        Tampering::Truncate(file, byte) => {
-            let bytes = &mut frames[at(file)].bytes;
-            bytes.truncate(byte.index(bytes.len().max(1)));
-        }
-        Tampering::Swap(to, from) => frames[at(to)].bytes = frames[at(from)].bytes.clone(),
-        Tampering::Of(file, generation) => {
-            replace(&mut frames[at(file)], &LIBRARY.generations[*generation].files);
-        }
-        Tampering::Foreign(file) => replace(&mut frames[at(file)], &LIBRARY.foreign),
-        Tampering::SignedByServer(file) => {
-            let bytes = &mut frames[at(file)].bytes;
-            if let Ok(envelope) = serde_json::from_slice::<Json>(bytes) {
-                *bytes = sign(&envelope["signed"], &[ONLINE_KEY]);
-            }
-        }
-        Tampering::OtherRepository(file) => {
-            let frame = &mut frames[at(file)];
-            let is_image = frame.kind == Kind::Image;
-            frame.kind = if is_image { Kind::Director } else { Kind::Image };
-        }
-        Tampering::Before(name, from) => {
-            let bytes = frames[at(from)].bytes.clone();
-            let first = Frame { bytes, ..frames[at(name)].clone() };
-            frames.insert(0, first);
-        }
-        Tampering::Long(file) => frames[at(file)].bytes.resize(20_000, b' '),
-    }
-}
-
-/// Serves the file that stands for the same role in other files.
-fn replace(frame: &mut Frame, files: &super::library::Files) {
-    let role = |name: &str| name.trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
-    let other = files.iter().rev().find(|(name, _)| role(name) == role(&frame.name));
-    if let Some((_, bytes)) = other {
-        frame.bytes.clone_from(bytes);
-    }
-}
-
-fn flip(bytes: &mut [u8], at: Index, bit: u8) {
-    if !bytes.is_empty() {
-        bytes[at.index(bytes.len())] ^= 1 << bit;
-    }
 }
 
 /// Writes a bundle without the limits of our own writer.

@@ -1,11 +1,15 @@
 //! What a hostile server does, answer by answer: plain data, so that a script that finds something
 //! can be made smaller. The first of each list is what an honest server does.
 
+use std::fmt;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::library::{GENERATIONS, RELEASES};
+use waxwing_agent::ports::ResetReason;
+
+use super::library::{GENERATIONS, GOOD, NEWEST, PINS, RELEASES, TWIN_OF_GOOD, TWIN_OF_NEWEST};
 
 /// Answers of one story: enough for two updates with everything that goes wrong in between.
 const ANSWERS_MAX: usize = 12;
@@ -16,6 +20,7 @@ const LIE_MAX_S: u64 = 10 * 365 * 24 * 3600;
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) choice: Choice,
+    pub(crate) pins: Pins,
     pub(crate) version: Version,
     pub(crate) time: Time,
     pub(crate) nonce: Nonce,
@@ -28,6 +33,27 @@ pub(crate) struct Answer {
     pub(crate) download: Download,
     pub(crate) message: Option<Said>,
     pub(crate) power_cut: Option<(u64, usize)>,
+    pub(crate) resets: Option<Resets>,
+}
+
+/// By what the device is to know its server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pins {
+    AsBefore,
+    /// What the keyholders say.
+    Right,
+    /// The Director names the first, the second comes.
+    Of(usize, usize),
+}
+
+/// Resets that nobody asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Resets {
+    /// How often, in a row.
+    pub(crate) times: u8,
+    /// After how many turns each.
+    pub(crate) turns: u8,
+    pub(crate) reason: ResetReason,
 }
 
 /// What the Director names.
@@ -105,6 +131,25 @@ pub(crate) enum Tampering {
     /// Something else of this name comes first.
     Before(Index, Index),
     Long(Index),
+    /// Something hostile within the file, which is signed by the server, or not at all.
+    Bomb {
+        file: Index,
+        bomb: Bomb,
+        is_signed: bool,
+        bytes: usize,
+    },
+}
+
+/// What takes far more memory or time than it has bytes, if it is read without care.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bomb {
+    Deep,
+    Escapes,
+    Members,
+    Numbers,
+    Signatures,
+    /// Members in the order that costs most to sort.
+    Unsorted,
 }
 
 /// What is done to the body of an answer.
@@ -142,6 +187,7 @@ pub(crate) enum Said {
     ForAnother,
     Garbage(Vec<u8>),
     Acknowledged,
+    Bomb(Bomb),
 }
 
 /// A server that is only hostile is never believed: most answers are honest, to be abused later.
@@ -152,6 +198,7 @@ pub(crate) fn scripts() -> impl Strategy<Value = Vec<Answer>> {
 impl Answer {
     pub(crate) const HONEST: Self = Self {
         choice: Choice::AsBefore,
+        pins: Pins::AsBefore,
         version: Version::Right,
         time: Time::Right,
         nonce: Nonce::Right,
@@ -163,20 +210,60 @@ impl Answer {
         download: Download::Right,
         message: None,
         power_cut: None,
+        resets: None,
     };
+
+    /// Names what this does, for a count.
+    pub(crate) fn moves(&self) -> Vec<String> {
+        let mut moves = vec![
+            named("choice", &self.choice),
+            named("pins", &self.pins),
+            named("version", &self.version),
+            named("time", &self.time),
+            named("nonce", &self.nonce),
+            named("generation", &self.generation.is_some()),
+            named("body", &self.body),
+            named("download", &self.download),
+            named("cut", &self.power_cut.is_some()),
+        ];
+        moves.extend(self.tampering.iter().map(|tampering| named("tampering", tampering)));
+        moves.extend(self.tampering.iter().filter_map(Tampering::bomb));
+        moves.extend(self.message.iter().map(|said| named("message", said)));
+        moves.extend(self.resets.iter().map(|resets| named("reset", &resets.reason)));
+        if let Choice::Described(_, change) = &self.choice {
+            moves.push(named("description", change));
+        }
+        moves
+    }
+}
+
+impl Tampering {
+    fn bomb(&self) -> Option<String> {
+        let Self::Bomb { bomb, is_signed, .. } = self else { return None };
+        Some(named(if *is_signed { "signed" } else { "unsigned" }, bomb))
+    }
+}
+
+/// Returns the name of a variant, with a word before it.
+fn named(of: &str, variant: &impl fmt::Debug) -> String {
+    let text = format!("{variant:?}");
+    let name = text.split(|c: char| !c.is_alphanumeric()).next();
+    format!("{of} {}", name.unwrap_or_default())
 }
 
 fn hostile() -> impl Strategy<Value = Answer> {
-    let director = (choice(), version(), time(), nonce());
+    let director = (choice(), pins(), version(), time(), nonce());
     let image = (prop_oneof![3 => Just(None), 1 => (0..GENERATIONS).prop_map(Some)], tampering());
     let retry = prop_oneof![20 => Just(60), 1 => Just(0), 1 => Just(u32::MAX)];
-    let rest = (body(), any::<bool>(), retry, download(), message(), power_cut());
-    (director, image, rest).prop_map(|(director, image, rest)| {
-        let (choice, version, time, nonce) = director;
+    let rest = (body(), any::<bool>(), retry, download(), message());
+    (director, image, rest, power_cut(), resets()).prop_map(|parts| {
+        let (director, image, rest, power_cut, resets) = parts;
+        let (choice, pins, version, time, nonce) = director;
         let (generation, tampering) = image;
-        let (body, acknowledges, retry_after_s, download, message, power_cut) = rest;
+        let (body, acknowledges, retry_after_s, download, message) = rest;
         Answer {
             choice,
+            pins,
             version,
             time,
             nonce,
@@ -188,6 +275,7 @@ fn hostile() -> impl Strategy<Value = Answer> {
             download,
             message,
             power_cut,
+            resets,
         }
     })
 }
@@ -200,9 +288,21 @@ fn choice() -> impl Strategy<Value = Choice> {
         2 => Just(Choice::Nothing),
         4 => (release(), change()).prop_map(|(release, change)| Choice::Described(release, change)),
         2 => (release(), release()).prop_map(|(path, image)| Choice::Disguised(path, image)),
+        // The disguises that fit: only that two repositories must agree gives them away.
+        4 => Just(Choice::Disguised(GOOD, TWIN_OF_GOOD)),
+        2 => Just(Choice::Disguised(NEWEST, TWIN_OF_NEWEST)),
         1 => (release(), release()).prop_map(|(one, other)| Choice::Two(one, other)),
         1 => Just(Choice::Delegated),
         1 => release().prop_map(Choice::ForAnother),
+    ]
+}
+
+fn pins() -> impl Strategy<Value = Pins> {
+    let pins = || 0..PINS.len();
+    prop_oneof![
+        20 => Just(Pins::AsBefore),
+        4 => Just(Pins::Right),
+        1 => (pins(), pins()).prop_map(|(named, sent)| Pins::Of(named, sent)),
     ]
 }
 
@@ -252,7 +352,7 @@ fn tampering() -> impl Strategy<Value = Vec<Tampering>> {
 
 fn one_tampering() -> impl Strategy<Value = Tampering> {
     let index = any::<Index>;
-    prop_oneof![
+    let of_files = prop_oneof![
         index().prop_map(Tampering::Drop),
         (index(), index(), 0..8_u8).prop_map(|(file, at, bit)| Tampering::Flip(file, at, bit)),
         (index(), index()).prop_map(|(file, at)| Tampering::Truncate(file, at)),
@@ -263,7 +363,31 @@ fn one_tampering() -> impl Strategy<Value = Tampering> {
         index().prop_map(Tampering::OtherRepository),
         (index(), index()).prop_map(|(name, from)| Tampering::Before(name, from)),
         index().prop_map(Tampering::Long),
+    ];
+    prop_oneof![3 => of_files, 1 => one_bomb()]
+}
+
+fn one_bomb() -> impl Strategy<Value = Tampering> {
+    (any::<Index>(), bomb(), any::<bool>(), bomb_bytes()).prop_map(|parts| {
+        let (file, bomb, is_signed, bytes) = parts;
+        Tampering::Bomb { file, bomb, is_signed, bytes }
+    })
+}
+
+fn bomb() -> impl Strategy<Value = Bomb> {
+    prop_oneof![
+        Just(Bomb::Deep),
+        Just(Bomb::Escapes),
+        Just(Bomb::Members),
+        Just(Bomb::Numbers),
+        Just(Bomb::Signatures),
+        Just(Bomb::Unsorted),
     ]
+}
+
+/// What fits the limits of a timestamp, of the Director's other files, of the Image repository's.
+fn bomb_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(1000_usize), Just(3000), Just(15_000)]
 }
 
 fn body() -> impl Strategy<Value = Body> {
@@ -303,6 +427,7 @@ fn message() -> impl Strategy<Value = Option<Said>> {
         1 => Just(Some(Said::ForAnother)),
         1 => vec(any::<u8>(), 0..64).prop_map(|bytes| Some(Said::Garbage(bytes))),
         1 => Just(Some(Said::Acknowledged)),
+        1 => bomb().prop_map(|bomb| Some(Said::Bomb(bomb))),
     ]
 }
 
@@ -310,4 +435,17 @@ fn message() -> impl Strategy<Value = Option<Said>> {
 fn power_cut() -> impl Strategy<Value = Option<(u64, usize)>> {
     let torn = prop_oneof![Just(0_usize), Just(24), Just(28), Just(2048), Just(usize::MAX)];
     prop_oneof![5 => Just(None), 1 => (0..24_u64, torn).prop_map(Some)]
+}
+
+/// Alone, or so often that an image that is being watched has to go.
+fn resets() -> impl Strategy<Value = Option<Resets>> {
+    let reason = prop_oneof![
+        Just(ResetReason::Brownout),
+        Just(ResetReason::Crash),
+        Just(ResetReason::Watchdog)
+    ];
+    let times = prop_oneof![2 => Just(1_u8), 1 => Just(4)];
+    let resets = (times, 0..24_u8, reason);
+    let resets = resets.prop_map(|(times, turns, reason)| Resets { times, turns, reason });
+    prop_oneof![5 => Just(None), 1 => resets.prop_map(Some)]
 }

@@ -87,14 +87,24 @@ pub(crate) struct Subject {
     entropy: Rc<Cell<u128>>,
     director: Metadata,
     image: Metadata,
+    pins: Rc<RefCell<Option<Vec<u8>>>>,
     reset: ResetReason,
     running: Option<(Driver<OnBoard>, Slot)>,
     /// Bytes of memory the agent holds now.
     resident: i64,
     /// Bytes of the answer that was received in this turn.
     received: Rc<Cell<u64>>,
-    /// Most bytes of memory the agent ever held at once, besides the answer it was reading.
-    pub(crate) peak: u64,
+    /// Most bytes of memory the agent ever held at once.
+    pub(crate) peak: Peak,
+}
+
+/// Most bytes of memory at once, on a 64-bit host.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peak {
+    /// With the answer that was being read.
+    pub(crate) with_answer: u64,
+    /// Besides that.
+    pub(crate) without_answer: u64,
 }
 
 /// What happened next.
@@ -127,11 +137,12 @@ impl Subject {
             entropy: Rc::default(),
             director: Metadata::in_memory(),
             image: Metadata::in_memory(),
+            pins: Rc::default(),
             reset: ResetReason::PowerOn,
             running: None,
             resident: 0,
             received: Rc::default(),
-            peak: 0,
+            peak: Peak::default(),
         }
     }
 
@@ -171,9 +182,19 @@ impl Subject {
         self.running.as_ref().map(|(driver, _)| driver)
     }
 
-    /// Returns what the device keeps of a file of the Image repository.
-    pub(crate) fn kept(&self, name: &str) -> Option<Vec<u8>> {
-        self.image.load(name).unwrap()
+    /// Resets the device at its next step.
+    pub(crate) fn reset(&self, reason: ResetReason) {
+        self.board.power().reset(reason);
+    }
+
+    /// Returns what the device keeps of a file of the Director and of the Image repository.
+    pub(crate) fn kept(&self, name: &str) -> [Option<Vec<u8>>; 2] {
+        [&self.director, &self.image].map(|store| store.load(name).unwrap())
+    }
+
+    /// Returns the pins that the device was given after it left the factory.
+    pub(crate) fn pins(&self) -> Option<Vec<u8>> {
+        self.pins.borrow().clone()
     }
 
     /// Returns the first bytes of the slot that does not run.
@@ -194,7 +215,9 @@ impl Subject {
 
     fn note(&mut self, held: i64, peak: u64) {
         let resident = u64::try_from(self.resident.max(0)).unwrap();
-        self.peak = self.peak.max((resident + peak).saturating_sub(self.received.get()));
+        let without_answer = (resident + peak).saturating_sub(self.received.get());
+        self.peak.with_answer = self.peak.with_answer.max(resident + peak);
+        self.peak.without_answer = self.peak.without_answer.max(without_answer);
         self.resident += held;
     }
 
@@ -241,7 +264,7 @@ impl Subject {
             },
             signer: Scribble,
             clock: StillClock(Rc::clone(&self.clock)),
-            pins: Kept::default(),
+            pins: Kept(Rc::clone(&self.pins)),
             entropy: Counting(Rc::clone(&self.entropy)),
         });
         let make = self.make;

@@ -20,7 +20,7 @@ use waxwing_wire::poll::Request;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{Digest, MessageId};
 
-use super::board::Opponent;
+use super::board::{Opponent, digest};
 
 /// Does what a port does, at no cost to the device.
 pub(super) fn beside<T>(work: impl FnOnce() -> T) -> T {
@@ -191,17 +191,17 @@ impl Entropy for Counting {
     }
 }
 
-/// Pins that are only remembered by their hash.
-#[derive(Debug, Default)]
-pub(crate) struct Kept(Option<Digest>);
+/// Pins of which a board remembers what they are, and for ever.
+pub(crate) struct Kept(pub(super) Rc<RefCell<Option<Vec<u8>>>>);
 
 impl Pins for Kept {
     fn kept(&self) -> Option<Digest> {
-        self.0
+        self.0.borrow().as_deref().map(digest)
     }
 
-    fn keep(&mut self, _pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
-        self.0 = Some(sha256);
+    fn keep(&mut self, pem: &[u8], sha256: Digest) -> Result<(), PinsUnusable> {
+        assert_eq!(digest(pem), sha256, "other pins than were compared");
+        beside(|| *self.0.borrow_mut() = Some(pem.to_vec()));
         Ok(())
     }
 }
