@@ -11,16 +11,23 @@ use waxwing_wire::DeviceId;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
-use x509_parser::oid_registry::{
-    OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ECDSA_WITH_SHA256,
-};
+use x509_parser::oid_registry::OID_SIG_ECDSA_WITH_SHA256;
 use x509_parser::prelude::FromDer;
-use x509_parser::x509::{AlgorithmIdentifier, SubjectPublicKeyInfo};
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::peer;
 
 /// Length of an uncompressed P-256 point (SEC 1, 2.3.3): `04`, x, y.
 const POINT_BYTES: usize = 65;
+
+/// What stands before the point of a P-256 key in a `SubjectPublicKeyInfo` (RFC 5480, DER).
+const BEFORE_POINT: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+
+/// A SEQUENCE in DER (X.690, 8.9.1): constructed. The parser would take a primitive one, too.
+const SEQUENCE: u8 = 0x30;
 
 /// Longest request in DER. A P-256 request has 250 to 600 bytes; the rest is room for attributes.
 pub const CSR_BYTES_MAX: usize = 4096;
@@ -51,6 +58,9 @@ impl DeviceKey {
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
         if der.len() > CSR_BYTES_MAX {
             return Err(CsrError::TooLong);
+        }
+        if der.first() != Some(&SEQUENCE) {
+            return Err(CsrError::Malformed);
         }
         let (rest, csr) =
             X509CertificationRequest::from_der(der).map_err(|_| CsrError::Malformed)?;
@@ -144,18 +154,11 @@ fn is_of_a_client(usage: &ExtendedKeyUsage<'_>) -> bool {
     *usage == only
 }
 
+/// One spelling only: what is certified and compared is these bytes, and the parser takes others for
+/// the same key.
 fn is_p256(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-    let point = &spki.subject_public_key;
-    spki.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
-        && curve_is_p256(&spki.algorithm)
-        && point.unused_bits == 0
-        && point.data.len() == POINT_BYTES
-        && point.data.first() == Some(&4)
-}
-
-fn curve_is_p256(algorithm: &AlgorithmIdentifier<'_>) -> bool {
-    let curve = algorithm.parameters.as_ref().and_then(|any| any.as_oid().ok());
-    curve.is_some_and(|curve| curve == OID_EC_P256)
+    let point = spki.raw.strip_prefix(&BEFORE_POINT);
+    point.is_some_and(|point| point.len() == POINT_BYTES && point.first() == Some(&4))
 }
 
 /// Why a certificate request was refused.

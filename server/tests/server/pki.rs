@@ -39,6 +39,27 @@ fn requests_for_other_keys_than_p256_are_refused() {
 }
 
 #[test]
+fn a_request_that_is_not_der_is_refused() {
+    let good = request(&PKCS_ECDSA_P256_SHA256);
+    let mut primitive = good.clone();
+    primitive[0] = 0x10;
+    let longer = [&good[..], &[0]].concat();
+    for der in [primitive, longer, good[..good.len() - 1].to_vec(), Vec::new()] {
+        assert_eq!(DeviceKey::from_der(&der), Err(CsrError::Malformed));
+    }
+}
+
+#[test]
+fn a_key_in_another_spelling_is_refused() {
+    // The parser reads a primitive SEQUENCE, and a length in more bytes than it needs, as well.
+    let good = request(&PKCS_ECDSA_P256_SHA256);
+    let at = good.windows(2).position(|it| it == [0x30, 0x59]).unwrap();
+    let mut primitive = good;
+    primitive[at] = 0x10;
+    assert_eq!(DeviceKey::from_der(&primitive), Err(CsrError::Algorithm));
+}
+
+#[test]
 fn requests_of_openssl_are_understood() {
     let der = made_by_openssl(&["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]);
     assert!(DeviceKey::from_der(&der).is_ok());
