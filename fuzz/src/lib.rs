@@ -10,13 +10,47 @@
 pub mod bundle;
 pub mod client;
 pub mod command;
+pub mod csr;
 pub mod envelope;
 pub mod image;
 pub mod json;
 pub mod metadata;
 pub mod otadata;
+pub mod packets;
 pub mod partition_table;
 pub mod poll;
 pub mod secure_boot;
 pub mod seeds;
 mod signed;
+
+// The parsers of the server are its own files, built without the server around them: that would be
+// two hundred dependencies more.
+
+/// `server/src/clock.rs`.
+#[path = "../../server/src/clock.rs"]
+pub mod clock;
+
+/// The MQTT endpoint: all of `server/src/mqtt` but what ties it to the rest of the server.
+#[path = "../../server/src/mqtt"]
+pub mod mqtt {
+    mod acl;
+    mod codec;
+    pub mod connection;
+    pub mod hub;
+    mod outbox;
+    mod reason;
+    mod session;
+    mod sink;
+
+    pub use self::connection::{Endpoint, Guest, serve};
+    pub use self::hub::Hub;
+    pub use self::sink::{Refused, Sink};
+}
+
+/// Certificate requests and device certificates: two files of `server/src/pki`.
+#[path = "../../server/src/pki"]
+pub mod pki {
+    pub mod csr;
+    #[expect(dead_code, reason = "certificates are read by who listens, not here")]
+    pub mod peer;
+}

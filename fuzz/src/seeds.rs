@@ -9,6 +9,7 @@ use waxwing_tuf::Time;
 use waxwing_wire::bundle::{Kind, Writer};
 
 use crate::client::NONCE;
+use crate::csr;
 use crate::metadata::hex;
 use crate::signed::{DEVICE, NOW_S, PRODUCT, part_of, root};
 
@@ -21,10 +22,19 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("bundle", vec![("answer", answer()), ("empty", Writer::new().finish(60))]),
         ("client", client()),
         ("command", vec![("command", command(6)), ("played_again", command(5))]),
+        (
+            "csr",
+            vec![
+                ("info", csr::info()),
+                ("renewal", csr::renewal()),
+                ("request", csr::signed(&csr::info())),
+            ],
+        ),
         ("envelope", vec![("report", ENVELOPE.into()), ("telemetry", TELEMETRY.into())]),
         ("image", image()),
         ("json", json_texts()),
         ("metadata", metadata()),
+        ("mqtt", mqtt()),
         ("otadata", otadata()),
         ("partition_table", vec![("two_slots", table())]),
         (
@@ -193,6 +203,23 @@ fn otadata() -> Seeds {
         ("trial", both(record(1, 2), record(2, 1))),
         ("blank", both(vec![0xff; 32], vec![0xff; 32])),
     ]
+}
+
+/// Connect, subscribe, publish, and end, in both versions of MQTT.
+fn mqtt() -> Seeds {
+    let text =
+        |text: &str| [&[0, u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
+    let packet = |header: u8, body: &[u8]| {
+        [&[header, u8::try_from(body.len()).expect("short")], body].concat()
+    };
+    let session = |level: u8, none: &[u8]| {
+        let connect = [&text("MQTT")[..], &[level, 2, 0, 60], none, &text("d-1")].concat();
+        let subscribe = [&[0, 1][..], none, &text("waxwing/v1/d-1/command"), &[1]].concat();
+        let publish = [&text("waxwing/v1/d-1/telemetry")[..], &[0, 2], none, b"{}"].concat();
+        let packets = [packet(0x10, &connect), packet(0x82, &subscribe), packet(0x32, &publish)];
+        [packets.concat(), vec![0xc0, 0, 0xe0, 0]].concat()
+    };
+    vec![("v3", session(4, &[])), ("v5", session(5, &[0]))]
 }
 
 /// A block of this version; its hash and its CRC are made by the target.
