@@ -38,8 +38,9 @@ impl Intercepted {
 }
 
 /// **Can** drop and see. **Cannot** replay, lie about the time, or get changed bytes installed.
-/// **Recovery**: nothing on the devices; the relay goes. (How a
-/// server CA whose key was stolen is replaced by signed pins is played in `tests/e2e/server_ca.rs`.)
+/// **Recovery**: nothing on the devices; the relay goes. How a server CA whose key was stolen is then
+/// replaced by signed pins is played in `tests/e2e/server_ca.rs`: it takes a device that reaches its
+/// server again.
 #[test]
 fn row_37_who_holds_the_network_and_the_tls_ca_delays_updates_and_installs_nothing() {
     let mut stage = Stage::set().unwrap();
