@@ -5,7 +5,8 @@
 //! a file is hashed when it is first read and again whenever inode, length or change time differ.
 //! Images that are downloaded often are kept in memory.
 //!
-//! Not here: which device may read which image.
+//! A hash is only the name of a blob here. Not here: whether anybody signed it, which the verifier tells,
+//! and which device may read which image.
 
 use std::collections::HashMap;
 use std::fs::{self, File};

@@ -232,6 +232,19 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_never_written_through_a_link_that_somebody_laid() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) =
+            (folder.path().join("1.root.json"), folder.path().join("elsewhere"));
+        fs::write(&elsewhere, b"precious").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, temporary(&path)).unwrap();
+        replace(&path, b"new", |_| Ok::<_, Error>(())).unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        assert_eq!(read(&elsewhere).unwrap(), b"precious");
+        assert!(fs::symlink_metadata(&path).unwrap().is_file());
+    }
+
+    #[test]
     fn a_crash_before_the_rename_leaves_the_old_file_and_the_next_write_works() {
         if let Some(path) = std::env::var_os(CRASH) {
             let died = replace(Path::new(&path), b"new", |_| -> Result<(), Error> {
