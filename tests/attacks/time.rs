@@ -163,8 +163,26 @@ fn row_13_no_other_clock_is_asked() {
             world.director.timestamp["custom"]["time"] = time;
             world.director.publish_timestamp();
         };
-        assert!(refused_by(change).is_some());
+        assert!(matches!(refused_by(change), Some(Cause::BadField("custom" | "time"))));
     }
+    // A time beside it is nobody's: neither that of another file nor of an unsigned part.
+    let mut world = World::new();
+    world.answer();
+    let mut client = world.client();
+    let believed = world.now;
+    let unsigned = |file: &[u8]| {
+        let mut file: Json = serde_json::from_slice(file).unwrap();
+        file["time"] = "2099-01-01T00:00:00Z".into();
+        file.to_string().into_bytes()
+    };
+    let file = unsigned(&world.director.served["timestamp.json"]);
+    world.director.served.insert("timestamp.json".into(), file);
+    for role in ["timestamp", "snapshot", "targets"] {
+        world.image.role(role)["custom"] = json!({"time": "2099-01-01T00:00:00Z"});
+    }
+    world.image.publish();
+    installs(world.deliver(&mut client));
+    assert_eq!(client.attested_time(), Some(believed));
 }
 
 /// Gives a repository new keys for everything, ten times, years apart.
