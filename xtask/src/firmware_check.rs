@@ -6,7 +6,8 @@ use crate::device;
 use crate::workspace::run;
 
 /// The crates that are linked into firmware.
-const CRATES: [&str; 4] = ["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"];
+const CRATES: [&str; 5] =
+    ["waxwing-agent", "waxwing-agent-net", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"];
 
 /// Builds the device crates.
 ///

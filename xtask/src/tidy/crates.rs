@@ -17,14 +17,21 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 15] = [
+const EDGES: [(&str, Uses); 16] = [
     ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
     (
         "waxwing-agent-host",
-        Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"]),
+        Uses::Only(&[
+            "waxwing-agent",
+            "waxwing-agent-net",
+            "waxwing-esp-image",
+            "waxwing-tuf",
+            "waxwing-wire",
+        ]),
     ),
+    ("waxwing-agent-net", Uses::Only(&["waxwing-agent", "waxwing-wire"])),
     ("waxwing-audit", Uses::Only(&["waxwing-tuf", "waxwing-wire"])),
     ("waxwing-bench", Uses::Everything),
     ("waxwing-documents", Uses::Only(&["waxwing-wire"])),
