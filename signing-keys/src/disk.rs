@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -63,11 +63,8 @@ pub fn replace<E: From<Error>>(
     check: impl FnOnce(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let temporary = temporary(path);
-    // What a crash left. It may be absent.
-    let _ = fs::remove_file(&temporary);
-    // O_EXCL: never through a link.
-    let result = write_synced(&temporary, bytes, OpenOptions::new().create_new(true))
-        .map_err(E::from)
+    let result = create(&temporary, &mut OpenOptions::new(), &mut &*bytes)
+        .map_err(|cause| E::from(Error::io("write", &temporary, cause)))
         .and_then(|()| check(&read_back(&temporary, bytes)?))
         .and_then(|()| rename(&temporary, path).map_err(E::from));
     if result.is_err() {
@@ -89,12 +86,8 @@ pub fn create_secret<E: From<Error>>(
     check: impl FnOnce(&[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let temporary = temporary(path);
-    // What a crash left is half a key, or one whose name was never given. It may be absent.
-    let _ = fs::remove_file(&temporary);
-    // O_EXCL: never through a link.
-    let mut options = OpenOptions::new();
-    let result = write_synced(&temporary, bytes, options.create_new(true).mode(MODE_SECRET))
-        .map_err(E::from)
+    let result = create(&temporary, OpenOptions::new().mode(MODE_SECRET), &mut &*bytes)
+        .map_err(|cause| E::from(Error::io("write", &temporary, cause)))
         .and_then(|()| check(&read_back(&temporary, bytes)?))
         .and_then(|()| name_once(&temporary, path).map_err(E::from));
     // Either it has its name now, or it is not to be left behind.
@@ -116,10 +109,15 @@ fn name_once(from: &Path, to: &Path) -> Result<(), Error> {
 pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     let temporary = temporary(to);
     create_folder(to)?;
-    fs::copy(from, &temporary).map_err(|cause| Error::io("copy", from, cause))?;
-    let file = File::open(&temporary).and_then(|file| file.sync_all());
-    file.map_err(|cause| Error::io("write", to, cause))?;
-    rename(&temporary, to)
+    let copied = File::open(from)
+        .and_then(|mut source| create(&temporary, &mut OpenOptions::new(), &mut source))
+        .map_err(|cause| Error::io("copy", from, cause))
+        .and_then(|()| rename(&temporary, to));
+    if copied.is_err() {
+        // Nothing to add to the error: the name is not one that anybody reads.
+        let _ = fs::remove_file(&temporary);
+    }
+    copied
 }
 
 /// Makes the folder that `path` lies in.
@@ -132,13 +130,14 @@ pub fn create_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, cause))
 }
 
-fn write_synced(path: &Path, bytes: &[u8], options: &mut OpenOptions) -> Result<(), Error> {
-    let file = options.write(true).open(path);
-    let written = file.and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|cause| Error::io("write", path, cause))
+/// Writes a file of its own, in place of what a crash left. `O_EXCL`: never through a link that
+/// somebody put there to have another file overwritten.
+fn create(path: &Path, options: &mut OpenOptions, source: &mut impl io::Read) -> io::Result<()> {
+    // It may be absent; what cannot be removed is refused below.
+    let _ = fs::remove_file(path);
+    let mut file = options.write(true).create_new(true).open(path)?;
+    io::copy(source, &mut file)?;
+    file.sync_all()
 }
 
 fn read_back(path: &Path, written: &[u8]) -> Result<Vec<u8>, Error> {
@@ -287,6 +286,20 @@ mod tests {
         create_secret(&path, b"whole", |_| Ok::<_, Error>(())).unwrap();
         assert_eq!(read(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_lies_in_the_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, treasure] = ["1.root.json", "treasure"].map(|name| folder.path().join(name));
+        fs::write(&treasure, b"mine").unwrap();
+        let link = || std::os::unix::fs::symlink(&treasure, temporary(&path)).unwrap();
+        link();
+        replace(&path, b"new", |_| Ok::<_, Error>(())).unwrap();
+        assert_eq!(read(&path).unwrap(), b"new");
+        link();
+        copy(&path, &path).unwrap();
+        assert_eq!(read(&treasure).unwrap(), b"mine");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use waxwing_keys::cli::{Cli, Environment};
 use waxwing_keys::console::Console;
 use waxwing_keys::key_file;
 use waxwing_tuf::Time;
+use waxwing_tuf::author::printable;
 
 /// Exit code for everything that was refused or failed; clap takes 2 for wrong usage.
 const FAILED: u8 = 1;
@@ -18,7 +19,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If standard error is closed, the exit code has to do.
-            let _ = writeln!(std::io::stderr(), "waxwing-keys: {error:#}");
+            // What a file or a token says is part of it.
+            let text = printable(&format!("{error:#}"));
+            let _ = writeln!(std::io::stderr(), "waxwing-keys: {text}");
             ExitCode::from(FAILED)
         }
     }

@@ -122,6 +122,12 @@ fn a_file_that_names_a_role_twice_is_neither_shown_nor_signed() {
     ceremony.sign(TARGETS, "at").refused(reason);
     ceremony.run(&["check", TARGETS]).refused(reason);
     assert_eq!(ceremony.bytes(TARGETS), before);
+    // Nor does a refusal let a file move the cursor.
+    for role in file["signed"]["delegations"]["roles"].as_array_mut().unwrap() {
+        role["name"] = "acme-th1-stable\u{1b}[2J".into();
+    }
+    ceremony.write(TARGETS, serde_json::to_vec(&file).unwrap());
+    ceremony.run(&["check", TARGETS]).refused("names role `acme-th1-stable\u{fffd}[2J` twice");
 }
 
 #[test]
