@@ -239,7 +239,7 @@ fn row_28_no_file_costs_more_than_three_times_its_length_before_it_is_refused() 
     for (bomb, cause) in bombs() {
         let mut refused = None;
         let cost = measure(|| refused = Some(verify::<Snapshot>(bomb.as_bytes(), &signers, None)));
-        assert_eq!(refused.unwrap().map(drop), Err(cause), "{:.80}", bomb);
+        assert_eq!(refused.unwrap().map(drop), Err(cause), "{bomb:.80}");
         let most = 3 * u64::try_from(bomb.len()).unwrap();
         assert!(cost.bytes_max <= most, "{} bytes of {:.80}", cost.bytes_max, bomb);
     }
