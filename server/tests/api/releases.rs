@@ -242,6 +242,21 @@ async fn what_devices_cannot_see_is_refused_too() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_new_may_begin_at_any_version_and_goes_on_one_by_one() {
+    let (api, mut publisher) = shop().await;
+    publisher.version = 41;
+    api.publish(&publisher.publication()).await.ok();
+    // TUF counts no role from 1: a repository that moves to another server brings its versions.
+    publisher.roles.insert("th1-late".to_owned(), BTreeMap::new());
+    api.publish(&publisher.publication()).await.ok();
+    publisher.version = 44;
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "metadata_version_gap", Some("snapshot"));
+    publisher.version = 43;
+    api.publish(&publisher.publication()).await.ok();
+}
+
+#[tokio::test]
 async fn nothing_unverified_is_stored_under_a_name_that_looks_like_a_root() {
     for name in ["0.root.json", "01.root.json", "+1.root.json", "-1.root.json", "root.json"] {
         let stray = |publisher: &mut Publisher| {
