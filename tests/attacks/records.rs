@@ -5,4 +5,3 @@ mod database;
 mod publish;
 mod reports;
 mod secrets;
-mod tools;

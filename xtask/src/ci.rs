@@ -2,7 +2,7 @@
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, root, run};
-use crate::{bench, conformance, firmware_check, fuzz, tidy, tools};
+use crate::{bench, conformance, emulator, firmware_check, fuzz, tidy, tools};
 
 /// Folders with a workspace of their own, for other targets or with other flags.
 const WORKSPACES: [&str; 2] = ["fuzz", "tests/bench/device"];
@@ -19,6 +19,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     steps.run("deny", deny);
     steps.run("clippy", clippy);
     steps.run("conformance", conformance::check);
+    steps.run("emulator", emulator::check);
     steps.run("doc", doc);
     steps.run("firmware-check", firmware_check::run_build);
     steps.run("trust budget", bench::run_counts);

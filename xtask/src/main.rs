@@ -9,6 +9,7 @@ mod conformance;
 mod debian;
 mod demo;
 mod device;
+mod emulator;
 mod firmware_check;
 mod fuzz;
 mod python;
@@ -40,6 +41,8 @@ enum Task {
     Conformance(conformance::Args),
     /// Take a signed release to a simulated fleet, and show what is refused.
     Demo(demo::Args),
+    /// Run a flash file in the emulated chip.
+    Emulate(emulator::Args),
     /// Build what runs on a device for one.
     FirmwareCheck,
     /// Feed every parser of foreign bytes with what nobody thought of.
@@ -66,6 +69,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci::run_all(),
         Task::Conformance(args) => conformance::run_all(&args),
         Task::Demo(args) => demo::run_all(&args),
+        Task::Emulate(args) => emulator::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
         Task::Fuzz(args) => fuzz::run_all(&args),
         Task::Test(args) => test::run_all(&args),

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::debian::{self, Package};
 use crate::steps::Steps;
 use crate::workspace::{cargo, run, target_dir};
-use crate::{conformance, python, tools};
+use crate::{conformance, emulator, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
 const PACKAGES: [Package; 7] = [
@@ -65,7 +65,9 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count::FAILED);
     let conformance = steps.run("conformance", conformance::test);
     let conformance = conformance.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
-    Some(tests.plus(doc_tests).plus(conformance))
+    let emulator = steps.run("emulator", emulator::test);
+    let emulator = emulator.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
+    Some(tests.plus(doc_tests).plus(conformance).plus(emulator))
 }
 
 /// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance.

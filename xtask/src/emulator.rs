@@ -1,0 +1,86 @@
+//! The emulated chip, a workspace of its own: built, checked and tested here.
+//!
+//! Its library is under the GPL, so nothing else may share a build with it. Not here: the scenarios
+//! that run our firmware in it (`tests/emulated`).
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+
+use crate::debian::{self, Package};
+use crate::workspace::{cargo, root, run, target_dir};
+
+/// Builds Unicorn, whose C code comes with its crate.
+const CMAKE: Package = Package { name: "cmake", probe: &["cmake", "--version"] };
+
+/// Options of the emulator; `cargo xtask emulate --help` lists them.
+#[derive(clap::Args, Debug)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+    options: Vec<OsString>,
+}
+
+/// Builds the emulator and runs it, its serial line on the terminal.
+///
+/// # Errors
+///
+/// When it cannot be built, or ends with another code than 0.
+pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
+    let status = Command::new(build()?).args(&args.options).status()?;
+    if status.success() { Ok(()) } else { bail!("the emulator ended with {status}") }
+}
+
+/// Builds the emulator and returns the program.
+fn build() -> anyhow::Result<PathBuf> {
+    debian::require(&[CMAKE])?;
+    run(on_workspace("build")?.args(["--release", "--bins"]))?;
+    Ok(folder()?.join("release/waxwing-emulator"))
+}
+
+/// Checks format and lints.
+///
+/// # Errors
+///
+/// When a check fails.
+pub(crate) fn check() -> anyhow::Result<()> {
+    debian::require(&[CMAKE])?;
+    run(cargo("fmt").arg("--check").arg("--manifest-path").arg(manifest()))?;
+    let clippy = ["--release", "--all-targets", "--", "--deny", "warnings"];
+    run(on_workspace("clippy")?.args(clippy))
+}
+
+/// Tests the model, with the real boot loader among its opponents; returns what the runner said.
+///
+/// # Errors
+///
+/// When a test fails.
+pub(crate) fn test() -> anyhow::Result<String> {
+    debian::require(&[CMAKE])?;
+    let output =
+        on_workspace("test")?.arg("--release").output().context("cannot start cargo test")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stdout);
+        bail!("{}\n{}", said.trim_end(), String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Returns a Cargo command on the workspace, with a folder to itself.
+fn on_workspace(subcommand: &str) -> anyhow::Result<Command> {
+    let mut command = cargo(subcommand);
+    command.arg("--manifest-path").arg(manifest()).arg("--locked");
+    command.env("CARGO_TARGET_DIR", folder()?);
+    command.env_remove("CARGO_BUILD_TARGET");
+    Ok(command)
+}
+
+fn manifest() -> PathBuf {
+    root().join("tests/emulator/Cargo.toml")
+}
+
+fn folder() -> anyhow::Result<PathBuf> {
+    Ok(target_dir()?.join("emulator"))
+}
