@@ -101,6 +101,7 @@ pub fn check(known: Known<'_>, frames: &[Frame<'_>]) -> Result<Accepted, Refused
     let attached = documents::documents(known, &roles, &listed)?;
     let pins = pins::read(known, &roles, frames)?;
     let files = new_files(known.files, frames, &repository, root_before, pins.is_some())?;
+    rules::check_answers(known, &files, &listed)?;
     Ok(Accepted { files, listed, attached, pins })
 }
 

@@ -10,8 +10,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use waxwing_tuf::author::release::channel_of_docs;
+use waxwing_tuf::author::Search;
+use waxwing_tuf::author::release::{METADATA_BYTES_MAX, channel_of_docs};
+use waxwing_tuf::role::Targets;
 use waxwing_tuf::uptane::SERVER_CA_PATH;
+use waxwing_tuf::verify::read_targets;
+use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, Kind, Writer};
 use waxwing_wire::{Digest, ProductId};
 
 use crate::store::metadata::{self, DIRECTOR};
@@ -19,6 +23,17 @@ use crate::store::{self, Store, products};
 
 /// Most roots in one answer: a device takes so many steps per poll and comes back for the rest.
 const ROOTS_PER_ANSWER_MAX: usize = 8;
+
+/// Most bytes of an answer that its other parts take: the Director's roots, its three files of 4 KiB
+/// at most, and acknowledged reports with the frames of everything.
+const DIRECTOR_BYTES_MAX: usize = ROOTS_PER_ANSWER_MAX * METADATA_BYTES_MAX + 16 * 1024;
+
+/// Most bytes of an answer that come from the Image repository, 112 KiB: with all else that an
+/// answer may hold, it can still be sent.
+pub const IMAGE_BYTES_MAX: usize = BUNDLE_BYTES_MAX - DIRECTOR_BYTES_MAX;
+
+/// The roles that a device needs for whatever it looks for, beside those on the way to it.
+const ALWAYS: [&str; 2] = ["timestamp", "snapshot"];
 
 /// The repositories by name: `director` and `image/<product>`.
 #[derive(Debug, Default)]
@@ -32,8 +47,10 @@ pub struct Files {
     by_name: HashMap<String, Bytes>,
     /// Version of the latest root; 0 if there is none.
     root: u64,
-    /// The current files but the roots, in the order in which a device needs them.
-    current: Vec<Current>,
+    /// The current files but the roots, by role.
+    current: BTreeMap<String, Current>,
+    /// The roles that a device reads to find a target, by the path of the target.
+    ways: HashMap<String, Vec<String>>,
     /// The pins of the product (D15).
     pins: Option<PinsFile>,
 }
@@ -50,7 +67,6 @@ pub struct PinsFile {
 /// A role's current file.
 #[derive(Debug)]
 struct Current {
-    role: String,
     version: u64,
     file_name: String,
 }
@@ -112,7 +128,12 @@ impl Repositories {
 }
 
 impl Files {
-    fn read(repository: &str, files: Vec<(String, Vec<u8>)>) -> Result<Self, Error> {
+    /// Reads the files of a repository, by their names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] for a file that is missing or cannot be read.
+    pub fn read(repository: &str, files: Vec<(String, Vec<u8>)>) -> Result<Self, Error> {
         let by_name: HashMap<String, Bytes> =
             files.into_iter().map(|(name, bytes)| (name, Bytes::from(bytes))).collect();
         let root = by_name.keys().filter_map(|name| root_version(name)).max().unwrap_or(0);
@@ -120,9 +141,11 @@ impl Files {
             sha256: Digest(Sha256::digest(bytes).into()),
             bytes: bytes.clone(),
         });
-        let mut files = Self { by_name, root, current: Vec::new(), pins };
+        let (current, ways) = (BTreeMap::new(), HashMap::new());
+        let mut files = Self { by_name, root, current, ways, pins };
         files
             .find_current()
+            .and_then(|()| files.find_ways())
             .map_err(|file| Error::Damaged { repository: repository.to_owned(), file })?;
         Ok(files)
     }
@@ -138,20 +161,48 @@ impl Files {
         next.take(ROOTS_PER_ANSWER_MAX).filter_map(|version| self.root_file(version))
     }
 
-    /// Returns the current files that a device lacks, in the order in which it needs them, roots
-    /// aside. `have` tells the version the device has of a role.
-    pub fn lacking(&self, have: impl Fn(&str) -> u64) -> impl Iterator<Item = File<'_>> {
-        let lacking = self.current.iter().filter(move |it| have(&it.role) != it.version);
-        lacking.filter_map(|it| self.file(&it.file_name))
+    /// Returns the current files that a device lacks to find the target at `path`, or to read the
+    /// top-level targets if it looks for none, in the order in which it needs them, roots aside.
+    /// `have` tells the version the device has of a role.
+    pub fn lacking<'a>(
+        &'a self,
+        path: Option<&str>,
+        have: impl Fn(&str) -> u64 + 'a,
+    ) -> impl Iterator<Item = File<'a>> {
+        let way = path.and_then(|path| self.way_to(path));
+        let delegated = way.into_iter().flat_map(|roles| roles.iter().skip(1).map(String::as_str));
+        let roles = ALWAYS.into_iter().chain(["targets"]).chain(delegated);
+        let current = roles.filter_map(|role| Some((role, self.current.get(role)?)));
+        let lacking = current.filter(move |(role, it)| have(role) != it.version);
+        lacking.filter_map(|(_, it)| self.file(&it.file_name))
+    }
+
+    /// Returns the roles that a device reads to find the target at `path`, the one that lists it
+    /// last; `None` if no device would find it.
+    pub fn way_to(&self, path: &str) -> Option<&[String]> {
+        self.ways.get(path).map(Vec::as_slice)
+    }
+
+    /// Tells whether a device that has nothing but an old root can be sent, in one answer, all that
+    /// it needs to find the target at `path`.
+    pub fn is_sendable(&self, path: Option<&str>) -> bool {
+        let bytes_after = |version| self.roots_after(version).map(|root| root.bytes.len()).sum();
+        let before = (0..self.root).max_by_key(|version| -> usize { bytes_after(*version) });
+        let roots = self.roots_after(before.unwrap_or(0));
+        let pins = self.pins.as_ref().map(PinsFile::file);
+        let mut answer = Writer::new();
+        let mut files = roots.chain(self.lacking(path, |_| 0)).chain(pins);
+        files.all(|file| answer.push(Kind::Image, file.name, file.bytes).is_ok())
+            && answer.finish(0).len() <= IMAGE_BYTES_MAX
     }
 
     /// Returns the files that devices need now, by role: the latest root and what is current.
     pub fn in_force(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         let root = self.root_file(self.root).map(|file| ("root", file.bytes));
-        let current = self
-            .current
-            .iter()
-            .filter_map(|it| self.file(&it.file_name).map(|file| (it.role.as_str(), file.bytes)));
+        // SBOMs and provenance: no device looks for them.
+        let current = self.current.iter().filter(|(role, _)| channel_of_docs(role).is_none());
+        let current =
+            current.filter_map(|(role, it)| Some((role.as_str(), self.file(&it.file_name)?.bytes)));
         root.into_iter().chain(current)
     }
 
@@ -180,29 +231,53 @@ impl Files {
         let snapshot_name = format!("{}.snapshot.json", snapshot_version.version);
         let snapshot = self.by_name.get(&snapshot_name).ok_or_else(|| snapshot_name.clone())?;
         let snapshot = parse(&snapshot_name, snapshot)?;
-        self.current = vec![
-            Current::new("timestamp", timestamp.version, "timestamp.json".to_owned()),
-            Current::new("snapshot", snapshot.version, snapshot_name),
-        ];
-        // `targets` first: it delegates to the others.
-        let (top, delegated): (Vec<_>, Vec<_>) =
-            snapshot.meta.into_iter().partition(|(name, _)| name == "targets.json");
-        for (name, listed) in top.into_iter().chain(delegated) {
-            let role = name.strip_suffix(".json").unwrap_or(&name);
-            if channel_of_docs(role).is_some() {
-                // SBOMs and provenance: no device ever looks for them.
+        self.current = BTreeMap::from([
+            ("timestamp".to_owned(), Current::new(timestamp.version, "timestamp.json".to_owned())),
+            ("snapshot".to_owned(), Current::new(snapshot.version, snapshot_name)),
+        ]);
+        for (name, listed) in snapshot.meta {
+            let role = name.strip_suffix(".json").unwrap_or(&name).to_owned();
+            let file_name = format!("{}.{name}", listed.version);
+            self.current.insert(role, Current::new(listed.version, file_name));
+        }
+        Ok(())
+    }
+
+    /// Finds out which roles lead to each target. The error is the file that is wrong.
+    fn find_ways(&mut self) -> Result<(), String> {
+        let mut roles: HashMap<&str, Targets> = HashMap::new();
+        for (role, current) in &self.current {
+            if ALWAYS.contains(&role.as_str()) {
                 continue;
             }
-            let file_name = format!("{}.{name}", listed.version);
-            self.current.push(Current::new(role, listed.version, file_name));
+            // A role to which nobody delegates need not be here.
+            let Some(file) = self.file(&current.file_name) else { continue };
+            let targets = read_targets(file.bytes).map_err(|_| file.name.to_owned())?;
+            roles.insert(role, targets);
         }
+        let mut ways = HashMap::new();
+        for path in roles.values().flat_map(|role| role.targets().map(|(path, _)| path.to_string()))
+        {
+            let search = Search::new(&path, |role| roles.get(role));
+            if search.is_found {
+                ways.insert(path, search.roles);
+            }
+        }
+        self.ways = ways;
         Ok(())
     }
 }
 
+impl PinsFile {
+    /// Returns the file as it goes into an answer.
+    pub const fn file(&self) -> File<'_> {
+        File { name: SERVER_CA_PATH, bytes: &self.bytes }
+    }
+}
+
 impl Current {
-    fn new(role: &str, version: u64, file_name: String) -> Self {
-        Self { role: role.to_owned(), version, file_name }
+    const fn new(version: u64, file_name: String) -> Self {
+        Self { version, file_name }
     }
 }
 
@@ -250,14 +325,31 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn file(name: &str, body: &str) -> (String, Vec<u8>) {
         (name.to_owned(), body.as_bytes().to_vec())
     }
 
+    /// A targets role that lists `path` and delegates everything to `roles`.
+    fn role(path: &str, roles: &[&str]) -> String {
+        let target = json!({"length": 1, "hashes": {"sha256": "00".repeat(32)}});
+        let delegation = |role: &&str| json!({"name": role, "keyids": ["k"], "threshold": 1, "paths": ["*"], "terminating": false});
+        let key = json!({"keytype": "x", "scheme": "x", "keyval": {"public": "x"}});
+        let roles: Vec<_> = roles.iter().map(delegation).collect();
+        let signed = json!({
+            "_type": "targets", "spec_version": "1.0.34", "version": 3,
+            "expires": "2030-01-01T00:00:00Z", "targets": {path: target},
+            "delegations": {"keys": {"k": key}, "roles": roles},
+        });
+        json!({"signatures": [], "signed": signed}).to_string()
+    }
+
     fn files() -> Files {
-        let listed = r#"{"a-stable.json":{"version":9},"targets.json":{"version":3}}"#;
+        let listed =
+            r#"{"a.json":{"version":9},"b.json":{"version":9},"targets.json":{"version":3}}"#;
         Files::read(
             "image/th1",
             vec![
@@ -272,9 +364,10 @@ mod tests {
                     "11.snapshot.json",
                     &format!(r#"{{"signed":{{"version":11,"meta":{listed}}}}}"#),
                 ),
-                file("3.targets.json", "t3"),
-                file("9.a-stable.json", "s9"),
-                file("8.a-stable.json", "s8"),
+                file("3.targets.json", &role("top", &["b", "a"])),
+                file("9.a.json", &role("of-a", &[])),
+                file("9.b.json", &role("of-b", &[])),
+                file("8.a.json", &role("of-a", &[])),
             ],
         )
         .unwrap()
@@ -287,14 +380,17 @@ mod tests {
     #[test]
     fn a_device_gets_what_it_lacks_in_the_order_it_needs_it() {
         let files = files();
+        let top = ["timestamp.json", "11.snapshot.json", "3.targets.json"];
+        assert_eq!(names(files.lacking(None, |_| 0)), top);
+        assert_eq!(names(files.lacking(Some("top"), |_| 0)), top);
+        assert_eq!(names(files.lacking(Some("nowhere"), |_| 0)), top);
+        assert_eq!(names(files.lacking(Some("of-b"), |_| 0)), [&top[..], &["9.b.json"]].concat());
+        let way = ["9.b.json", "9.a.json"];
+        assert_eq!(names(files.lacking(Some("of-a"), |_| 0)), [&top[..], &way].concat());
+        let have = |role: &str| if role == "targets" { 3 } else { 9 };
         assert_eq!(
-            names(files.lacking(|_| 0)),
-            ["timestamp.json", "11.snapshot.json", "3.targets.json", "9.a-stable.json"]
-        );
-        let have = |role: &str| if role == "targets" { 3 } else { 8 };
-        assert_eq!(
-            names(files.lacking(have)),
-            ["timestamp.json", "11.snapshot.json", "9.a-stable.json"]
+            names(files.lacking(Some("of-a"), have)),
+            ["timestamp.json", "11.snapshot.json"]
         );
     }
 
@@ -314,7 +410,7 @@ mod tests {
     #[test]
     fn a_repository_without_files_serves_nothing() {
         let files = Files::read("image/th1", Vec::new()).unwrap();
-        assert_eq!(names(files.lacking(|_| 0)), [""; 0]);
+        assert_eq!(names(files.lacking(None, |_| 0)), [""; 0]);
         assert!(Repositories::default().director().is_none());
     }
 }

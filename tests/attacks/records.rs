@@ -5,3 +5,4 @@ mod database;
 mod publish;
 mod reports;
 mod secrets;
+mod tools;

@@ -3,7 +3,6 @@
 //! server that shows it is nobody any more.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Result, ensure};
 use waxwing_e2e::fleet::Fleet;
@@ -14,7 +13,7 @@ use waxwing_e2e::world::World;
 
 const DEVICES: usize = 2;
 const NAMES: [&str; DEVICES] = ["th1-0001", "th1-0002"];
-const FILES: [&str; 2] = ["server-ca.key", "server-ca.pem"];
+const PEM: &str = "server-ca.pem";
 
 #[test]
 fn the_servers_ca_is_replaced_without_losing_a_device_and_the_old_one_is_worth_nothing()
@@ -24,24 +23,25 @@ fn the_servers_ca_is_replaced_without_losing_a_device_and_the_old_one_is_worth_n
     let factory = world.make_image("1.0.0", Behaviour::Work)?;
     world.publish("1.0.0", 1, &factory)?;
     let mut fleet = world.enrol(DEVICES, &factory)?;
+    let file = folder.path().join("pins.pem");
     let [old, new] = ["old", "new"].map(|name| folder.path().join(name));
-    copy(&world.server.secrets(), &old)?;
+    Server::copy_server_ca(&world.server.secrets(), &old)?;
     Server::make_server_ca(&new)?;
 
     // Both: devices take them from the server they know.
-    let (old_pem, new_pem) = (fs::read(old.join(FILES[1]))?, fs::read(new.join(FILES[1]))?);
-    trust(&world, folder.path(), &[old_pem, new_pem.clone()].concat())?;
+    let (old_pem, new_pem) = (fs::read(old.join(PEM))?, fs::read(new.join(PEM))?);
+    world.trust_server_ca(&file, &[old_pem, new_pem.clone()].concat())?;
     each(&mut fleet, "pinned", 1)?;
 
     // The server changes over while it runs; then nobody has a connection from before.
-    copy(&new, &world.server.secrets())?;
+    Server::copy_server_ca(&new, &world.server.secrets())?;
     let said = world.server.reload()?;
     ensure!(said.contains("was read"), "{said}");
     world.server.kill()?;
     world.server.restart()?;
 
     // The new one alone: what would leave the server out is refused, this is not.
-    trust(&world, folder.path(), &new_pem)?;
+    world.trust_server_ca(&file, &new_pem)?;
     each(&mut fleet, "pinned", 1)?;
     let operator = Operator::log_in(&folder.path().join("operator"), &world.server)?;
     for name in NAMES {
@@ -51,13 +51,13 @@ fn the_servers_ca_is_replaced_without_losing_a_device_and_the_old_one_is_worth_n
 
     // Whoever has the old CA is nobody: not this server, and no other with its keys.
     world.server.kill()?;
-    copy(&old, &world.server.secrets())?;
+    Server::copy_server_ca(&old, &world.server.secrets())?;
     world.server.restart()?;
     is_nobody(&world, &mut fleet)?;
     world.server.kill()?;
-    copy(&new, &world.server.secrets())?;
+    Server::copy_server_ca(&new, &world.server.secrets())?;
     world.server.restart()?;
-    trust(&world, folder.path(), &[new_pem.clone(), new_pem].concat())?;
+    world.trust_server_ca(&file, &[new_pem.clone(), new_pem].concat())?;
     each(&mut fleet, "pinned", 1)
 }
 
@@ -72,21 +72,6 @@ fn is_nobody(world: &World, fleet: &mut Fleet) -> Result<()> {
     ensure!(polls.is_empty(), "a server with the old CA was asked: {polls:?}");
     let hung_up = "waxwing_tls_handshakes_total{listener=\"device\",outcome=\"failed\"}";
     ensure!(metrics.contains(hung_up), "devices came, and hung up: {metrics}");
-    Ok(())
-}
-
-fn trust(world: &World, folder: &Path, pem: &[u8]) -> Result<()> {
-    let file = folder.join("pins.pem");
-    fs::write(&file, pem)?;
-    world.ceremony.trust_server_ca(&file)?;
-    world.upload(|to| world.ceremony.publish(to))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for name in FILES {
-        fs::copy(from.join(name), to.join(name))?;
-    }
     Ok(())
 }
 

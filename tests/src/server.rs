@@ -169,6 +169,19 @@ impl Server {
         run(Program::Server.command()?.arg("--make-server-ca").arg(folder), b"").map(drop)
     }
 
+    /// Copies a server CA, its key and its certificate, from one folder to another.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a file cannot be read or written.
+    pub fn copy_server_ca(from: &Path, to: &Path) -> Result<()> {
+        fs::create_dir_all(to)?;
+        for name in ["server-ca.key", "server-ca.pem"] {
+            fs::copy(from.join(name), to.join(name))?;
+        }
+        Ok(())
+    }
+
     /// The certificate of the server CA.
     pub fn ca(&self) -> PathBuf {
         self.data().join("server-ca.pem")

@@ -105,6 +105,18 @@ impl World {
         step(&Destination { url: &url, ca: &self.server.ca(), token: &self.server.token() })
     }
 
+    /// Has the keyholders sign these certificates as those by which devices know their server, and
+    /// publishes; they are written to `file` for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the tool or the server refuses a step.
+    pub fn trust_server_ca(&self, file: &Path, pem: &[u8]) -> Result<()> {
+        fs::write(file, pem)?;
+        self.ceremony.trust_server_ca(file)?;
+        self.upload(|to| self.ceremony.publish(to))
+    }
+
     /// Registers devices with a token each, makes the groups, and starts the fleet.
     ///
     /// # Errors

@@ -74,6 +74,16 @@ pub fn verify_targets(
     Ok(Verified(Targets::new(header, text)))
 }
 
+/// Reads a targets role whoever signed it: for those who hand files out and trust none of them.
+#[cfg(feature = "author")]
+pub fn read_targets(bytes: &[u8]) -> Result<Targets, Cause> {
+    let text = core::str::from_utf8(bytes).map_err(|_| Malformed::Utf8)?;
+    let file = File::parse(bytes)?;
+    let header = file.header(TARGETS_TYPE, None)?;
+    Targets::check(file.signed)?;
+    Ok(Targets::new(header, text.into()))
+}
+
 /// Checks a root that was obtained in a trusted way: it must be signed by its own keys.
 pub fn verify_trusted_root(
     bytes: &[u8],

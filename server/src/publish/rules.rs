@@ -13,12 +13,13 @@ use waxwing_tuf::author::{Hashes, ImageCustom, Target, TargetCustom};
 use waxwing_tuf::client::RoleListing;
 use waxwing_tuf::role::{Header, Listed};
 use waxwing_tuf::uptane::SERVER_CA_PATH;
-use waxwing_tuf::{MemoryStore, Repository};
+use waxwing_tuf::{Limits, MemoryStore, Repository};
 use waxwing_wire::{Channel, Digest};
 
-use super::{DocumentFault, Known, Refused};
+use super::{DocumentFault, Files, Known, Refused};
 use crate::domain::Release;
 use crate::domain::release::Unacceptable;
+use crate::repositories::{self, image_repository};
 
 /// What is published must be good for this long: time to notice, gather keyholders and sign again.
 pub const EXPIRY_MARGIN: Duration = Duration::from_hours(7 * 24);
@@ -61,6 +62,12 @@ pub enum Rule {
     /// No hash that we store images by.
     #[error("it has no SHA-256")]
     NoSha256,
+    /// No answer to a poll could bring a device to it, or none would search that far.
+    #[error(
+        "no device would find it: too many roles are asked before the one of its channel, or the \
+         files on the way are longer than one answer may be"
+    )]
+    OutOfReach,
     /// No device could install it.
     #[error("no device of the product could install it: {0}")]
     Unacceptable(#[from] Unacceptable),
@@ -106,6 +113,7 @@ impl Rule {
             Self::ExpiresSoon => "metadata_expires_soon",
             Self::Match | Self::NoSha256 => "release_malformed",
             Self::NoImage { .. } => "image_missing",
+            Self::OutOfReach => "release_out_of_reach",
             Self::PinsGone => "pins_gone",
             Self::PinsLockOut => "pins_lock_out",
             Self::PinsMissing => "pins_missing",
@@ -121,6 +129,31 @@ impl Rule {
 
 pub(super) fn refused(subject: &str, rule: impl Into<Rule>) -> Refused {
     Refused::Rule { subject: subject.to_owned(), rule: rule.into() }
+}
+
+/// Every release can be found by a device that knows nothing but an old root, from one answer.
+pub(super) fn check_answers(
+    known: Known<'_>,
+    new: &Files,
+    listed: &[Release],
+) -> Result<(), Refused> {
+    let mut files = known.files.clone();
+    files.extend(new.clone());
+    let name = image_repository(&known.product.id);
+    let files = repositories::Files::read(&name, files.into_iter().collect());
+    // Everything was read by the verifier before.
+    let files = files.map_err(|_| refused(ROLES, Rule::OutOfReach))?;
+    if !files.is_sendable(None) {
+        return Err(refused("targets", Rule::OutOfReach));
+    }
+    let is_in_reach = |release: &Release| {
+        // Spec 5.6.7.1: a device visits so many roles beside the top-level one.
+        let roles_max = Limits::DEVICE_IMAGE.roles_max.saturating_add(1);
+        files.way_to(&release.path).is_some_and(|way| way.len() <= roles_max)
+            && files.is_sendable(Some(&release.path))
+    };
+    let out_of_reach = listed.iter().find(|release| !is_in_reach(release));
+    out_of_reach.map_or(Ok(()), |release| Err(refused(&release.path, Rule::OutOfReach)))
 }
 
 /// Every role that was there before moved by one version or not at all: a leap would lock out the

@@ -1,5 +1,7 @@
 //! Images and metadata: `/api/v1/products/{product}/{images,metadata,releases}`.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::write::AppBuilder;
@@ -240,6 +242,21 @@ async fn what_devices_cannot_see_is_refused_too() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_new_may_begin_at_any_version_and_goes_on_one_by_one() {
+    let (api, mut publisher) = shop().await;
+    publisher.version = 41;
+    api.publish(&publisher.publication()).await.ok();
+    // TUF counts no role from 1: a repository that moves to another server brings its versions.
+    publisher.roles.insert("th1-late".to_owned(), BTreeMap::new());
+    api.publish(&publisher.publication()).await.ok();
+    publisher.version = 44;
+    let answer = api.publish(&publisher.publication()).await;
+    answer.refused(422, "metadata_version_gap", Some("snapshot"));
+    publisher.version = 43;
+    api.publish(&publisher.publication()).await.ok();
+}
+
+#[tokio::test]
 async fn nothing_unverified_is_stored_under_a_name_that_looks_like_a_root() {
     for name in ["0.root.json", "01.root.json", "+1.root.json", "-1.root.json", "root.json"] {
         let stray = |publisher: &mut Publisher| {
@@ -267,6 +284,32 @@ async fn a_role_lists_its_own_channel_only() {
     };
     let subject = "th1/nightly/1.2.0/esp32c3.bin";
     check_refused(no_channel, "release_outside_role", subject).await;
+}
+
+/// Puts `count` roles that list nothing before the one of the channel.
+fn detour(publisher: &mut Publisher, count: usize) {
+    publisher.wide = (0..count).map(|n| format!("th1-z{n}")).collect();
+    publisher.roles.extend(publisher.wide.iter().map(|role| (role.clone(), BTreeMap::new())));
+}
+
+#[tokio::test]
+async fn a_release_that_no_answer_could_bring_a_device_to_is_refused() {
+    let (code, first) = ("release_out_of_reach", "th1/stable/1.0.0/esp32c3.bin");
+    let far = |publisher: &mut Publisher| {
+        detour(publisher, 8);
+        None
+    };
+    check_refused(far, code, first).await;
+    let heavy = |publisher: &mut Publisher| {
+        detour(publisher, 7);
+        publisher.padding = 14_500;
+        None
+    };
+    check_refused(heavy, code, first).await;
+    let (api, mut publisher) = Api::with_fleet(0).await;
+    detour(&mut publisher, 7);
+    publisher.padding = 12_000;
+    api.publish(&publisher.publication()).await.ok();
 }
 
 #[tokio::test]

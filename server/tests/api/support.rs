@@ -239,6 +239,10 @@ pub(crate) struct Publisher {
     /// The version of the next publication; all its files have the same.
     pub(crate) version: u64,
     pub(crate) repo: String,
+    /// Roles that are asked for the releases of every channel, and do not end the search.
+    pub(crate) wide: Vec<String>,
+    /// Bytes by which every delegated role is longer than it need be.
+    pub(crate) padding: usize,
     /// When everything expires, in Unix seconds.
     pub(crate) expires_s: u64,
     now_s: u64,
@@ -258,6 +262,8 @@ impl Publisher {
             roles: BTreeMap::from([("th1-stable".to_owned(), BTreeMap::new())]),
             version: 1,
             repo: "image/th1".to_owned(),
+            wide: Vec::new(),
+            padding: 0,
             expires_s: now_s + 90 * DAY_S,
             now_s,
         }
@@ -315,7 +321,11 @@ impl Publisher {
         let mut files = Files::from([("1.root.json".to_owned(), self.root(1))]);
         let mut meta = serde_json::Map::new();
         for (role, targets) in &self.roles {
-            let signed = self.part("targets", version, &json!({ "targets": targets }));
+            let signed = self.part(
+                "targets",
+                version,
+                &json!({ "targets": targets, "x-padding": "x".repeat(self.padding) }),
+            );
             self.add(&mut files, &mut meta, role, &signed);
         }
         let delegated: Vec<_> = self
@@ -325,13 +335,15 @@ impl Publisher {
             .map(|role| {
                 let channel = role.strip_prefix("th1-").unwrap();
                 let docs = channel.strip_suffix("-docs");
+                let is_wide = self.wide.contains(role);
+                let channel = if is_wide { "*" } else { channel };
                 let paths = docs.map_or_else(
                     || vec![format!("th1/{channel}/*/*")],
                     |channel| ["json", "jsonl"].map(|it| format!("th1/{channel}/*/*.{it}")).into(),
                 );
                 json!({
                     "name": role, "keyids": [self.key.public().key_id()], "threshold": 1,
-                    "paths": paths, "terminating": true,
+                    "paths": paths, "terminating": !is_wide,
                 })
             })
             .collect();

@@ -1,5 +1,6 @@
 //! `POST /v1/poll`, judged by the verifier that devices run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
@@ -7,10 +8,12 @@ use rcgen::SigningKey as _;
 use serde_json::{Value, json};
 use waxwing_server::clock::Clock as _;
 use waxwing_tuf::uptane::Answer as Verdict;
+use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, Kind, Writer};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::report::State;
 use waxwing_wire::topic;
 
+use crate::api::Publisher;
 use crate::fleet::{Device, Fleet, files};
 use crate::support::{Answer, Folder};
 
@@ -66,6 +69,46 @@ async fn a_rollout_reaches_the_device_and_a_pause_takes_it_back() {
     assert_eq!(device.poll().await, Ok(Verdict::Nothing));
     fleet.act("resume").await;
     assert!(matches!(device.poll().await, Ok(Verdict::Install(_))));
+}
+
+/// As many and as long roles as one upload holds.
+fn largest(publisher: &mut Publisher) -> Vec<u8> {
+    publisher.wide = ["th1-z0", "th1-z1"].map(str::to_owned).to_vec();
+    let others = (0..13).map(|n| format!("th1-c{n}")).chain(publisher.wide.clone());
+    publisher.roles.extend(others.map(|role| (role, BTreeMap::new())));
+    let thin: usize = publisher.publication().iter().map(|(name, it)| name.len() + it.len()).sum();
+    publisher.version -= 1;
+    publisher.padding = (BUNDLE_BYTES_MAX - thin) / publisher.roles.len() - 50;
+    let mut bundle = Writer::new();
+    for (name, bytes) in publisher.publication() {
+        bundle.push(Kind::Image, &name, &bytes).unwrap();
+    }
+    bundle.finish(0)
+}
+
+#[tokio::test]
+async fn a_device_is_sent_the_roles_on_its_way_and_no_others() {
+    let mut fleet = fleet().await;
+    let publication = largest(&mut fleet.publisher);
+    assert!(publication.len() > BUNDLE_BYTES_MAX - 2_000, "with the Director's files too long");
+    fleet.admin(Method::POST, "products/th1/metadata", publication).await;
+    let mut device = fleet.device("d-1").await;
+    fleet.roll_out().await;
+    let question = device.question();
+    let answer = device.ask(&question).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert!(matches!(device.check(&question, &answer), Ok(Verdict::Install(_))));
+    assert_eq!(
+        files(&answer)["i"],
+        [
+            "timestamp.json",
+            "2.snapshot.json",
+            "2.targets.json",
+            "2.th1-z1.json",
+            "2.th1-z0.json",
+            "2.th1-stable.json"
+        ]
+    );
 }
 
 #[tokio::test]

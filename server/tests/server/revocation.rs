@@ -45,6 +45,45 @@ async fn every_certificate_of_a_revoked_device_is_listed_and_stays_so_after_a_re
 }
 
 #[tokio::test]
+async fn a_serial_number_that_cannot_be_read_is_logged_and_keeps_no_server_from_starting() {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    server.enrolled("d-1").await;
+    server.revoke("d-1").await;
+    let mut change = server.running.app.store.begin().await.unwrap();
+    let damage = sqlx::query("UPDATE certificates SET serial = 'no serial'");
+    damage.execute(change.connection()).await.unwrap();
+    drop(change.commit().await.unwrap());
+    server.running.stop().await;
+    let (lines, written) = std::sync::mpsc::channel();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || Line(lines.clone()));
+    let guard = tracing::subscriber::set_default(log.finish());
+    let server = folder.start().await;
+    drop(guard);
+    let text: String = written.try_iter().collect();
+    assert!(text.contains("cannot read the serial number \"no serial\""), "{text}");
+    let url = format!("http://{}/crl/device-ca.crl", server.running.addresses.crl);
+    assert!(!reqwest::get(url).await.unwrap().status().is_success(), "there is no list");
+    let other = server.enrolled("d-2").await;
+    assert!(tls(&server.connector(Some(&other)), server.device()).await.is_ok());
+}
+
+/// Takes down what is logged.
+struct Line(std::sync::mpsc::Sender<String>);
+
+impl std::io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        // Nobody reads any more once the server runs.
+        let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
 async fn a_list_is_made_anew_long_before_it_ends_and_its_number_rises() {
     let server = Folder::new().start().await;
     let app = &server.running.app;

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use tokio_rustls::TlsConnector;
+use waxwing_server::app::App;
 use waxwing_server::random::SystemRandom;
 use waxwing_server::{server_ca, setup};
 
@@ -181,6 +183,46 @@ async fn the_server_renews_its_own_certificate_long_before_it_ends() {
     server.clock.advance(std::time::Duration::from_hours(276 * 24));
     server_ca::keep_current(app).unwrap();
     assert_ne!(shown(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_all_sessions_never_takes_an_old_server_certificate_back() {
+    check_stays(|app| app.tls.end_sessions().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_reloads_at_once_the_later_one_stays() {
+    check_stays(server_ca::reload).await;
+}
+
+/// Takes up one server CA after the other while a thread does something without a pause.
+async fn check_stays(meanwhile: impl Fn(&App) + Send + 'static) {
+    let folder = Folder::new();
+    let server = folder.start().await;
+    let app = Arc::clone(&server.running.app);
+    let (done, is_over) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
+    let thread = std::thread::spawn({
+        let (app, done, is_over) = (Arc::clone(&app), Arc::clone(&done), Arc::clone(&is_over));
+        move || {
+            while !is_over.load(Ordering::SeqCst) {
+                meanwhile(&app);
+                done.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    for round in 0..20 {
+        let new = make_ca(&folder);
+        install(&new, &folder);
+        server_ca::reload(&app);
+        // What had begun before the reload has come to its end.
+        let until = done.load(Ordering::SeqCst) + 1;
+        while done.load(Ordering::SeqCst) < until && !thread.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        assert!(tls(&trusting(&new), server.device()).await.is_ok(), "round {round}");
+    }
+    is_over.store(true, Ordering::SeqCst);
+    thread.join().unwrap();
 }
 
 /// The clock of the server is ahead of that of any client; openssl shows what it gets all the same.

@@ -112,6 +112,11 @@ impl Hostile {
         (0..times).try_for_each(|_| self.wait_for(is_poll).map(drop))
     }
 
+    /// Tells that nobody asked anything since the last time somebody looked.
+    pub(crate) fn is_unasked(&self) -> bool {
+        self.asked.try_iter().next().is_none()
+    }
+
     /// Forgets what was asked so far.
     pub(crate) fn forget(&self) {
         self.asked.try_iter().for_each(drop);

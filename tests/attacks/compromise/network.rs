@@ -7,6 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use sha2::{Digest as _, Sha256};
 use waxwing_e2e::fleet::Fleet;
+use waxwing_e2e::operator::Operator;
+use waxwing_e2e::server::{Listener, Server};
 
 use super::hostile::Hostile;
 use super::relay::{Mode, Relay};
@@ -38,9 +40,8 @@ impl Intercepted {
 }
 
 /// **Can** drop and see. **Cannot** replay, lie about the time, or get changed bytes installed.
-/// **Recovery**: nothing on the devices; the relay goes. How a server CA whose key was stolen is then
-/// replaced by signed pins is played in `tests/e2e/server_ca.rs`: it takes a device that reaches its
-/// server again.
+/// **Recovery**: nothing on the devices; the relay goes. A server CA whose key was stolen is replaced:
+/// see the next drill.
 #[test]
 fn row_37_who_holds_the_network_and_the_tls_ca_delays_updates_and_installs_nothing() {
     let mut stage = Stage::set().unwrap();
@@ -61,6 +62,56 @@ fn row_37_who_holds_the_network_and_the_tls_ca_delays_updates_and_installs_nothi
 
     relay.set(Mode::Forward);
     stage.update(&mut fleet, DEVICE, "1.2.0", 1).unwrap();
+}
+
+/// **Can** stand in the server's place, and keep updates back. **Cannot** go on once the devices have
+/// other pins. **Recovery**: the way to the server is given back; both CAs are signed in, the server
+/// changes over, the stolen one is signed out; and the thief is nobody.
+#[test]
+fn row_37_who_stole_the_server_ca_is_nobody_once_signed_pins_replaced_it() {
+    let mut stage = Stage::set().unwrap();
+    let mut fleet = stage.device().unwrap();
+    let [stolen, new] = ["stolen", "new"].map(|name| stage.folder().join(name));
+    let secrets = stage.world.server.secrets();
+    Server::copy_server_ca(&secrets, &stolen).unwrap();
+    // Which devices to let in is public.
+    fs::copy(secrets.join("device-ca.pem"), stolen.join("device-ca.pem")).unwrap();
+    let relay = Arc::new(stage.relay(DEVICE));
+    relay.set(Mode::Drop);
+    let thief = stage.take_over(Arc::<Relay>::clone(&relay)).unwrap();
+    thief.wait_for_polls(DEVICE, 2).unwrap();
+    drop(thief);
+
+    stage.world.server.restart().unwrap();
+    Server::make_server_ca(&new).unwrap();
+    let [old_pem, new_pem] =
+        [&stolen, &new].map(|folder| fs::read(folder.join("server-ca.pem")).unwrap());
+    let file = stage.folder().join("pins.pem");
+    stage.world.trust_server_ca(&file, &[old_pem, new_pem.clone()].concat()).unwrap();
+    wait_for(&mut fleet, "pinned", 1).unwrap();
+    Server::copy_server_ca(&new, &secrets).unwrap();
+    let said = stage.world.server.reload().unwrap();
+    assert!(said.contains("was read"), "{said}");
+    stage.world.trust_server_ca(&file, &new_pem).unwrap();
+    wait_for(&mut fleet, "pinned", 1).unwrap();
+
+    stage.world.server.kill().unwrap();
+    let address = stage.world.server.address(Listener::Device).to_owned();
+    let thief = Hostile::listen(&address, &stolen, relay).unwrap();
+    fleet.running().unwrap();
+    // The first of them may be that the server is gone.
+    wait_for(&mut fleet, "poll_failed", 4).unwrap();
+    assert!(thief.is_unasked(), "a device believed a CA that was signed out");
+    drop(thief);
+    stage.world.server.restart().unwrap();
+    let home = stage.folder().join("operator");
+    stage.world.operator = Operator::log_in(&home, &stage.world.server).unwrap();
+    stage.update(&mut fleet, DEVICE, "1.1.0", 1).unwrap();
+}
+
+/// Waits until this has happened so many times to the only device.
+fn wait_for(fleet: &mut Fleet, event: &str, times: usize) -> Result<()> {
+    (0..times).try_for_each(|_| fleet.wait_for(|it| it.text("event") == event).map(drop))
 }
 
 /// **Can** make downloads fail, and so halt a rollout. **Cannot** anything else: the server hashes

@@ -21,14 +21,14 @@ const LOG_EVERYTHING: &str = "[log]\nfilter = \"trace\"\n";
 const PIECE_BYTES: usize = 20;
 
 /// A secret in one of the forms in which it could be written.
-struct Secret {
-    name: String,
+pub(super) struct Secret {
+    pub(super) name: String,
     /// Bytes as characters, which are searched fast.
     forms: Vec<String>,
 }
 
 impl Secret {
-    fn text(name: &str, text: &str) -> Self {
+    pub(super) fn text(name: &str, text: &str) -> Self {
         let text = text.trim().to_owned();
         Self { name: name.to_owned(), forms: vec![STANDARD.encode(&text), text] }
     }
@@ -62,13 +62,13 @@ impl Secret {
         Self { name: path.display().to_string(), forms }
     }
 
-    fn is_in(&self, content: &str) -> bool {
+    pub(super) fn is_in(&self, content: &str) -> bool {
         self.forms.iter().any(|form| content.contains(form))
     }
 }
 
 /// Writes each byte as the character of its number.
-fn characters(bytes: &[u8]) -> String {
+pub(super) fn characters(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
@@ -79,13 +79,13 @@ fn is_their_place(path: &Path) -> bool {
         || ["admin-token", "tokens.csv", "identity.pem"].iter().any(|name| text.ends_with(name))
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// What everybody on the machine, or whoever has the same user, can read about a process.
-fn process(id: u32) -> String {
+pub(super) fn process(id: u32) -> String {
     let read = |name: &str| fs::read(format!("/proc/{id}/{name}")).unwrap();
     characters(&[read("cmdline"), read("environ")].concat())
 }

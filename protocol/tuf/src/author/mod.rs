@@ -12,6 +12,7 @@ mod file;
 mod fingerprint;
 mod metadata;
 mod name;
+mod search;
 mod signer;
 mod target;
 mod time;
@@ -23,6 +24,7 @@ pub use metadata::{
     DelegatedRole, Delegations, Hashes, Key, KeyValue, MetaFile, Metadata, Repo, RoleKeys, Root,
     RootRoles, SPEC_VERSION, Snapshot, SpecVersion, Targets, Timestamp,
 };
+pub use search::Search;
 pub use signer::{
     Algorithm, Ed25519Signer, P256Signer, SEED_BYTES, SecretKey, SignError, Signer,
     p256_signature_der,

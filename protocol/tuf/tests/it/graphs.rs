@@ -1,8 +1,13 @@
 //! Every delegation graph of tuf-conformance, under the name it has there.
 
+#[cfg(feature = "author")]
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use waxwing_tuf::Cause;
 
+#[cfg(feature = "author")]
+use crate::support::Draft;
 use crate::support::{Author, NOW, refused};
 
 const T: &str = "targets";
@@ -63,6 +68,21 @@ fn check(graph: &str, author: &mut Author, path: &str, visited: &[&str], is_foun
     }
     let expected: Vec<_> = visited.iter().map(|role| format!("1.{role}.json")).collect();
     assert_eq!(author.served.take_requests(), expected, "{graph}");
+    #[cfg(feature = "author")]
+    check_search(graph, author, path, visited, is_found);
+}
+
+/// A server that sends what a device will ask for comes to the same roles.
+#[cfg(feature = "author")]
+#[track_caller]
+fn check_search(graph: &str, author: &Author, path: &str, visited: &[&str], is_found: bool) {
+    let drafts = author.roles.iter().map(|(role, draft)| (role.as_str(), draft));
+    let drafts = drafts.chain([(T, &author.targets)]);
+    let read = |draft: &Draft| waxwing_tuf::verify::read_targets(&draft.bytes()).unwrap();
+    let roles: BTreeMap<_, _> = drafts.map(|(role, draft)| (role, read(draft))).collect();
+    let search = waxwing_tuf::author::Search::new(path, |role| roles.get(role));
+    assert_eq!((&search.roles[0][..], search.is_found), (T, is_found), "{graph}");
+    assert_eq!(search.roles[1..], *visited, "{graph}");
 }
 
 #[test]

@@ -12,7 +12,6 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use waxwing_tuf::author;
-use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::bundle::{self, Kind, TooLarge, Writer};
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::poll::{POLL_BYTES_MAX, Request};
@@ -24,7 +23,7 @@ use crate::director::Director;
 use crate::domain::{Decision, Device, Running};
 use crate::http::{Problem, body, to_the_end};
 use crate::metrics::Poll;
-use crate::repositories::{File, Files};
+use crate::repositories::{Files, PinsFile};
 use crate::store::devices;
 
 /// The least time between two decisions made anew for a device. Each is a write, and a device may
@@ -63,7 +62,9 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
     director_files(app, &device.id, &request, &decided, now_ms, &mut bundle)?;
     let needs_pins = decided.needs_pins(&request);
     if decided.decision.offer.is_some() || needs_pins {
-        image_files(app, device, &request, needs_pins, &mut bundle)?;
+        let offer = decided.decision.offer.as_ref();
+        let path = offer.map(|offer| offer.release.path.as_str());
+        image_files(app, device, &request, (path, needs_pins), &mut bundle)?;
     }
     let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decided };
     Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
@@ -185,20 +186,20 @@ fn director_files(
     bundle.push(Kind::Director, &format!("{version}.targets.json"), &targets).map_err(too_large)
 }
 
-/// Adds what the device lacks of the Image repository: only who has something to install, or pins
-/// to look at, looks there.
+/// Adds what the device lacks of the Image repository to find the path that it will look for, if
+/// any, and pins: only who has something to install, or pins to look at, looks there.
 fn image_files(
     app: &App,
     device: &Device,
     request: &Request,
-    with_pins: bool,
+    (path, with_pins): (Option<&str>, bool),
     bundle: &mut Writer,
 ) -> Result<(), Problem> {
     let Some(files) = app.repositories.image(&device.product) else { return Ok(()) };
     let roots = files.roots_after(have(request, "i.root"));
-    let others = files.lacking(|role| have(request, &format!("i.{role}")));
+    let others = files.lacking(path, |role| have(request, &format!("i.{role}")));
     let pins = files.pins().filter(|pins| with_pins && request.pins != Some(pins.sha256));
-    let pins = pins.map(|pins| File { name: SERVER_CA_PATH, bytes: &pins.bytes });
+    let pins = pins.map(PinsFile::file);
     for file in roots.chain(others).chain(pins) {
         bundle.push(Kind::Image, file.name, file.bytes).map_err(too_large)?;
     }
