@@ -11,11 +11,10 @@ use semver::Version;
 use serde::{Deserialize, Deserializer};
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::policy::Policy;
+use waxwing_agent_net::Address;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::model::Rollback;
 use waxwing_wire::{Channel, DeviceId, Hardware, ProductId};
-
-use crate::address::Address;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]

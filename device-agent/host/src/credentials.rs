@@ -1,39 +1,19 @@
-//! The device's key and certificate, and how they are kept.
-//!
-//! A key is on disk before anybody is asked to certify it: after a power cut the same key asks
-//! again, and gets the same certificate (D13).
+//! The device's key and certificate, and how they are kept: in files that other programs read, too.
 
-use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey as _};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use waxwing_agent::network::{CannotSign, Signer};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
-
-/// Share of its life after which a certificate is renewed, in thirds.
-const RENEW_AFTER_THIRDS: u64 = 2;
-
-/// A key with its certificate.
-#[derive(Debug)]
-pub struct Credentials {
-    key: KeyPair,
-    certificate: CertificateDer<'static>,
-    renew_at_s: u64,
-}
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use waxwing_agent_net::est::KeyStore;
+use waxwing_agent_net::identity::Unusable;
+use waxwing_agent_net::{DeviceKey, Identity};
 
 /// Key or certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// The certificate cannot be read.
-    #[error("certificate cannot be read")]
-    Certificate,
     /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
@@ -42,65 +22,14 @@ pub enum CredentialsError {
         /// Why not.
         source: io::Error,
     },
-    /// The key cannot be read or made.
-    #[error("key cannot be used")]
-    Key(#[from] rcgen::Error),
-}
-
-impl Credentials {
-    /// Puts a key and its certificate together.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialsError::Certificate`] when the certificate cannot be read.
-    pub fn new(
-        key: KeyPair,
-        certificate: CertificateDer<'static>,
-    ) -> Result<Self, CredentialsError> {
-        let renew_at_s = renew_at_s(&certificate).ok_or(CredentialsError::Certificate)?;
-        Ok(Self { key, certificate, renew_at_s })
-    }
-
-    /// Returns the certificate.
-    pub const fn certificate(&self) -> &CertificateDer<'static> {
-        &self.certificate
-    }
-
-    /// Returns the key in the form TLS takes.
-    pub fn private_key(&self) -> PrivateKeyDer<'static> {
-        PrivatePkcs8KeyDer::from(self.key.serialize_der()).into()
-    }
-
-    /// Tells whether it is time for the next certificate.
-    pub const fn is_due(&self, unix_s: u64) -> bool {
-        unix_s >= self.renew_at_s
-    }
-}
-
-/// Two thirds into the certificate's life.
-fn renew_at_s(certificate: &[u8]) -> Option<u64> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let from = u64::try_from(parsed.validity().not_before.timestamp()).ok()?;
-    let until = u64::try_from(parsed.validity().not_after.timestamp()).ok()?;
-    Some(from + until.checked_sub(from)? / 3 * RENEW_AFTER_THIRDS)
-}
-
-/// The credentials of a device: others after a renewal.
-pub type SharedCredentials = Rc<RefCell<Credentials>>;
-
-/// Signs messages with the key of the certificate.
-#[derive(Clone, Debug)]
-pub struct MessageSigner(pub SharedCredentials);
-
-impl Signer for MessageSigner {
-    fn sign(&mut self, parts: &[&[u8]]) -> Result<String, CannotSign> {
-        let signature = self.0.borrow().key.sign(&parts.concat()).map_err(|_| CannotSign)?;
-        let mut hex = String::with_capacity(2 * signature.len());
-        for byte in signature {
-            write!(hex, "{byte:02x}").map_err(|_| CannotSign)?;
-        }
-        Ok(hex)
-    }
+    /// What is in a file is no key, or no certificate for it.
+    #[error("{path} holds no key and certificate")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: Unusable,
+    },
 }
 
 /// The folder where a device keeps its credentials.
@@ -123,58 +52,15 @@ impl KeyFolder {
         }
     }
 
-    /// Returns the credentials the device has, if any.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialsError`] when the file is there but cannot be used.
-    pub fn credentials(&self) -> Result<Option<Credentials>, CredentialsError> {
-        let Some(pem) = self.read(IDENTITY)? else { return Ok(None) };
-        let key = KeyPair::from_pem(&pem)?;
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
-            .map_err(|_| CredentialsError::Certificate)?;
-        Credentials::new(key, certificate).map(Some)
+    fn key(&self, name: &str, pem: &str) -> Result<DeviceKey, CredentialsError> {
+        let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|_| self.unusable(name, Unusable))?;
+        let key = DeviceKey::from_pkcs8_der(der.secret_pkcs8_der());
+        key.map_err(|why| self.unusable(name, why))
     }
 
-    /// Returns the key to be certified next, made now unless an attempt before left one.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialsError`] when it cannot be made, read or kept.
-    pub fn pending_key(&self) -> Result<KeyPair, CredentialsError> {
-        if let Some(pem) = self.read(PENDING)? {
-            let key = KeyPair::from_pem(&pem)?;
-            // A power cut may have left the key that the present certificate is for. No other
-            // certificate would ever be issued for it.
-            let present = self.credentials()?;
-            if present.is_none_or(|it| it.key.public_key_raw() != key.public_key_raw()) {
-                return Ok(key);
-            }
-        }
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        self.write(PENDING, &key.serialize_pem())?;
-        Ok(key)
-    }
-
-    /// Keeps new credentials instead of the old ones.
-    ///
-    /// # Errors
-    ///
-    /// [`CredentialsError::File`] when they cannot be written.
-    pub fn keep(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
-        let certificate = base64_lines(&credentials.certificate);
-        let pem = format!(
-            "{}-----BEGIN CERTIFICATE-----\n{certificate}-----END CERTIFICATE-----\n",
-            credentials.key.serialize_pem(),
-        );
-        self.write(IDENTITY, &pem)?;
-        let path = self.0.join(PENDING);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(CredentialsError::File { path, source })
-            }
-            Ok(()) | Err(_) => Ok(()),
-        }
+    fn unusable(&self, name: &str, source: Unusable) -> CredentialsError {
+        CredentialsError::Unusable { path: self.0.join(name), source }
     }
 
     fn read(&self, name: &str) -> Result<Option<String>, CredentialsError> {
@@ -191,6 +77,50 @@ impl KeyFolder {
         replace_file(&path, text.as_bytes())
             .map_err(|source| CredentialsError::File { path, source })
     }
+}
+
+impl KeyStore for KeyFolder {
+    type Error = CredentialsError;
+
+    fn pending(&mut self) -> Result<Option<DeviceKey>, CredentialsError> {
+        let pem = self.read(PENDING)?;
+        pem.map(|pem| self.key(PENDING, &pem)).transpose()
+    }
+
+    fn keep_pending(&mut self, key: &DeviceKey) -> Result<(), CredentialsError> {
+        let pem = private_pem(key).map_err(|why| self.unusable(PENDING, why))?;
+        self.write(PENDING, &pem)
+    }
+
+    fn identity(&mut self) -> Result<Option<Identity>, CredentialsError> {
+        let Some(pem) = self.read(IDENTITY)? else { return Ok(None) };
+        let key = self.key(IDENTITY, &pem)?;
+        let certificate = CertificateDer::from_pem_slice(pem.as_bytes());
+        let certificate = certificate.map_err(|_| self.unusable(IDENTITY, Unusable))?;
+        let identity = Identity::new(key, certificate.to_vec());
+        identity.map(Some).map_err(|why| self.unusable(IDENTITY, why))
+    }
+
+    fn keep(&mut self, identity: &Identity) -> Result<(), CredentialsError> {
+        let private = private_pem(identity.key()).map_err(|why| self.unusable(IDENTITY, why))?;
+        let certificate = pem("CERTIFICATE", identity.certificate());
+        self.write(IDENTITY, &[private, certificate].concat())?;
+        let path = self.0.join(PENDING);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(CredentialsError::File { path, source })
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+fn private_pem(key: &DeviceKey) -> Result<String, Unusable> {
+    Ok(pem("PRIVATE KEY", &key.to_pkcs8_der()?))
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", base64_lines(der))
 }
 
 /// Replaces a file so that a power cut leaves the old or the new content, for its owner's eyes only.
@@ -215,55 +145,63 @@ fn base64_lines(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rcgen::{CertificateParams, date_time_ymd};
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+    use waxwing_agent_net::est::key_to_certify;
 
     use super::*;
+    use crate::network::HostNetwork;
 
-    fn credentials(key: KeyPair) -> Credentials {
+    fn identity(key: DeviceKey) -> Identity {
         let mut params = CertificateParams::new(vec!["d-1".into()]).unwrap();
         (params.not_before, params.not_after) =
             (date_time_ymd(2026, 1, 1), date_time_ymd(2026, 4, 1));
-        let certificate = params.self_signed(&key).unwrap().der().clone();
-        Credentials::new(key, certificate).unwrap()
+        let pair = KeyPair::try_from(key.to_pkcs8_der().unwrap().as_slice()).unwrap();
+        let certificate = params.self_signed(&pair).unwrap().der().to_vec();
+        Identity::new(key, certificate).unwrap()
+    }
+
+    fn key(keys: &mut KeyFolder) -> DeviceKey {
+        key_to_certify(&HostNetwork::start(), keys).unwrap()
     }
 
     #[test]
     fn credentials_outlive_the_process() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = KeyFolder::open(folder.path().join("d-1")).unwrap();
-        assert!(keys.credentials().unwrap().is_none());
-        let made = credentials(keys.pending_key().unwrap());
+        let mut keys = KeyFolder::open(folder.path().join("d-1")).unwrap();
+        assert!(keys.identity().unwrap().is_none());
+        let made = identity(key(&mut keys));
         keys.keep(&made).unwrap();
-        let read = keys.credentials().unwrap().unwrap();
+        let read = keys.identity().unwrap().unwrap();
         assert_eq!(read.certificate(), made.certificate());
-        assert_eq!(read.private_key().secret_der(), made.private_key().secret_der());
+        assert_eq!(read.key(), made.key());
     }
 
     #[test]
     fn an_interrupted_enrolment_goes_on_with_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
-        let first = keys.pending_key().unwrap();
-        assert_eq!(keys.pending_key().unwrap().serialize_der(), first.serialize_der());
-        keys.keep(&credentials(first)).unwrap();
-        let renewed = keys.pending_key().unwrap();
-        let old = keys.credentials().unwrap().unwrap();
-        assert_ne!(renewed.serialize_der(), old.private_key().secret_der());
+        let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+        let first = key(&mut keys);
+        assert_eq!(key(&mut keys), first);
+        keys.keep(&identity(first)).unwrap();
+        let renewed = key(&mut keys);
+        assert_ne!(renewed, *keys.identity().unwrap().unwrap().key());
     }
 
     #[test]
     fn keys_are_for_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
-        keys.pending_key().unwrap();
+        let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+        key(&mut keys);
         let mode = fs::metadata(folder.path().join(PENDING)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
     fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
-        let credentials = credentials(KeyPair::generate().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+        let credentials = identity(key(&mut keys));
         let two_months = 1_767_225_600 + 60 * 24 * 3600;
         assert!(!credentials.is_due(two_months - 1));
         assert!(credentials.is_due(two_months));

@@ -18,6 +18,11 @@ use waxwing_agent::network::Entropy as _;
 use waxwing_agent::ports::{FlashError, ResetReason};
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Firmware};
+use waxwing_agent_net::est::{self, EstError, KeyStore as _};
+use waxwing_agent_net::http::Expired;
+use waxwing_agent_net::identity::{MessageSigner, SharedIdentity};
+use waxwing_agent_net::mqtt::{Link, Mailbox, mailbox};
+use waxwing_agent_net::{Identity as Credentials, SharedClient};
 use waxwing_esp_image::model::{BootError, BootLoader};
 use waxwing_tuf::{Refusal, Time, uptane};
 use waxwing_wire::{DeviceId, Digest};
@@ -25,20 +30,15 @@ use waxwing_wire::{DeviceId, Digest};
 use crate::board::{
     Application, Board, BootPort, JournalPort, Layout, LayoutError, Running, SlotPort,
 };
-use crate::credentials::{
-    Credentials, CredentialsError, KeyFolder, MessageSigner, SharedCredentials,
-};
-use crate::est::{self, EstError};
+use crate::credentials::{CredentialsError, KeyFolder};
 use crate::flash::{Flash, FlashFault, FlashFile};
 use crate::happening::{Happening, What};
-use crate::https::{Expired, Https, SharedTls};
-use crate::kit::Kit;
-use crate::mqtt::{Link, Mailbox, mailbox};
+use crate::kit::{BUILT_AT_S, Kit};
+use crate::network::{HostNetwork, Https, https};
 use crate::pins::{PinsPort, ServerPins};
 use crate::random::SystemEntropy;
 use crate::store::Metadata;
 use crate::time::Uptime;
-use crate::tls::{BUILT_AT_S, TlsError};
 use seen::{Seen, booted};
 
 /// The platform of a simulated device.
@@ -51,7 +51,7 @@ impl Platform for Simulated {
     type Journal = JournalPort;
     type App = Application;
     type Server = Https;
-    type Messages = Mailbox;
+    type Messages = Mailbox<HostNetwork>;
     type Signer = MessageSigner;
     type Clock = Uptime;
     type Entropy = SystemEntropy;
@@ -66,13 +66,15 @@ pub struct Device {
     id: DeviceId,
     board: Board,
     keys: KeyFolder,
-    credentials: SharedCredentials,
-    tls: SharedTls,
+    identity: SharedIdentity,
+    client: SharedClient,
     expired: Expired,
     pins: ServerPins,
     director: Metadata,
     image: Metadata,
     seen: Seen,
+    /// Which of the devices of this process it is.
+    number: u32,
 }
 
 /// A device cannot go on.
@@ -86,7 +88,7 @@ pub enum DeviceError {
     Credentials(#[from] CredentialsError),
     /// No certificate.
     #[error("enrolment failed")]
-    Enrolment(#[from] EstError),
+    Enrolment(#[from] EstError<CredentialsError>),
     /// A file of the device.
     #[error("cannot use {path}")]
     File {
@@ -104,9 +106,6 @@ pub enum DeviceError {
     /// The agent does not start.
     #[error("agent does not start")]
     Start(#[from] StartError),
-    /// TLS cannot be set up.
-    #[error("TLS cannot be set up")]
-    Tls(#[from] TlsError),
     /// What the device trusts cannot be used.
     #[error("trusted metadata cannot be used: {0}")]
     Trust(Refusal),
@@ -175,20 +174,40 @@ impl Device {
         (director, image): (Metadata, Metadata),
     ) -> Result<Self, DeviceError> {
         let folder = kit.config.work.join(id.as_str());
-        let keys = KeyFolder::open(folder.clone())?;
+        let mut keys = KeyFolder::open(folder.clone())?;
         let pins = ServerPins::open(&folder, &kit.server);
-        let credentials = match keys.credentials()? {
+        let credentials = match keys.identity()? {
             Some(credentials) => credentials,
-            None => enrol(kit, &pins, &keys, &id, token.ok_or(DeviceError::NoToken)?).await?,
+            None => enrol(kit, &pins, &mut keys, &id, token.ok_or(DeviceError::NoToken)?).await?,
         };
-        let tls = Rc::new(RefCell::new(pins.trust().client(Some(&credentials))?));
+        let credentials = Rc::new(credentials);
+        let client = Rc::new(RefCell::new(pins.trust().client(Some(&credentials))));
         let rollback = kit.config.boot_loader.into();
         let boot_loader = BootLoader { chip: kit.config.chip, rollback };
         let board = Board::new(flash, Layout::new(kit.config.slot_bytes), boot_loader);
-        let (kit, credentials) = (Arc::clone(kit), Rc::new(RefCell::new(credentials)));
+        let (kit, identity) = (Arc::clone(kit), Rc::new(RefCell::new(credentials)));
         let seen = Seen::beginning_with(pins.kept());
         let expired = Expired::default();
-        Ok(Self { kit, id, board, keys, credentials, tls, expired, pins, director, image, seen })
+        Ok(Self {
+            kit,
+            id,
+            board,
+            keys,
+            identity,
+            client,
+            expired,
+            pins,
+            director,
+            image,
+            seen,
+            number: 0,
+        })
+    }
+
+    /// Tells a device that it is one of thousands in this process.
+    #[must_use]
+    pub fn numbered(self, number: u32) -> Self {
+        Self { number, ..self }
     }
 
     /// Switches the device on and lets it run until the observer has seen enough.
@@ -225,9 +244,10 @@ impl Device {
         running: &Running,
         observer: &mut Observer<'_>,
     ) -> Result<ControlFlow<(), ResetReason>, DeviceError> {
-        let clock = Uptime::start();
-        let (mailbox, link) = mailbox(&self.id, &self.tls, clock);
-        let mut driver = self.driver(running, clock, mailbox)?;
+        let network = Rc::new(HostNetwork::of_device(self.number));
+        let clock = network.uptime();
+        let (mailbox, link) = mailbox(&network, &self.id, &self.client);
+        let mut driver = self.driver(running, network, mailbox)?;
         if self.tell(observer, booted(running, driver.agent().firmware())).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -256,8 +276,8 @@ impl Device {
     fn driver(
         &self,
         running: &Running,
-        clock: Uptime,
-        messages: Mailbox,
+        network: Rc<HostNetwork>,
+        messages: Mailbox<HostNetwork>,
     ) -> Result<Driver<Simulated>, DeviceError> {
         let target = SlotPort::new(&self.board, running.slot);
         let flash = target.map_err(|_: FlashError| LayoutError::ImageTooLarge)?;
@@ -267,16 +287,16 @@ impl Device {
             boot: BootPort::new(&self.board, running),
             journal: JournalPort::new(&self.board),
             app: Application::new(&self.board, running),
-            server: Https::new(config.server.device.clone(), Rc::clone(&self.tls))
+            clock: network.uptime(),
+            server: Https::new(network, config.server.device.clone(), Rc::clone(&self.client))
                 .noting(Rc::clone(&self.expired)),
             messages,
-            signer: MessageSigner(Rc::clone(&self.credentials)),
-            clock,
+            signer: MessageSigner(Rc::clone(&self.identity)),
             entropy: SystemEntropy,
             pins: PinsPort::new(
                 self.pins.clone(),
-                Rc::clone(&self.credentials),
-                Rc::clone(&self.tls),
+                Rc::clone(&self.identity),
+                Rc::clone(&self.client),
             ),
         };
         let identity = Identity {
@@ -329,15 +349,16 @@ impl Device {
     /// Renews the certificate at two thirds of its life, or when the server says that it has ended.
     /// A failure waits for the next poll.
     async fn renew_if_due(&mut self, unix_s: Option<u64>, observer: &mut Observer<'_>) {
-        let is_due = unix_s.is_some_and(|unix_s| self.credentials.borrow().is_due(unix_s));
+        let is_due = unix_s.is_some_and(|unix_s| self.identity.borrow().is_due(unix_s));
         if !self.expired.take() && !is_due {
             return;
         }
-        let mut server = Https::new(self.kit.config.server.device.clone(), Rc::clone(&self.tls));
-        let Ok(renewed) = est::renew(&mut server, &self.keys, &self.id).await else { return };
-        let Ok(tls) = self.pins.trust().client(Some(&renewed)) else { return };
-        *self.credentials.borrow_mut() = renewed;
-        *self.tls.borrow_mut() = tls;
+        let present = Rc::clone(&self.client.borrow());
+        let mut server = https(self.kit.config.server.device.clone(), present);
+        let Ok(renewed) = est::renew(&mut server, &mut self.keys, &self.id).await else { return };
+        let renewed = Rc::new(renewed);
+        *self.client.borrow_mut() = self.pins.trust().client(Some(&renewed));
+        *self.identity.borrow_mut() = renewed;
         let _ = self.tell(observer, What::Renewed);
     }
 
@@ -349,16 +370,15 @@ impl Device {
 async fn enrol(
     kit: &Kit,
     pins: &ServerPins,
-    keys: &KeyFolder,
+    keys: &mut KeyFolder,
     id: &DeviceId,
     token: &str,
 ) -> Result<Credentials, DeviceError> {
-    let tls = Rc::new(RefCell::new(pins.trust().client(None)?));
-    let mut server = Https::new(kit.config.server.enrol.clone(), tls);
+    let mut server = https(kit.config.server.enrol.clone(), pins.trust().client(None));
     Ok(est::enrol(&mut server, keys, id, token).await?)
 }
 
-async fn keep_up(link: Link, kit: &Kit) -> std::convert::Infallible {
+async fn keep_up(link: Link<HostNetwork>, kit: &Kit) -> std::convert::Infallible {
     let mut seed = [0; 8];
     SystemEntropy.fill(&mut seed);
     match &kit.config.server.mqtt {

@@ -92,6 +92,7 @@ impl Fleet {
             let member = Member {
                 kit: Arc::clone(&self.kit),
                 id,
+                number,
                 token,
                 print: self.print,
                 scoreboard: scoreboard.clone(),
@@ -113,6 +114,7 @@ impl Fleet {
 struct Member {
     kit: Arc<Kit>,
     id: DeviceId,
+    number: u32,
     token: String,
     print: bool,
     scoreboard: Scoreboard,
@@ -127,7 +129,7 @@ impl Member {
     }
 
     async fn run(&self) -> Result<(), DeviceError> {
-        let mut device = self.enrol().await?;
+        let mut device = self.enrol().await?.numbered(self.number);
         self.tell(What::Enrolled);
         let mut observer = |happening: Happening| {
             self.observe(&happening);

@@ -4,13 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
+use waxwing_agent_net::ServerTrust;
+use waxwing_agent_net::tls::Untrusted;
 use waxwing_esp_image::ImageError;
 use waxwing_esp_image::app::App;
 use waxwing_wire::{DeviceId, Digest};
 
 use crate::config::Config;
 use crate::flash::SharedSectors;
-use crate::tls::{ServerTrust, TlsError};
+
+/// Unix time at which the simulated firmware was built: 2026-11-01.
+pub const BUILT_AT_S: u64 = 1_793_491_200;
 
 /// What all devices of a configuration share.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ pub enum KitError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: TlsError,
+        source: Untrusted,
     },
     /// The tokens file has a line that is not `device,token`.
     #[error("{path}, line {line}: not `device,token`")]
@@ -72,7 +76,7 @@ impl Kit {
         let factory = read(&config.factory.image)?;
         App::parse(&factory)
             .map_err(|source| KitError::Image { path: config.factory.image.clone(), source })?;
-        let server = ServerTrust::from_file(&config.server.ca)
+        let server = ServerTrust::from_pem(&read(&config.server.ca)?, BUILT_AT_S)
             .map_err(|source| KitError::Ca { path: config.server.ca.clone(), source })?;
         Ok(Self {
             factory_sha256: Digest(Sha256::digest(&factory).into()),

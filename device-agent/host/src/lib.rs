@@ -2,29 +2,25 @@
 //!
 //! ```text
 //!  waxwing-agent ── ports ──▶ board: flash, boot records, boot loader, application
-//!        │                    https: polls and downloads     mqtt: reports and commands
+//!        │                    waxwing-agent-net ── network: sockets of this machine
 //!        └─ the very code that ships; nothing in it knows that the board is simulated (D21)
 //! ```
 //!
 //! Futures here stay on one thread: a fleet gives each thread its share of devices.
 
-pub mod address;
 pub mod board;
 pub mod config;
 pub mod credentials;
 pub mod device;
-pub mod est;
 pub mod flash;
 pub mod fleet;
 pub mod happening;
-pub mod https;
 pub mod kit;
-pub mod mqtt;
+pub mod network;
 pub mod pins;
 pub mod random;
 pub mod store;
 pub mod time;
-pub mod tls;
 
 pub use config::Config;
 pub use device::{Device, DeviceError};

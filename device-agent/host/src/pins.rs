@@ -11,11 +11,12 @@ use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 use waxwing_agent::pins::{Pins, PinsUnusable};
+use waxwing_agent_net::identity::SharedIdentity;
+use waxwing_agent_net::{ServerTrust, SharedClient};
 use waxwing_wire::Digest;
 
-use crate::credentials::{SharedCredentials, replace_file};
-use crate::https::SharedTls;
-use crate::tls::ServerTrust;
+use crate::credentials::replace_file;
+use crate::kit::BUILT_AT_S;
 
 /// The file in the folder of the device.
 const FILE: &str = "server-ca.pem";
@@ -33,7 +34,8 @@ impl ServerPins {
     pub fn open(folder: &Path, factory: &ServerTrust) -> Self {
         let file = folder.join(FILE);
         let own = std::fs::read(&file).ok();
-        let own = own.and_then(|pem| Some((ServerTrust::from_pem(&pem).ok()?, digest(&pem))));
+        let own =
+            own.and_then(|pem| Some((ServerTrust::from_pem(&pem, BUILT_AT_S).ok()?, digest(&pem))));
         let (trust, kept) = match own {
             Some((trust, sha256)) => (trust, Some(sha256)),
             None => (factory.clone(), None),
@@ -57,7 +59,7 @@ impl ServerPins {
     ///
     /// [`PinsUnusable`] when they are none, or the disk fails; then all is as it was.
     pub fn replace(&self, pem: &[u8]) -> Result<(), PinsUnusable> {
-        let trust = ServerTrust::from_pem(pem).map_err(|_| PinsUnusable)?;
+        let trust = ServerTrust::from_pem(pem, BUILT_AT_S).map_err(|_| PinsUnusable)?;
         replace_file(&self.file, pem).map_err(|_| PinsUnusable)?;
         *self.trust.borrow_mut() = trust;
         self.kept.set(Some(digest(pem)));
@@ -73,14 +75,14 @@ fn digest(pem: &[u8]) -> Digest {
 #[derive(Debug)]
 pub struct PinsPort {
     pins: ServerPins,
-    credentials: SharedCredentials,
-    tls: SharedTls,
+    identity: SharedIdentity,
+    client: SharedClient,
 }
 
 impl PinsPort {
     /// Puts pins and what they take effect on together.
-    pub const fn new(pins: ServerPins, credentials: SharedCredentials, tls: SharedTls) -> Self {
-        Self { pins, credentials, tls }
+    pub const fn new(pins: ServerPins, identity: SharedIdentity, client: SharedClient) -> Self {
+        Self { pins, identity, client }
     }
 }
 
@@ -90,12 +92,10 @@ impl Pins for PinsPort {
     }
 
     fn keep(&mut self, pem: &[u8], _sha256: Digest) -> Result<(), PinsUnusable> {
-        // Nothing is kept that no connection could be made with.
-        let trust = ServerTrust::from_pem(pem).map_err(|_| PinsUnusable)?;
-        let client = trust.client(Some(&self.credentials.borrow())).map_err(|_| PinsUnusable)?;
+        // What no server can be known by is no trust, and nothing is kept.
         self.pins.replace(pem)?;
         // Connections that are open stay; the next one is made with the new pins.
-        *self.tls.borrow_mut() = client;
+        *self.client.borrow_mut() = self.pins.trust().client(Some(&self.identity.borrow()));
         Ok(())
     }
 }
@@ -107,7 +107,6 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::*;
-    use crate::credentials::Credentials;
 
     fn pem() -> String {
         let mut params = CertificateParams::default();
@@ -116,7 +115,7 @@ mod tests {
     }
 
     fn factory() -> ServerTrust {
-        ServerTrust::from_pem(pem().as_bytes()).unwrap()
+        ServerTrust::from_pem(pem().as_bytes(), BUILT_AT_S).unwrap()
     }
 
     #[test]
@@ -143,22 +142,6 @@ mod tests {
         }
         assert_eq!(pins.kept(), Some(digest(good.as_bytes())));
         assert_eq!(fs::read_to_string(folder.path().join(FILE)).unwrap(), good);
-    }
-
-    #[test]
-    fn pins_that_no_connection_could_be_made_with_are_not_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let pins = ServerPins::open(folder.path(), &factory());
-        let key = || KeyPair::generate().unwrap();
-        let certificate = CertificateParams::default().self_signed(&key()).unwrap();
-        // A certificate of another key: TLS takes no such pair.
-        let credentials = Credentials::new(key(), certificate.der().clone()).unwrap();
-        let tls = Rc::new(RefCell::new(pins.trust().client(None).unwrap()));
-        let mut port = PinsPort::new(pins, Rc::new(RefCell::new(credentials)), tls);
-        let new = pem();
-        assert_eq!(port.keep(new.as_bytes(), digest(new.as_bytes())), Err(PinsUnusable));
-        assert_eq!(port.kept(), None);
-        assert!(!folder.path().join(FILE).exists());
     }
 
     #[test]

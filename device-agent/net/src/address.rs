@@ -10,35 +10,20 @@ use rustls_pki_types::ServerName;
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize), serde(try_from = "String"))]
 pub struct Address {
-    host: String,
-    port: u16,
+    /// Name or IP address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
 }
 
 impl Address {
-    /// Puts a host and a port together.
+    /// Returns the name that the server's certificate must have.
     ///
     /// # Errors
     ///
     /// [`InvalidAddress`] when the host is neither a DNS name nor an IP address.
-    pub fn new(host: &str, port: u16) -> Result<Self, InvalidAddress> {
-        ServerName::try_from(host).map_err(|_| InvalidAddress)?;
-        Ok(Self { host: host.to_string(), port })
-    }
-
-    /// Returns the DNS name or IP address.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Returns the TCP port.
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Returns the name that the server's certificate must have.
-    pub(crate) fn server_name(&self) -> ServerName<'_> {
-        let name = ServerName::try_from(self.host.as_str());
-        name.expect("no address is made of anything else")
+    pub fn server_name(&self) -> Result<ServerName<'_>, InvalidAddress> {
+        ServerName::try_from(self.host.as_str()).map_err(|_| InvalidAddress)
     }
 }
 
@@ -47,8 +32,10 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress)?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Self::new(host, port.parse().map_err(|_| InvalidAddress)?)
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_string();
+        let address = Self { host, port: port.parse().map_err(|_| InvalidAddress)? };
+        address.server_name()?;
+        Ok(address)
     }
 }
 

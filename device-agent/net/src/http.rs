@@ -96,6 +96,15 @@ impl<N: Network + 'static> Https<N> {
         Self { expired, ..self }
     }
 
+    /// Says goodbye on the connection that is kept, if any.
+    pub async fn close(&mut self) {
+        self.download = None;
+        if let Some(open) = self.open.take() {
+            // Whether it is heard changes nothing.
+            let _ = within(&*self.network, ANSWER_MAX, open.connection.close()).await;
+        }
+    }
+
     /// Returns what lies below.
     pub(crate) fn network(&self) -> &N {
         &self.network
@@ -164,10 +173,12 @@ impl<N: Network + 'static> Https<N> {
         open.write(text.as_bytes(), body).await.map_err(|_| NoAnswer::Unreachable)?;
         let mut head = open.head().await?;
         for _ in 0..INTERIM_MAX {
-            if !(100..200).contains(&head.status) {
-                break;
+            if head.is_interim() {
+                head = open.head().await?;
             }
-            head = open.head().await?;
+        }
+        if head.is_interim() {
+            return Err(NoAnswer::Unreachable);
         }
         open.body = head.body().map_err(|Malformed| NoAnswer::Unreachable)?;
         open.is_last = head.is_last;

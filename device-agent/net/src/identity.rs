@@ -206,3 +206,57 @@ impl Signer for MessageSigner {
         Ok(hex)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    fn certificate(key: &DeviceKey, until: i32) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) =
+            (date_time_ymd(2026, 1, 1), date_time_ymd(until, 1, 1));
+        let pair = KeyPair::try_from(key.to_pkcs8_der().unwrap().as_slice()).unwrap();
+        params.self_signed(&pair).unwrap().der().to_vec()
+    }
+
+    fn key(byte: u8) -> DeviceKey {
+        DeviceKey::from_bytes(&[byte; KEY_BYTES]).unwrap()
+    }
+
+    #[test]
+    fn an_identity_survives_storage_and_keeps_its_key_to_itself() {
+        let identity = Identity::new(key(7), certificate(&key(7), 2027)).unwrap();
+        let again = Identity::from_bytes(&identity.to_bytes()).unwrap();
+        assert_eq!((again.key(), again.certificate()), (identity.key(), identity.certificate()));
+        assert!(!std::format!("{:?}", key(7)).contains('7'));
+    }
+
+    #[test]
+    fn a_certificate_for_another_key_is_refused() {
+        assert_eq!(Identity::new(key(7), certificate(&key(8), 2027)).unwrap_err(), Unusable);
+        assert!(Identity::from_bytes(&[7; 31]).is_err());
+        assert!(DeviceKey::from_bytes(&[0; 32]).is_err());
+        assert!(DeviceKey::from_bytes(&[0xff; 32]).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_after_two_thirds_of_its_life_in_any_century() {
+        for (until, due_s) in
+            [(2027, 1_767_225_600 + 365 * 24 * 3600 / 3 * 2), (2056, 2_398_348_800)]
+        {
+            let identity = Identity::new(key(7), certificate(&key(7), until)).unwrap();
+            assert!(!identity.is_due(due_s - 1), "{until}");
+            assert!(identity.is_due(due_s), "{until}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_certificates_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Identity::new(key(7), bytes);
+        }
+    }
+}

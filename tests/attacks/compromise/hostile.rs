@@ -185,13 +185,15 @@ fn tls(secrets: &Path) -> Result<ServerConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier =
         WebPkiClientVerifier::builder_with_provider(devices.into(), Arc::clone(&provider));
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier.build()?)
         .with_single_cert(
             vec![leaf.der().clone()],
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )?;
+    // Devices take no longer records.
+    config.max_fragment_size = Some(2048);
     Ok(config)
 }
 

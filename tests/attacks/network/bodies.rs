@@ -1,9 +1,7 @@
 //! Rows 17 and 18: answers without end, and answers that hardly come.
 
-use std::cell::RefCell;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,9 +12,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 use waxwing_agent::download::PACE_WINDOW;
 use waxwing_agent::network::{Clock as _, NoAnswer, Server};
-use waxwing_agent_host::address::Address;
-use waxwing_agent_host::https::Https;
+use waxwing_agent_host::network::{Https, https};
 use waxwing_agent_host::time::Uptime;
+use waxwing_agent_net::Address;
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, Bundle, Malformed};
 
@@ -28,7 +26,7 @@ const IMAGE: Digest = Digest([0xab; 32]);
 const ENDLESS_BYTES: usize = 64 << 20;
 
 /// Most memory of a simulated device for one answer, in bytes: the longest that it takes, and what
-/// hyper and rustls keep of a connection.
+/// TLS and HTTP keep of a connection.
 const HEAP_BYTES_MAX: u64 = 1 << 20;
 
 /// Most of it that is left afterwards: a connection that is still open.
@@ -39,7 +37,7 @@ const BUNDLE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nTB1\n";
 /// A device, and what its server shows.
 fn device(port: u16, authority: &Authority) -> Https {
     let address = Address { host: "localhost".into(), port };
-    Https::new(address, Rc::new(RefCell::new(authority.trust().client(None).unwrap())))
+    https(address, authority.trust().client(None))
 }
 
 fn shown(authority: &Authority) -> Arc<ServerConfig> {

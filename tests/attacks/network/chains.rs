@@ -2,6 +2,7 @@
 //! server's, over a real connection. All but one are of a key that the CA which the device trusts
 //! has signed: what a hostile owner of a device, or of any certificate of that CA, could show.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rcgen::{
@@ -13,8 +14,10 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use waxwing_agent_host::address::Address;
-use waxwing_agent_host::tls::{self, ServerTrust};
+use waxwing_agent_host::kit::BUILT_AT_S;
+use waxwing_agent_host::network::HostNetwork;
+use waxwing_agent_net::tls::Connection;
+use waxwing_agent_net::{Address, ServerTrust};
 
 /// What a server shows, and with which key.
 pub(super) struct Shown {
@@ -38,10 +41,7 @@ impl Authority {
     }
 
     pub(super) fn trust(&self) -> ServerTrust {
-        use base64::Engine as _;
-        let text = base64::engine::general_purpose::STANDARD.encode(&self.certificate);
-        let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-        ServerTrust::from_pem(pem.as_bytes()).unwrap()
+        ServerTrust::from_der(&self.certificate, BUILT_AT_S).unwrap()
     }
 
     /// A certificate of a server, with something changed.
@@ -77,12 +77,15 @@ fn server(change: impl FnOnce(&mut CertificateParams)) -> CertificateParams {
 impl Shown {
     /// What a server needs to show it.
     pub(super) fn config(self) -> Arc<ServerConfig> {
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(self.chain, self.key)
-            .unwrap();
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(self.chain, self.key)
+                .unwrap();
+        // As ours does to devices.
+        config.max_fragment_size = Some(2048);
         Arc::new(config)
     }
 }
@@ -97,8 +100,9 @@ async fn is_believed(trust: &ServerTrust, shown: Shown) -> bool {
         acceptor.accept(tcp).await.is_ok()
     };
     let address = Address { host: "localhost".into(), port };
-    let client = trust.client(None).unwrap();
-    let (_, connected) = tokio::join!(server, tls::connect(&address, &client));
+    let (network, client) = (Rc::new(HostNetwork::start()), trust.client(None));
+    let connecting = Connection::open(&network, &address, &client);
+    let (_, connected) = tokio::join!(server, connecting);
     connected.is_ok()
 }
 

@@ -7,7 +7,9 @@ use rcgen::{
     PublicKeyData as _,
 };
 use waxwing_agent_host::credentials::KeyFolder;
-use waxwing_agent_host::est::{EstError, enrol, renew};
+use waxwing_agent_host::network::HostNetwork;
+use waxwing_agent_net::DeviceKey;
+use waxwing_agent_net::est::{EstError, KeyStore as _, enrol, key_to_certify, renew};
 use waxwing_wire::DeviceId;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -16,25 +18,26 @@ use crate::listener::serve;
 #[tokio::test]
 async fn a_token_brings_a_certificate_for_a_key_made_here() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
     let (mut https, server) = serve(1, certify).await;
-    let made = keys.pending_key().unwrap();
-    let credentials = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+    let made = key(&mut keys);
+    let credentials = enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap();
     let (_, certificate) = X509Certificate::from_der(credentials.certificate()).unwrap();
-    assert_eq!(certificate.public_key().raw, made.subject_public_key_info());
+    let point = certificate.public_key().subject_public_key.as_ref();
+    assert_eq!(point, pair(&made).public_key_raw());
     assert_eq!(certificate.subject().to_string(), "CN=d-1");
     let request = server.await.unwrap();
     assert!(request.starts_with("POST /.well-known/est/simpleenroll "), "{request}");
     let basic = STANDARD.encode("d-1:s3cret");
     assert!(request.contains(&format!("authorization: Basic {basic}\r\n")), "{request}");
-    let kept = keys.credentials().unwrap().unwrap();
+    let kept = keys.identity().unwrap().unwrap();
     assert_eq!(kept.certificate(), credentials.certificate());
 }
 
 #[tokio::test]
 async fn an_answer_that_gets_lost_is_asked_for_again_with_the_same_key() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
     let mut bodies = Vec::new();
     let (mut https, _server) = serve(2, move |request| {
         bodies.push(request.split_once("\r\n\r\n").unwrap().1.to_owned());
@@ -47,43 +50,43 @@ async fn an_answer_that_gets_lost_is_asked_for_again_with_the_same_key() {
         certify(request)
     })
     .await;
-    let lost = enrol(&mut https, &keys, &device(), "s3cret").await;
+    let lost = enrol(&mut https, &mut keys, &device(), "s3cret").await;
     assert!(lost.unwrap_err().is_passing());
-    enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+    enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap();
 }
 
 #[tokio::test]
 async fn a_renewal_is_for_a_new_key() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
     let (mut https, server) = serve(2, certify).await;
-    let first = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
-    let second = renew(&mut https, &keys, &device()).await.unwrap();
-    assert_ne!(first.private_key().secret_der(), second.private_key().secret_der());
+    let first = enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap();
+    let second = renew(&mut https, &mut keys, &device()).await.unwrap();
+    assert_ne!(first.key(), second.key());
     let request = server.await.unwrap();
     assert!(request.starts_with("POST /.well-known/est/simplereenroll "), "{request}");
-    let kept = keys.credentials().unwrap().unwrap();
+    let kept = keys.identity().unwrap().unwrap();
     assert_eq!(kept.certificate(), second.certificate());
 }
 
 #[tokio::test]
 async fn a_refusal_says_why_and_keeps_what_there_was() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
     let (mut https, _server) =
         serve(1, |_| "HTTP/1.1 403 x\r\ncontent-length: 10\r\n\r\nused token".into()).await;
-    let error = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap_err();
+    let error = enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap_err();
     assert_eq!(error.to_string(), "server refused with 403: used token");
     assert!(!error.is_passing(), "asking again will not help");
-    assert!(keys.credentials().unwrap().is_none());
+    assert!(keys.identity().unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+    let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
     let (mut https, _server) = serve(1, |_| answer("AAAA")).await;
-    let error = enrol(&mut https, &keys, &device(), "s3cret").await.unwrap_err();
+    let error = enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap_err();
     assert!(matches!(error, EstError::Answer), "{error}");
 }
 
@@ -142,40 +145,46 @@ async fn a_power_cut_at_any_step_of_an_enrolment_or_renewal_loses_no_device() {
     for renewal in [false, true] {
         for (at, what) in CUTS.iter().enumerate() {
             let folder = tempfile::tempdir().unwrap();
-            let keys = KeyFolder::open(folder.path().to_owned()).unwrap();
+            let mut keys = KeyFolder::open(folder.path().to_owned()).unwrap();
             let (mut https, _server) = serve(4, d13()).await;
             if renewal {
-                enrol(&mut https, &keys, &device(), "s3cret").await.unwrap();
+                enrol(&mut https, &mut keys, &device(), "s3cret").await.unwrap();
             }
             // Undisturbed, elsewhere: what the cut interrupts.
             let other = tempfile::tempdir().unwrap();
-            let elsewhere = KeyFolder::open(other.path().to_owned()).unwrap();
-            let pending = elsewhere.pending_key().unwrap().serialize_pem();
+            let mut elsewhere = KeyFolder::open(other.path().to_owned()).unwrap();
+            let pending = pair(&key(&mut elsewhere)).serialize_pem();
             let whole = if renewal {
-                renew(&mut https, &elsewhere, &device()).await
+                renew(&mut https, &mut elsewhere, &device()).await
             } else {
-                enrol(&mut https, &elsewhere, &device(), "s3cret").await
+                enrol(&mut https, &mut elsewhere, &device(), "s3cret").await
             };
             drop(whole.unwrap());
             let identity = std::fs::read_to_string(other.path().join("identity.pem")).unwrap();
             cut(folder.path(), at, &pending, &identity);
             // The device comes back, and goes on with what it finds.
-            let mut present = keys.credentials().unwrap();
+            let mut present = keys.identity().unwrap();
             if at < 4 && !renewal {
                 assert!(present.is_none(), "{what}");
-                let asked = enrol(&mut https, &keys, &device(), "s3cret").await;
+                let asked = enrol(&mut https, &mut keys, &device(), "s3cret").await;
                 present = Some(asked.unwrap_or_else(|error| panic!("{what}: {error}")));
             }
             assert!(present.is_some(), "{what}");
-            let again = keys.pending_key().unwrap();
-            let present = present.unwrap();
-            assert_ne!(again.serialize_der(), present.private_key().secret_der(), "{what}");
+            assert_ne!(key(&mut keys), *present.unwrap().key(), "{what}");
         }
     }
 }
 
 fn device() -> DeviceId {
     "d-1".parse().unwrap()
+}
+
+fn key(keys: &mut KeyFolder) -> DeviceKey {
+    key_to_certify(&HostNetwork::start(), keys).unwrap()
+}
+
+fn pair(key: &DeviceKey) -> KeyPair {
+    KeyPair::try_from(key.to_pkcs8_der().unwrap().as_slice()).unwrap()
 }
 
 /// Signs whatever is asked for, as an EST server answers.
@@ -200,9 +209,9 @@ fn answer(body: &str) -> String {
 /// A `SignedData` with a certificate and nothing else.
 fn pkcs7(certificate: &[u8]) -> Vec<u8> {
     let signed_data_id = [6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
-    let signed_data =
-        wrap(0x30, &[&[2, 1, 1, 0x31, 0, 0x30, 0], &wrap(0xa0, certificate)[..]].concat());
-    wrap(0x30, &[&signed_data_id, &wrap(0xa0, &signed_data)[..]].concat())
+    let before = [2, 1, 1, 0x31, 0, 0x30, 11, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
+    let signed_data = [&before[..], &wrap(0xa0, certificate), &[0x31, 0]].concat();
+    wrap(0x30, &[&signed_data_id, &wrap(0xa0, &wrap(0x30, &signed_data))[..]].concat())
 }
 
 fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {

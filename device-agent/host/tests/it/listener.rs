@@ -1,7 +1,5 @@
 //! A server of a few lines on a real socket with real TLS.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -12,9 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use waxwing_agent_host::address::Address;
-use waxwing_agent_host::https::Https;
-use waxwing_agent_host::tls::ServerTrust;
+use waxwing_agent_host::kit::BUILT_AT_S;
+use waxwing_agent_host::network::{Https, https};
+use waxwing_agent_net::{Address, ServerTrust};
 
 /// Listens, and answers each connection's request with the next text, then hangs up. Returns the
 /// last request.
@@ -47,8 +45,7 @@ pub(crate) async fn serve(
         request
     });
     let address = Address { host: "localhost".into(), port };
-    let tls = Rc::new(RefCell::new(trust.client(None).unwrap()));
-    (Https::new(address, tls), server)
+    (https(address, trust.client(None)), server)
 }
 
 async fn read_request(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> String {
@@ -71,21 +68,19 @@ fn authority() -> (TlsAcceptor, ServerTrust) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let ca = params.self_signed(&ca_key).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
-    std::fs::write(&path, ca.pem()).unwrap();
-    let trust = ServerTrust::from_file(&path).unwrap();
+    let trust = ServerTrust::from_der(ca.der(), BUILT_AT_S).unwrap();
 
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(vec!["localhost".into()]).unwrap();
     let issuer = Issuer::from_ca_cert_der(ca.der(), ca_key).unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], key.into())
         .unwrap();
+    config.max_fragment_size = Some(2048);
     (TlsAcceptor::from(Arc::new(config)), trust)
 }

@@ -87,6 +87,11 @@ impl Head {
         Ok(())
     }
 
+    /// Tells whether the real answer is still to come (RFC 9110, 15.2).
+    pub(super) fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status)
+    }
+
     /// Returns how the body ends.
     ///
     /// # Errors

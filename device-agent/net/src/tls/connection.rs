@@ -26,7 +26,7 @@ use super::pipe::{OUTGOING_BYTES_MAX, Pipe};
 use super::records::{RECORD_BYTES_MAX, Records, SharedRecords, Transport};
 use super::verifier::{Provider, Verifier};
 use super::{Broken, Client};
-use crate::address::Address;
+use crate::address::{Address, InvalidAddress};
 use crate::network::{Network, within};
 use crate::random::Random;
 
@@ -65,6 +65,20 @@ impl Connection {
         let opening = connection.drive(|pipe| pipe.is_open().then_some(()));
         within(&**network, CONNECT_MAX, opening).await.map_err(|_| Broken::TimeUp)??;
         Ok(connection)
+    }
+
+    /// Says goodbye. Who just drops a connection leaves the server to wonder.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`] when it could not be said.
+    pub async fn close(mut self) -> Result<(), Broken> {
+        self.pipe.close();
+        match self.drive(|_| None::<Infallible>).await {
+            Err(Broken::Tls(TlsError::ConnectionClosed)) => Ok(()),
+            Err(broken) => Err(broken),
+            Ok(never) => match never {},
+        }
     }
 
     /// Goes on until `done` says so, or the connection breaks.
@@ -146,7 +160,7 @@ async fn live<N: Network>(
     client: &Client,
     pipe: &Pipe,
 ) -> Result<Infallible, Broken> {
-    let connecting = network.connect(address.host(), address.port());
+    let connecting = network.connect(&address.host, address.port);
     let stream = connecting.await.map_err(|_| Broken::Network)?;
     let records: SharedRecords<_> = Mutex::new(Records::new(stream));
     let mut receive = vec![0; RECORD_BYTES_MAX];
@@ -155,9 +169,11 @@ async fn live<N: Network>(
     Box::pin(shake_hands(&mut tls, network, address, client)).await?;
     records.lock().await.open();
     pipe.open();
-    loop {
+    while !pipe.is_closing() {
         carry(&mut tls, &records, pipe).await?;
     }
+    let closed = tls.close().await;
+    Err(Broken::Tls(closed.map_or_else(|(_, error)| error, |_| TlsError::ConnectionClosed)))
 }
 
 async fn shake_hands<N: Network, S: Read + Write>(
@@ -166,7 +182,7 @@ async fn shake_hands<N: Network, S: Read + Write>(
     address: &Address,
     client: &Client,
 ) -> Result<(), Broken> {
-    let name = address.server_name();
+    let name = address.server_name().map_err(|InvalidAddress| Broken::Stranger)?;
     let mut config = TlsConfig::new();
     if let ServerName::DnsName(name) = &name {
         config = config.with_server_name(name.as_ref());

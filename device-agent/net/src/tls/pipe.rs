@@ -15,6 +15,7 @@ pub(super) struct Pipe {
     is_open: Cell<bool>,
     outgoing: RefCell<Vec<u8>>,
     flushing: Cell<bool>,
+    closing: Cell<bool>,
     incoming: RefCell<Vec<u8>>,
     /// How much of `incoming` was taken.
     taken: Cell<usize>,
@@ -50,9 +51,18 @@ impl Pipe {
 
     /// Waits for bytes to be sent. May be given up and begun again.
     pub(super) async fn outgoing(&self) -> Vec<u8> {
-        let is_due = poll_fn(|_| if self.flushing.get() { Poll::Ready(()) } else { Poll::Pending });
-        is_due.await;
+        let is_due = || self.flushing.get() || self.closing.get();
+        poll_fn(|_| if is_due() { Poll::Ready(()) } else { Poll::Pending }).await;
         self.outgoing.take()
+    }
+
+    /// The end: what was collected goes out, and nothing after it.
+    pub(super) fn close(&self) {
+        self.closing.set(true);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.get()
     }
 
     /// What was to be sent is sent.

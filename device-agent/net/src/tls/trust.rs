@@ -5,6 +5,7 @@
 //! end, and only compares it with the time its firmware was built (D5). Not here: whether who shows
 //! them has the key.
 
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
@@ -17,6 +18,9 @@ use rustls_pki_types::{
     SignatureVerificationAlgorithm, TrustAnchor, UnixTime, alg_id,
 };
 use webpki::{EndEntityCert, Error, KeyUsage, anchor_from_trusted_cert};
+
+use super::Client;
+use crate::identity::Identity;
 
 /// Most certificates that a server may show: its own, and that of a CA between it and the pinned
 /// one.
@@ -60,6 +64,11 @@ impl ServerTrust {
         let trust = Self { roots, built_at };
         trust.anchors()?;
         Ok(trust)
+    }
+
+    /// Makes a client that believes nobody else, and comes as somebody or as nobody.
+    pub fn client(&self, identity: Option<&Rc<Identity>>) -> Rc<Client> {
+        Rc::new(Client { trust: self.clone(), identity: identity.map(Rc::clone) })
     }
 
     fn anchors(&self) -> Result<Vec<TrustAnchor<'_>>, Untrusted> {

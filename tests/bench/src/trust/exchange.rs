@@ -11,7 +11,9 @@ use anyhow::{Context as _, ensure};
 use rustls::{ClientConfig, ServerConfig};
 use semver::Version;
 use waxwing_agent::network::Server as _;
-use waxwing_agent_host::https::Https;
+use waxwing_agent_host::kit::BUILT_AT_S;
+use waxwing_agent_host::network::https;
+use waxwing_agent_net::{DeviceKey, Identity, ServerTrust};
 use waxwing_server::clock::{Clock as _, SystemClock};
 use waxwing_server::config::Config;
 use waxwing_server::store::{Store, metadata};
@@ -76,7 +78,11 @@ pub(crate) async fn measure(server: &Path, signatures: usize) -> anyhow::Result<
     let device = Arc::new(load::client_config(poller, &prepared.server_ca)?);
     let config = Config::load(Some(&prepared.config), [])?;
     let between = bare::tls(&config)?.device().borrow().clone();
-    let line = Line { server: process.address, between, device, nonces: RefCell::new(0) };
+    let key = DeviceKey::from_pkcs8_der(&poller.key.serialize_der())?;
+    let identity = Rc::new(Identity::new(key, poller.certificate.to_vec())?);
+    let trust = ServerTrust::from_der(&prepared.server_ca, BUILT_AT_S)?;
+    let nonces = RefCell::new(0);
+    let line = Line { server: process.address, between, device, trust, identity, nonces };
     line.life(&image_root).await
 }
 
@@ -103,6 +109,8 @@ struct Line {
     server: SocketAddr,
     between: Arc<ServerConfig>,
     device: Arc<ClientConfig>,
+    trust: ServerTrust,
+    identity: Rc<Identity>,
     nonces: RefCell<u8>,
 }
 
@@ -139,11 +147,11 @@ impl Line {
         let number = self.nonces.replace_with(|last| *last + 1) + 1;
         let nonce = [number; 16];
         let (between, device) = (self.between.clone(), self.device.clone());
-        let proxy = Proxy::start(self.server, between, device.clone()).await?;
+        let proxy = Proxy::start(self.server, between, device).await?;
         let address = format!("localhost:{}", proxy.address.port()).parse()?;
-        let mut https = Https::new(address, Rc::new(RefCell::new(device)));
+        let mut https = https(address, self.trust.client(Some(&self.identity)));
         let bundle = https.poll(&request(nonce, have)?.encode()).await?;
-        drop(https);
+        https.close().await;
         Ok(Answered { nonce, bundle, counted: proxy.finish().await? })
     }
 }
