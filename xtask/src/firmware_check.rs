@@ -6,8 +6,14 @@ use crate::device;
 use crate::workspace::run;
 
 /// The crates that are linked into firmware.
-const CRATES: [&str; 5] =
-    ["waxwing-agent", "waxwing-agent-net", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"];
+const CRATES: [&str; 6] = [
+    "waxwing-agent",
+    "waxwing-agent-flash",
+    "waxwing-agent-net",
+    "waxwing-esp-image",
+    "waxwing-tuf",
+    "waxwing-wire",
+];
 
 /// Builds the device crates.
 ///

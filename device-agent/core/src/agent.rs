@@ -42,6 +42,7 @@ use crate::ports::{BootView, Health, Permission, SelfTest, Slot};
 use download::{Hashing, Inspecting, Opening, Transferring};
 use idle::{Asking, Idle, Polling};
 use memory::Memory;
+pub(crate) use memory::REPEATS_MAX;
 use ready::{Activating, Deferred, Ready, Rechecking};
 use soak::{Reverting, Soaking};
 use trial::{Confirming, Contacting, Rejecting, Restoring, Testing};

@@ -11,6 +11,7 @@ pub mod agent;
 pub mod boot;
 pub mod download;
 pub mod driver;
+pub mod guard;
 pub mod journal;
 pub mod local;
 pub mod network;

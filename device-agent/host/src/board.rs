@@ -11,11 +11,12 @@ mod power;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waxwing_agent::ports::{ResetReason, Slot};
+use waxwing_esp_image::Flash as _;
 use waxwing_esp_image::app::{App, Checker};
-use waxwing_esp_image::model::{Boot, BootError, BootLoader, Flash as _};
+use waxwing_esp_image::model::{Boot, BootError, BootLoader};
 
 pub use layout::{Layout, LayoutError};
-pub use ports::{Application, BootPort, JournalPort, SlotPort};
+pub use ports::{Application, BoardFlash, BootPort, JournalPort, SlotPort};
 pub use power::Power;
 
 use crate::flash::{Flash, FlashFault};

@@ -279,13 +279,16 @@ impl Device {
         network: Rc<HostNetwork>,
         messages: Mailbox<HostNetwork>,
     ) -> Result<Driver<Simulated>, DeviceError> {
-        let target = SlotPort::new(&self.board, running.slot);
+        let target = self.board.slot_port(running.slot);
         let flash = target.map_err(|_: FlashError| LayoutError::ImageTooLarge)?;
         let config = &self.kit.config;
         let ports = Ports {
             flash,
-            boot: BootPort::new(&self.board, running),
-            journal: JournalPort::new(&self.board),
+            boot: self
+                .board
+                .boot_port(running)
+                .map_err(|_: FlashError| LayoutError::ImageTooLarge)?,
+            journal: self.board.journal_port(),
             app: Application::new(&self.board, running),
             clock: network.uptime(),
             server: Https::new(network, config.server.device.clone(), Rc::clone(&self.client))

@@ -8,7 +8,7 @@ mod shared;
 
 use std::sync::Arc;
 
-use waxwing_esp_image::{SECTOR_BYTES, model};
+use waxwing_esp_image::SECTOR_BYTES;
 
 pub use file::FlashFile;
 pub use shared::SharedSectors;
@@ -157,7 +157,7 @@ impl Flash {
     }
 }
 
-impl model::Flash for Flash {
+impl waxwing_esp_image::Flash for Flash {
     type Error = FlashFault;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashFault> {
@@ -212,7 +212,7 @@ fn length(bytes: u32) -> Result<usize, FlashFault> {
 
 #[cfg(test)]
 mod tests {
-    use waxwing_esp_image::model::Flash as _;
+    use waxwing_esp_image::Flash as _;
 
     use super::*;
 

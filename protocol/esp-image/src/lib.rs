@@ -1,6 +1,6 @@
 //! ESP32 app images, partition tables and otadata, as the ESP-IDF boot loader reads them.
 //!
-//! `no_std` without `alloc` (only [`mod@write`] allocates), no I/O, no unsafe. Nothing in this crate
+//! `no_std` without `alloc` (only [`mod@write`] allocates), no I/O but [`Flash`] as a port, no unsafe. Nothing in this crate
 //! decides whether an image may be *trusted*: its checksum and its appended SHA-256 find damage,
 //! not forgery. Trust comes from `waxwing-tuf`. Secure Boot v2 signature sectors are read; their
 //! signatures are checked elsewhere.
@@ -24,6 +24,7 @@ mod bytes;
 pub mod check;
 mod chip;
 mod crc;
+mod flash;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod otadata;
@@ -34,6 +35,7 @@ pub mod write;
 
 pub use app::{App, ImageError};
 pub use chip::{Chip, SecureBoot, UnknownChip};
+pub use flash::Flash;
 
 /// Smallest unit that NOR flash erases, in bytes.
 pub const SECTOR_BYTES: u32 = 4096;

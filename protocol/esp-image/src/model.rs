@@ -7,39 +7,12 @@
 
 use core::fmt;
 
-use crate::SECTOR_BYTES;
 use crate::app::{App, Checker};
 use crate::bytes::{set_field, u32_at};
 use crate::chip::Chip;
 use crate::otadata::{ENTRY_BYTES, Layout, Slot};
 use crate::partition::{Kind, Partition, TABLE_AT, TABLE_BYTES, Table};
-
-/// NOR flash, as far as a boot loader needs it.
-pub trait Flash {
-    /// Why an operation did not happen: for a simulated flash, the power cut.
-    type Error;
-
-    /// Reads bytes.
-    ///
-    /// # Errors
-    ///
-    /// When the flash cannot be read.
-    fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error>;
-
-    /// Erases the sector that begins at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// When the flash cannot be written.
-    fn erase_sector(&mut self, offset: u32) -> Result<(), Self::Error>;
-
-    /// Programs bytes.
-    ///
-    /// # Errors
-    ///
-    /// When the flash cannot be written.
-    fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error>;
-}
+use crate::{Flash, SECTOR_BYTES};
 
 /// How a boot loader was built.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

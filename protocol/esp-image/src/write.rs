@@ -9,8 +9,8 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 
 use crate::app::{
-    CHECKSUM_BLOCK_BYTES, CHECKSUM_SEED, DESCRIPTOR_BYTES, DESCRIPTOR_MAGIC, HEADER_BYTES,
-    IMAGE_BYTES_MAX, MAGIC, SEGMENT_HEADER_BYTES, SEGMENTS_MAX,
+    App, CHECKSUM_BLOCK_BYTES, CHECKSUM_SEED, DESCRIPTOR_BYTES, DESCRIPTOR_MAGIC, HEADER_BYTES,
+    IMAGE_BYTES_MAX, ImageError, MAGIC, SEGMENT_HEADER_BYTES, SEGMENTS_MAX,
 };
 use crate::bytes::set_field;
 use crate::chip::Chip;
@@ -21,6 +21,12 @@ const MMU_PAGE_LOG2: u8 = 16;
 /// SPI mode DIO, 40 MHz, 4 MB: what most modules are.
 const FLASH_MODE_DIO: u8 = 2;
 const FLASH_CONFIG_4MB_40MHZ: u8 = 0x20;
+
+/// Where the header tells size (high nibble) and frequency of flash.
+const FLASH_CONFIG_AT: usize = 3;
+
+/// Length of the appended SHA-256.
+const HASH_BYTES: usize = 32;
 
 /// The write-protect pin is not used.
 const WP_PIN_DISABLED: u8 = 0xee;
@@ -170,6 +176,57 @@ fn text<const N: usize>(text: &[u8]) -> Result<[u8; N], BuildError> {
         *to = *from;
     }
     Ok(field)
+}
+
+/// Changes bytes in the segments of a good image, and makes checksum and hash right again: another
+/// version, or a release that is bad in a certain way, without another build.
+///
+/// # Errors
+///
+/// [`ImageError`] when it is no good image, or the bytes are not in one of its segments.
+pub fn patch(image: &mut [u8], at: usize, bytes: &[u8]) -> Result<(), ImageError> {
+    let app = App::parse(image)?;
+    let hash_at = hash_at(&app);
+    let checksum_at = hash_at.saturating_sub(1);
+    let place = image.get_mut(at..checksum_at).and_then(|it| it.get_mut(..bytes.len()));
+    let place = place.filter(|_| at >= HEADER_BYTES).ok_or(ImageError::Truncated)?;
+    let change = place.iter().chain(bytes).fold(0, |sum, byte| sum ^ byte);
+    place.copy_from_slice(bytes);
+    if let Some(checksum) = image.get_mut(checksum_at) {
+        *checksum ^= change;
+    }
+    hash_again(image, &app);
+    App::parse(image).map(|_| ())
+}
+
+/// Has the header say that the chip has 4 MB of flash, and makes the hash right again: a boot loader
+/// refuses partitions beyond what its own header says.
+///
+/// # Errors
+///
+/// [`ImageError`] when it is no good image.
+pub fn set_flash_4mb(image: &mut [u8]) -> Result<(), ImageError> {
+    let app = App::parse(image)?;
+    if let Some(config) = image.get_mut(FLASH_CONFIG_AT) {
+        *config = (*config & 0x0f) | (FLASH_CONFIG_4MB_40MHZ & 0xf0);
+    }
+    hash_again(image, &app);
+    App::parse(image).map(|_| ())
+}
+
+/// Where the hash of a good image begins, or would.
+fn hash_at(app: &App) -> usize {
+    let end = usize::try_from(app.image_bytes).unwrap_or(usize::MAX);
+    if app.sha256.is_some() { end.saturating_sub(HASH_BYTES) } else { end }
+}
+
+fn hash_again(image: &mut [u8], app: &App) {
+    if app.sha256.is_some()
+        && let Some((content, rest)) = image.split_at_mut_checked(hash_at(app))
+        && let Some(hash) = rest.first_chunk_mut::<HASH_BYTES>()
+    {
+        *hash = Sha256::digest(content).into();
+    }
 }
 
 /// The bytes so far.

@@ -16,6 +16,7 @@ mod json;
 #[cfg(feature = "serde")]
 mod malformed;
 pub mod poll;
+pub mod provision;
 pub mod report;
 pub mod topic;
 
@@ -26,4 +27,5 @@ pub use id::{
 };
 #[cfg(feature = "serde")]
 pub use malformed::Malformed;
+pub use provision::Provision;
 pub use report::Report;

@@ -23,7 +23,8 @@ use waxwing_agent_host::board::{
 };
 use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors};
 use waxwing_agent_host::store::Metadata;
-use waxwing_esp_image::model::{BootError, BootLoader, Flash as _, Rollback};
+use waxwing_esp_image::Flash as _;
+use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_esp_image::{App, Chip};
 use waxwing_tuf::{Store as _, Time, uptane};
@@ -250,9 +251,9 @@ impl Subject {
     fn boot(&self, running: &Running) -> Option<Driver<OnBoard>> {
         let board = &self.board;
         let ports = beside(|| Ports {
-            flash: Beside(SlotPort::new(board, running.slot).unwrap()),
-            boot: Beside(BootPort::new(board, running)),
-            journal: Beside(JournalPort::new(board)),
+            flash: Beside(board.slot_port(running.slot).unwrap()),
+            boot: Beside(board.boot_port(running).unwrap()),
+            journal: Beside(board.journal_port()),
             app: Application::new(board, running),
             server: Wire {
                 opponent: Rc::clone(&self.opponent),

@@ -17,14 +17,19 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 16] = [
+const EDGES: [(&str, Uses); 18] = [
     ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
     (
+        "waxwing-agent-flash",
+        Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-tuf", "waxwing-wire"]),
+    ),
+    (
         "waxwing-agent-host",
         Uses::Only(&[
             "waxwing-agent",
+            "waxwing-agent-flash",
             "waxwing-agent-net",
             "waxwing-esp-image",
             "waxwing-tuf",
@@ -46,6 +51,10 @@ const EDGES: [(&str, Uses); 16] = [
             "waxwing-tuf",
             "waxwing-wire",
         ]),
+    ),
+    (
+        "waxwing-provision",
+        Uses::Only(&["waxwing-agent-flash", "waxwing-esp-image", "waxwing-wire"]),
     ),
     ("waxwing-secure-boot", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     (

@@ -18,7 +18,7 @@ use crate::ports::{BootView, SlotState};
 
 /// Restarts that may repeat something before the device stays as it is. Every cause has a lower
 /// limit of its own; this one ends what nobody thought of.
-const REPEATS_MAX: u32 = 8;
+pub(crate) const REPEATS_MAX: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Memory {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use waxwing_agent::ports::ResetReason;
 use waxwing_agent_esp_idf::{Board, Completed, Ota, OtaError, Update};
-use waxwing_esp_image::model::{BootLoader, Flash, Rollback};
+use waxwing_esp_image::Flash;
+use waxwing_esp_image::model::{BootLoader, Rollback};
 use waxwing_esp_image::otadata::{Entry, Layout, OtaData, Sector, Slot, State, Write};
 use waxwing_esp_image::partition::{self, Kind, Partition, TABLE_AT};
 use waxwing_esp_image::{App, Chip, SECTOR_BYTES};

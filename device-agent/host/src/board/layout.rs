@@ -1,6 +1,7 @@
 //! Where things lie in flash.
 
 use waxwing_agent::ports::Slot;
+use waxwing_agent_flash::layout::JOURNAL;
 use waxwing_esp_image::SECTOR_BYTES;
 use waxwing_esp_image::partition::{self, Kind, Partition, TABLE_AT, TableError};
 
@@ -13,9 +14,7 @@ const FIRST_SLOT_AT: u32 = 0x1_0000;
 /// Alignment of app partitions: a page of the flash cache.
 const SLOT_ALIGNMENT: u32 = 0x1_0000;
 /// Pages of the journal: taking turns, each sector is erased a few times per update.
-pub(super) const JOURNAL_PAGES: u8 = 4;
-/// Partition type of the application's own; subtype of the agent's journal.
-const JOURNAL_KIND: Kind = Kind::Other(0x40, 0x57);
+const JOURNAL_PAGES: u8 = 4;
 
 /// The partitions of a board: two slots, boot records and a journal, no factory image.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,7 +57,7 @@ impl Layout {
     pub(super) fn journal(self) -> Partition {
         let offset = FIRST_SLOT_AT.saturating_add(self.slot_bytes.saturating_mul(2));
         let bytes = u32::from(JOURNAL_PAGES) * SECTOR_BYTES;
-        Partition::new("waxwing", JOURNAL_KIND, offset, bytes)
+        Partition::new("waxwing", JOURNAL, offset, bytes)
     }
 
     pub(super) fn otadata() -> Partition {

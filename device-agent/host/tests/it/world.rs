@@ -391,9 +391,9 @@ impl World {
     fn driver(&mut self, running: &waxwing_agent_host::board::Running) -> Option<Driver<Tested>> {
         self.boots += 1;
         let ports = Ports {
-            flash: SlotPort::new(&self.board, running.slot).unwrap(),
-            boot: BootPort::new(&self.board, running),
-            journal: JournalPort::new(&self.board),
+            flash: self.board.slot_port(running.slot).unwrap(),
+            boot: self.board.boot_port(running).unwrap(),
+            journal: self.board.journal_port(),
             app: Application::new(&self.board, running),
             server: Near(Rc::clone(&self.backend)),
             messages: Silence(Rc::clone(&self.clock)),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use waxwing_esp_image::app::{Checker, IMAGE_BYTES_MAX};
 use waxwing_esp_image::check::{self, Expected, Mismatch};
-use waxwing_esp_image::write::{AppBuilder, BuildError};
+use waxwing_esp_image::write::{AppBuilder, BuildError, patch};
 use waxwing_esp_image::{App, Chip, ImageError, SECTOR_BYTES};
 
 use crate::{CHIP, samples};
@@ -305,4 +305,26 @@ proptest! {
         prop_assert_eq!(descriptor.project.as_str(), Some(&*project));
         prop_assert_eq!(descriptor.secure_version, secure_version);
     }
+}
+
+#[test]
+fn a_patched_image_is_another_good_one() {
+    for builder in [AppBuilder::new(Chip::Esp32c3), AppBuilder::new(Chip::Esp32c3).without_hash()] {
+        let good = builder.version("1.0.0").rodata(*b"mark:works..").build().unwrap();
+        let at = good.windows(5).position(|bytes| bytes == b"mark:").unwrap();
+        let mut other = good.clone();
+        patch(&mut other, at, b"mark:fails").unwrap();
+        assert!(App::parse(&other).is_ok() && other != good);
+        patch(&mut other, at, b"mark:works").unwrap();
+        assert_eq!(other, good);
+    }
+}
+
+#[test]
+fn only_what_is_in_a_segment_can_be_patched() {
+    let good = AppBuilder::new(Chip::Esp32c3).rodata([1; 64]).build().unwrap();
+    for at in [0, 23, good.len() - 33, good.len() - 1, good.len(), usize::MAX] {
+        assert!(patch(&mut good.clone(), at, &[7, 7]).is_err(), "at {at}");
+    }
+    assert!(patch(&mut [0; 64], 32, &[7]).is_err());
 }

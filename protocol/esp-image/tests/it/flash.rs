@@ -1,7 +1,8 @@
 //! Flash in memory that obeys the rules of NOR and loses power on command.
 
+use waxwing_esp_image::Flash;
 use waxwing_esp_image::SECTOR_BYTES;
-use waxwing_esp_image::model::{BootError, BootLoader, Flash, Rollback};
+use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::otadata::{Layout, OtaData, Sector, Slot, Write};
 use waxwing_esp_image::partition::{self, Kind, Partition, TABLE_AT};
 use waxwing_esp_image::write::AppBuilder;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use waxwing_emulator::machine::End;
 use waxwing_esp_image::Chip;
-use waxwing_esp_image::model::{BootError, BootLoader, Flash, Rollback};
+use waxwing_esp_image::Flash;
+use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::otadata::Slot;
 use waxwing_esp_image::partition::{self, Kind, Partition};
 use waxwing_esp_image::write::AppBuilder;

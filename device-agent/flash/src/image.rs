@@ -1,0 +1,93 @@
+//! The image that runs: how long its file is, and what its SHA-256.
+
+use alloc::vec;
+
+use sha2::{Digest as _, Sha256};
+use waxwing_agent::ports::{FlashError, SECTOR_BYTES};
+use waxwing_esp_image::app::Checker;
+use waxwing_wire::Digest;
+
+use crate::region::{Chip, Region};
+
+/// First byte of a signature sector (Secure Boot v2).
+const SIGNATURE_MAGIC: u8 = 0xe7;
+const SECTOR_LEN: usize = 4096;
+
+/// Returns the SHA-256 of the file in a slot: the image, with the sector behind it that holds its
+/// signature, if there is one. That the boot loader has started it is proof enough that it is whole.
+///
+/// # Errors
+///
+/// [`FlashError`] when flash cannot be read.
+pub fn sha256<F: Chip>(slot: &mut Region<F>) -> Result<Digest, FlashError> {
+    let bytes = image_bytes(slot)?;
+    let signed_at = bytes.next_multiple_of(SECTOR_BYTES);
+    let mut magic = [0xff];
+    if signed_at < slot.bytes() {
+        slot.read(signed_at, &mut magic)?;
+    }
+    let is_signed = magic == [SIGNATURE_MAGIC];
+    let end = if is_signed { signed_at.saturating_add(SECTOR_BYTES) } else { bytes };
+    let mut hash = Sha256::new();
+    read(slot, end, |piece| hash.update(piece))?;
+    Ok(Digest(hash.finalize().into()))
+}
+
+/// Finds out how long an image is.
+fn image_bytes<F: Chip>(slot: &mut Region<F>) -> Result<u32, FlashError> {
+    let mut checker = Checker::new();
+    let (mut at, mut sector) = (0, vec![0; SECTOR_LEN]);
+    while checker.missing_bytes() > 0 && at < slot.bytes() {
+        let length = checker.missing_bytes().min(SECTOR_BYTES).min(slot.bytes() - at);
+        let piece = sector.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+        slot.read(at, piece)?;
+        if checker.update(piece).is_err() {
+            break;
+        }
+        at += length;
+    }
+    Ok(at)
+}
+
+fn read<F: Chip>(
+    slot: &mut Region<F>,
+    end: u32,
+    mut take: impl FnMut(&[u8]),
+) -> Result<(), FlashError> {
+    let (mut at, mut sector) = (0, vec![0; SECTOR_LEN]);
+    while at < end {
+        let length = (end - at).min(SECTOR_BYTES);
+        let piece = sector.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+        slot.read(at, piece)?;
+        take(piece);
+        at += length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwing_esp_image::Chip as Model;
+    use waxwing_esp_image::partition::{Kind, Partition};
+    use waxwing_esp_image::write::AppBuilder;
+
+    use super::*;
+    use crate::fake::FakeChip;
+
+    fn digest_of(file: &[u8]) -> Digest {
+        let chip = FakeChip::erased(64);
+        chip.fill(0, file);
+        let slot = Partition::new("ota_0", Kind::Ota(0), 0, 64 * SECTOR_BYTES);
+        sha256(&mut Region::new(chip, &slot)).unwrap()
+    }
+
+    #[test]
+    fn an_image_is_hashed_with_its_signature_and_nothing_behind() {
+        let mut file = AppBuilder::new(Model::Esp32c3).rodata(vec![7; 9_000]).build().unwrap();
+        assert_eq!(digest_of(&file), Digest(Sha256::digest(&file).into()));
+        let end = file.len().next_multiple_of(SECTOR_LEN);
+        file.resize(end, 0xff);
+        file.extend([vec![SIGNATURE_MAGIC], vec![1; SECTOR_LEN - 1]].concat());
+        assert_eq!(digest_of(&file), Digest(Sha256::digest(&file).into()));
+    }
+}

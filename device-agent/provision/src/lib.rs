@@ -1,0 +1,10 @@
+//! Makes what is written into a new device: its credentials, and a whole flash image with them.
+//!
+//! For manufacture and for emulated devices. Not here: flashing it, which is `espflash`'s or
+//! `esptool`'s, and registering the device, which is `waxwing device register`.
+
+mod device;
+mod flash;
+
+pub use device::DeviceFile;
+pub use flash::{Content, FLASH_BYTES, make, table, write_credentials};
