@@ -2,10 +2,10 @@
 
 use crate::steps::Steps;
 use crate::workspace::{cargo, root, run};
-use crate::{bench, conformance, emulator, firmware_check, fuzz, tidy, tools};
+use crate::{bench, conformance, emulator, firmware, firmware_check, fuzz, tidy, tools};
 
 /// Folders with a workspace of their own, for other targets or with other flags.
-const WORKSPACES: [&str; 2] = ["fuzz", "tests/bench/device"];
+const WORKSPACES: [&str; 3] = ["device-agent/esp32", "fuzz", "tests/bench/device"];
 
 /// Runs every check, also after one has failed; cheap ones first.
 ///
@@ -22,6 +22,7 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     steps.run("emulator", emulator::check);
     steps.run("doc", doc);
     steps.run("firmware-check", firmware_check::run_build);
+    steps.run("firmware", firmware::run_once);
     steps.run("trust budget", bench::run_counts);
     steps.run("fuzz", fuzz::run_each_shortly);
     steps.finish()

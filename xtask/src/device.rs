@@ -64,8 +64,17 @@ impl Features {
 ///
 /// When there is no compiler for the device.
 pub(crate) fn cargo_build() -> anyhow::Result<Command> {
+    cargo_build_to(&target_dir()?.join("device"))
+}
+
+/// As [`cargo_build`], into a folder of choice.
+///
+/// # Errors
+///
+/// When there is no compiler for the device.
+pub(crate) fn cargo_build_to(folder: &Path) -> anyhow::Result<Command> {
     let mut build = if has_target() { cargo("build") } else { debian_cargo()? };
-    build.args(["--target", TARGET]).arg("--target-dir").arg(target_dir()?.join("device"));
+    build.args(["--target", TARGET]).arg("--target-dir").arg(folder);
     Ok(build)
 }
 

@@ -10,6 +10,7 @@ mod debian;
 mod demo;
 mod device;
 mod emulator;
+mod firmware;
 mod firmware_check;
 mod fuzz;
 mod python;
@@ -43,6 +44,8 @@ enum Task {
     Demo(demo::Args),
     /// Run a flash file in the emulated chip.
     Emulate(emulator::Args),
+    /// Build the firmware, as images that a chip boots, and check them.
+    Firmware(firmware::Args),
     /// Build what runs on a device for one.
     FirmwareCheck,
     /// Feed every parser of foreign bytes with what nobody thought of.
@@ -70,6 +73,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Conformance(args) => conformance::run_all(&args),
         Task::Demo(args) => demo::run_all(&args),
         Task::Emulate(args) => emulator::run_all(&args),
+        Task::Firmware(args) => firmware::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
         Task::Fuzz(args) => fuzz::run_all(&args),
         Task::Test(args) => test::run_all(&args),

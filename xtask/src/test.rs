@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use crate::debian::{self, Package};
 use crate::steps::Steps;
 use crate::workspace::{cargo, run, target_dir};
-use crate::{conformance, emulator, python, tools};
+use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
 const PACKAGES: [Package; 7] = [
@@ -63,6 +63,9 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     steps.run("tests", || nextest(&python, args.deep, &results));
     let tests = Count::of_junit(&fs::read_to_string(&results).ok()?)?;
     let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count::FAILED);
+    if args.deep {
+        steps.run("the same firmware twice", firmware::run_twice)?;
+    }
     let conformance = steps.run("conformance", conformance::test);
     let conformance = conformance.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
     let emulator = steps.run("emulator", emulator::test);

@@ -50,11 +50,18 @@ impl fmt::Debug for Post {
     }
 }
 
-/// The agent's end.
+/// The agent's end. Clones are the same one: an application publishes readings through another. What
+/// comes in is for one of them only, the agent.
 #[derive(Debug)]
 pub struct Mailbox<N> {
     network: Rc<N>,
     post: Rc<Post>,
+}
+
+impl<N> Clone for Mailbox<N> {
+    fn clone(&self) -> Self {
+        Self { network: Rc::clone(&self.network), post: Rc::clone(&self.post) }
+    }
 }
 
 /// The network's end.

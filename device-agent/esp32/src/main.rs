@@ -1,0 +1,243 @@
+//! A product that is kept up to date: a thermometer which sends what it measures.
+//!
+//! This is all that a product's own firmware needs besides its own work.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod sensor;
+
+use alloc::format;
+use core::panic::PanicInfo;
+use core::time::Duration;
+
+use embassy_executor::Spawner;
+use embassy_futures::select::select;
+use embassy_time::Timer;
+use esp_hal::timer::timg::TimerGroup;
+use esp_println::println;
+use waxwing_agent::policy::Policy;
+use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest};
+use waxwing_esp32::{Noise, Product, Sockets, Storage, Telemetry, Updater, network};
+use waxwing_wire::Provision;
+
+use sensor::Thermometer;
+
+esp_bootloader_esp_idf::esp_app_desc!();
+
+/// Raised after a security fix: no release with a lower one runs on a device that ran this.
+const SECURITY_VERSION: u32 = 1;
+/// How often the temperature is sent unless the settings of the device say otherwise.
+const SEND_EVERY_S: u64 = 300;
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    println!("{info}");
+    waxwing_esp32::crash()
+}
+
+#[esp_rtos::main]
+async fn main(spawner: Spawner) {
+    let chip = waxwing_esp32::guard(&Policy::DEVICE, None);
+    esp_rtos::start(TimerGroup::new(chip.timer).timer0, chip.interrupt);
+    chip.watchdog.feed_while_running(spawner);
+    println!("waxwing-esp32 {}, start {}, {:?}", release(), chip.starts, chip.reset);
+    let behaviour = Behaviour::of_this_release();
+    behaviour.may_crash_early();
+    let thermometer = Thermometer::start(chip.thermometer);
+    let parts = network::Parts { radio: chip.radio, rng: chip.rng, adc: chip.adc };
+    let (storage, provision) = match ready(chip.storage) {
+        Ok(ready) => ready,
+        Err(why) => {
+            println!("no updates: {why}");
+            return measure_only(thermometer).await;
+        }
+    };
+    let wifi = provision.wifi.as_ref();
+    let access = network::Access {
+        ssid: wifi.map_or("", |wifi| &wifi.ssid),
+        password: wifi.map_or("", |wifi| wifi.password.expose()),
+    };
+    let stack = network::start(spawner, parts, access);
+    let sockets = stack.ok().and_then(|stack| Sockets::new(stack, Noise::new()?));
+    let Some(sockets) = sockets else { panic!("network does not start") };
+    let settings = Settings::of(&provision);
+    let product = Product {
+        release: release().parse().unwrap_or(semver::Version::new(0, 0, 0)),
+        security_version: SECURITY_VERSION,
+        project: None,
+        policy: settings.policy,
+    };
+    let app = App { behaviour, works: thermometer.is_some() };
+    match Updater::start(storage, &provision, sockets, app, product).await {
+        Ok(updater) => {
+            let status = Status { starts: chip.starts, reset: chip.reset };
+            let readings = send(updater.telemetry(), thermometer, status, settings.send_every_s);
+            let run = updater.run(|agent, turn| {
+                println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
+            });
+            select(run, readings).await;
+        }
+        Err(why) => {
+            println!("no updates: {why:?}");
+            measure_only(thermometer).await;
+        }
+    }
+}
+
+fn ready(
+    storage: Result<Storage, waxwing_esp32::Unusable>,
+) -> Result<(Storage, Provision), alloc::string::String> {
+    let storage = storage.map_err(|why| format!("{why:?}"))?;
+    let provision = storage.provision().map_err(|why| format!("{why}"))?;
+    Ok((storage, provision))
+}
+
+/// The version in the image's descriptor. The compiler is kept from knowing it: what is in flash
+/// counts.
+fn release() -> &'static str {
+    core::hint::black_box(&ESP_APP_DESC).version()
+}
+
+/// The product's say in updates.
+struct App {
+    behaviour: Behaviour,
+    works: bool,
+}
+
+impl AppHooks for App {
+    fn may_download(&mut self) -> Permission {
+        Permission::Now
+    }
+
+    fn may_reboot(&mut self) -> Permission {
+        Permission::Now
+    }
+
+    fn self_test(&mut self) -> SelfTest {
+        match self.behaviour {
+            Behaviour::Crashes => panic!("this release crashes in its self-test"),
+            Behaviour::FailsItsSelfTest => SelfTest::Failed(1),
+            Behaviour::Hangs => loop {
+                core::hint::spin_loop();
+            },
+            Behaviour::CrashesEarly | Behaviour::FallsIll | Behaviour::Works if !self.works => {
+                SelfTest::Failed(2)
+            }
+            Behaviour::CrashesEarly | Behaviour::FallsIll | Behaviour::Works => SelfTest::Passed,
+        }
+    }
+
+    fn health(&mut self) -> Health {
+        if self.behaviour == Behaviour::FallsIll { Health::Bad(3) } else { Health::Good }
+    }
+}
+
+/// What this release does wrong. Releases to test the way back with are made of a good one by
+/// changing the mark in its image.
+#[derive(Clone, Copy, PartialEq)]
+enum Behaviour {
+    Crashes,
+    CrashesEarly,
+    FailsItsSelfTest,
+    FallsIll,
+    Hangs,
+    Works,
+}
+
+static BEHAVIOUR: [u8; 32] = *b"waxwing-app:works              \0";
+
+impl Behaviour {
+    fn of_this_release() -> Self {
+        let mark = core::hint::black_box(&BEHAVIOUR);
+        let word = mark.strip_prefix(b"waxwing-app:").unwrap_or_default();
+        match word.trim_ascii_end().strip_suffix(b"\0").unwrap_or(word).trim_ascii_end() {
+            b"crash" => Self::Crashes,
+            b"crash-early" => Self::CrashesEarly,
+            b"fail" => Self::FailsItsSelfTest,
+            b"hang" => Self::Hangs,
+            b"ill" => Self::FallsIll,
+            _ => Self::Works,
+        }
+    }
+
+    fn may_crash_early(self) {
+        assert!(self != Self::CrashesEarly, "this release crashes before its agent starts");
+    }
+}
+
+/// What was set for this device when it was made, as lines `name=value`.
+struct Settings {
+    policy: Policy,
+    send_every_s: u64,
+}
+
+impl Settings {
+    fn of(provision: &Provision) -> Self {
+        let text = core::str::from_utf8(&provision.settings).unwrap_or_default();
+        let number = |name: &str| {
+            let value = |line: &str| line.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
+            text.lines().find_map(value)
+        };
+        let seconds = |name, default| number(name).map_or(default, Duration::from_secs);
+        let device = Policy::DEVICE;
+        let policy = Policy {
+            poll_min: seconds("poll_min_s", device.poll_min),
+            poll_max: seconds("poll_max_s", device.poll_max),
+            back_off_min: seconds("back_off_min_s", device.back_off_min),
+            no_contact_max: seconds("no_contact_max_s", device.no_contact_max),
+            ..device
+        };
+        Self { policy, send_every_s: number("send_every_s").unwrap_or(SEND_EVERY_S) }
+    }
+}
+
+/// How this start came about.
+#[derive(Clone, Copy)]
+struct Status {
+    starts: u32,
+    reset: ResetReason,
+}
+
+/// Sends the temperature and the state of health, for ever.
+async fn send(
+    mut telemetry: Telemetry,
+    thermometer: Option<Thermometer>,
+    status: Status,
+    every_s: u64,
+) {
+    loop {
+        if let Some(measured_at) = telemetry.unix_s() {
+            telemetry.send(&reading(thermometer.as_ref(), status, measured_at));
+        }
+        Timer::after_secs(every_s).await;
+    }
+}
+
+fn reading(
+    thermometer: Option<&Thermometer>,
+    status: Status,
+    measured_at: u64,
+) -> alloc::string::String {
+    let heap = esp_alloc::HEAP.stats();
+    let low = heap.size.saturating_sub(heap.max_usage);
+    let Status { starts, reset } = status;
+    let free = heap.size.saturating_sub(heap.current_usage);
+    let temperature = thermometer.map(Thermometer::measure).filter(|it| it.is_plausible());
+    let temperature = temperature.map_or("null".into(), |tenths| format!("{tenths}"));
+    format!(
+        "{{\"measured_at\":{measured_at},\"temperature_c\":{temperature},\"heap_free\":{free},\
+         \"heap_low\":{low},\"starts\":{starts},\"reset\":\"{reset:?}\"}}"
+    )
+}
+
+/// What is left of the product when it cannot be updated.
+async fn measure_only(thermometer: Option<Thermometer>) {
+    loop {
+        if let Some(thermometer) = &thermometer {
+            println!("{} degrees", thermometer.measure());
+        }
+        Timer::after_secs(SEND_EVERY_S).await;
+    }
+}

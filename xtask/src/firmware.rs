@@ -1,0 +1,289 @@
+//! `cargo xtask firmware`: the firmware of `device-agent/esp32`, as images that a chip boots.
+//!
+//! Everything goes to `target/firmware`. The images are judged by esptool and by our own parser,
+//! and by limits on what they cost. Not here: booting them, which is `cargo xtask emulate`.
+
+mod elf;
+mod twice;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+
+use crate::workspace::{cargo, command, root, run, target_dir};
+use crate::{device, python};
+use elf::Memory;
+
+/// Where the firmware is: a workspace of its own.
+const FOLDER: &str = "device-agent/esp32";
+
+/// What an agent should cost in flash: agent, TUF, TLS, HTTP and MQTT, on top of the same product
+/// without them.
+const AGENT_BYTES_GOAL: u64 = 330 * 1024;
+/// What it may cost as long as the goal is missed: it never grows.
+const AGENT_BYTES_MAX: u64 = 580_000;
+
+/// A kind of firmware.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    name: &'static str,
+    features: &'static str,
+    program: &'static str,
+    /// Longest image in bytes: what it is now, and room for a careless change.
+    image_bytes_max: u64,
+    /// Most memory that is taken before the first statement, heap included, in bytes.
+    static_bytes_max: u64,
+}
+
+/// The product, with the radio.
+const WIFI: Variant = Variant {
+    name: "wifi",
+    features: "wifi,agent",
+    program: "waxwing-esp32",
+    image_bytes_max: 1_100_000,
+    static_bytes_max: 230_000,
+};
+
+/// The product on the Ethernet of emulated chips.
+const ETHERNET: Variant = Variant {
+    name: "ethernet",
+    features: "ethernet,agent",
+    program: "waxwing-esp32",
+    image_bytes_max: 700_000,
+    static_bytes_max: 170_000,
+};
+
+/// The product with the radio, without an agent.
+const BARE: Variant = Variant {
+    name: "bare",
+    features: "wifi",
+    program: "bare",
+    image_bytes_max: 600_000,
+    static_bytes_max: 220_000,
+};
+
+/// Espressif's boot loader for the ESP32-C3, without rollback.
+const BOOT_LOADER: &str = "resources/bootloaders/esp32c3-bootloader.bin";
+/// Its SHA-256: whatever else is under that name is not what was tested.
+const BOOT_LOADER_SHA256: &str = "7c04141e1fd8da5a391e8004ffe3d8ee8e20eeb5baf9bd3abc05c03a17b1ed09";
+
+/// Options of `cargo xtask firmware`.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Build once more in another folder, and compare the images byte by byte.
+    #[arg(long)]
+    twice: bool,
+}
+
+/// An image and what it costs.
+#[derive(Debug)]
+struct Built {
+    variant: Variant,
+    image: PathBuf,
+    image_bytes: u64,
+    memory: Memory,
+}
+
+/// Builds the images, checks them and prints what they cost.
+///
+/// # Errors
+///
+/// When one does not build, is refused by a judge, or costs too much.
+pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
+    if args.twice { run_twice() } else { run_once() }
+}
+
+/// Builds the images and checks them.
+///
+/// # Errors
+///
+/// As [`run_all`].
+pub(crate) fn run_once() -> anyhow::Result<()> {
+    build_all(&python::environment()?).map(drop)
+}
+
+/// As [`run_once`], and once more in another folder: the images are the same.
+///
+/// # Errors
+///
+/// As [`run_all`].
+pub(crate) fn run_twice() -> anyhow::Result<()> {
+    let python = python::environment()?;
+    twice::compare(&python, &build_all(&python)?)
+}
+
+fn build_all(python: &Path) -> anyhow::Result<Vec<Built>> {
+    let target = target_dir()?.join("device");
+    let mut all = Vec::new();
+    for variant in [ETHERNET, WIFI, BARE] {
+        let built = build(python, root(), &target, &out()?, variant)?;
+        check(python, &built)?;
+        all.push(built);
+    }
+    flash_images(&all)?;
+    report(&all)?;
+    Ok(all)
+}
+
+/// Returns where the images are.
+///
+/// # Errors
+///
+/// When the folder cannot be made.
+fn out() -> anyhow::Result<PathBuf> {
+    let folder = target_dir()?.join("firmware");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// Returns Espressif's boot loader, fetched with the crate that carries it.
+///
+/// # Errors
+///
+/// When it cannot be fetched, or is another one than was tested.
+pub(crate) fn boot_loader() -> anyhow::Result<PathBuf> {
+    let mut metadata = cargo("metadata");
+    metadata.current_dir(root().join(FOLDER).join("boot-loader"));
+    let output = metadata.args(["--locked", "--format-version", "1"]).output()?;
+    if !output.status.success() {
+        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata.get("packages").and_then(Value::as_array);
+    let manifest = packages.into_iter().flatten().find_map(|package| {
+        let is_it = package.get("name")?.as_str()? == "espflash";
+        is_it.then(|| package.get("manifest_path")?.as_str()).flatten()
+    });
+    let folder = Path::new(manifest.context("espflash is not in the lock file")?).parent();
+    let file = folder.unwrap_or(Path::new("/")).join(BOOT_LOADER);
+    if sha256(&file)? != BOOT_LOADER_SHA256 {
+        bail!("{} is not the boot loader that was tested", file.display());
+    }
+    Ok(file)
+}
+
+/// Builds one image from the sources in `source`.
+fn build(
+    python: &Path,
+    source: &Path,
+    target: &Path,
+    out: &Path,
+    variant: Variant,
+) -> anyhow::Result<Built> {
+    let mut build = device::cargo_build_to(target)?;
+    build.current_dir(source.join(FOLDER)).args(["--release", "--locked"]);
+    build.args(["--no-default-features", "--features", variant.features]);
+    build.args(["--bin", variant.program]);
+    build.args(["--config", &remapped(source)?]);
+    run(build.env("SOURCE_DATE_EPOCH", built_at_s()))?;
+    let program = target.join(device::TARGET).join("release").join(variant.program);
+    let elf = out.join(format!("{}.elf", variant.name));
+    fs::copy(&program, &elf).with_context(|| format!("cannot copy {}", program.display()))?;
+    let image = out.join(format!("app-{}.bin", variant.name));
+    // What the header says about flash is not changed when it is flashed: the file is what is signed.
+    let flash = ["--flash-mode", "dio", "--flash-freq", "40m", "--flash-size", "4MB"];
+    run(esptool(python).arg("elf2image").args(flash).arg("-o").args([&image, &elf]))?;
+    let image_bytes = fs::metadata(&image)?.len();
+    let memory = Memory::of(&fs::read(&elf)?).context("cannot read the program's sections")?;
+    Ok(Built { variant, image, image_bytes, memory })
+}
+
+/// Takes the names of folders out of the program: it is the same wherever it was built.
+fn remapped(source: &Path) -> anyhow::Result<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let flags = [(source, "/waxwing"), (home.as_path(), "/cargo")]
+        .map(|(from, to)| format!("\"--remap-path-prefix={}={to}\"", from.display()));
+    Ok(format!("target.{}.rustflags=[{}]", device::TARGET, flags.join(",")))
+}
+
+/// The time in the image: that of the last commit, so that the same source makes the same bytes.
+fn built_at_s() -> String {
+    if let Some(epoch) = std::env::var_os("SOURCE_DATE_EPOCH") {
+        return epoch.to_string_lossy().into_owned();
+    }
+    let output = command("git").args(["log", "-1", "--format=%ct"]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    text.ok().filter(|text| !text.is_empty()).unwrap_or_else(|| "0".into())
+}
+
+fn esptool(python: &Path) -> Command {
+    let mut esptool = command(python);
+    esptool.args(["-m", "esptool", "--chip", "esp32c3"]);
+    esptool
+}
+
+/// Has esptool judge the image, and looks at what it costs.
+fn check(python: &Path, built: &Built) -> anyhow::Result<()> {
+    let output = esptool(python).arg("image-info").arg(&built.image).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_valid =
+        |what: &str| said.lines().any(|line| line.starts_with(what) && line.ends_with("(valid)"));
+    if !output.status.success() || !is_valid("Checksum:") || !is_valid("Validation hash:") {
+        bail!("esptool refuses {}:\n{said}", built.image.display());
+    }
+    let Variant { name, image_bytes_max, static_bytes_max, .. } = built.variant;
+    within(&format!("{name}: image"), built.image_bytes, image_bytes_max)?;
+    within(&format!("{name}: memory"), built.memory.static_bytes, static_bytes_max)
+}
+
+fn within(what: &str, bytes: u64, bytes_max: u64) -> anyhow::Result<()> {
+    if bytes > bytes_max {
+        bail!("{what} has {bytes} bytes, {} too many", bytes - bytes_max);
+    }
+    Ok(())
+}
+
+/// Puts flash images together, where our own parser judges.
+fn flash_images(all: &[Built]) -> anyhow::Result<()> {
+    let boot_loader = boot_loader()?;
+    run(cargo("build").args(["--package", "waxwing-provision"]))?;
+    let tool = target_dir()?.join("debug/waxwing-provision");
+    for built in all {
+        let flash = built.image.with_file_name(format!("flash-{}.bin", built.variant.name));
+        let mut make = command(&tool);
+        make.arg("flash").arg("--boot-loader").arg(&boot_loader);
+        run(make.arg("--app").arg(&built.image).arg("--out").arg(flash))?;
+    }
+    Ok(())
+}
+
+/// Prints the sizes, and writes them down.
+fn report(all: &[Built]) -> anyhow::Result<()> {
+    let row = |built: &Built| {
+        let Memory { static_bytes, code_bytes, stack_bytes } = built.memory;
+        eprintln!(
+            "{:>10}: image {:>9}, static memory {static_bytes:>7}, code in memory {code_bytes:>6}, \
+             stack {stack_bytes:>7}",
+            built.variant.name, built.image_bytes,
+        );
+        json!({
+            "name": built.variant.name,
+            "image_bytes": built.image_bytes,
+            "static_bytes": static_bytes,
+            "code_in_memory_bytes": code_bytes,
+            "stack_bytes": stack_bytes,
+        })
+    };
+    let rows: Vec<Value> = all.iter().map(row).collect();
+    let bytes = |of: &str| {
+        all.iter().find(|built| built.variant.name == of).map_or(0, |built| built.image_bytes)
+    };
+    let agent = bytes(WIFI.name).saturating_sub(bytes(BARE.name));
+    eprintln!("{:>10}: {agent} bytes of flash, goal {AGENT_BYTES_GOAL}", "agent");
+    let manifest = json!({ "images": rows, "agent_bytes": agent });
+    fs::write(out()?.join("manifest.json"), format!("{manifest:#}\n"))?;
+    within("agent: flash", agent, AGENT_BYTES_MAX)
+}
+
+/// Returns a file's SHA-256 in hexadecimal.
+fn sha256(file: &Path) -> anyhow::Result<String> {
+    let output = command("sha256sum").arg(file).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let digest = text.split_whitespace().next().filter(|_| output.status.success());
+    Ok(digest.with_context(|| format!("cannot hash {}", file.display()))?.to_owned())
+}
