@@ -90,5 +90,6 @@ fn assignment(offer: &Offer) -> Assignment<'_> {
         r#match: &release.r#match,
         deploy: offer.rollout.id.as_str(),
         soak_s: offer.rollout.soak_s,
+        chunks: release.chunks.map(|list| list.0),
     }
 }

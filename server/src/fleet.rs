@@ -164,12 +164,16 @@ impl Fleet {
         releases.flat_map(|all| all.values().cloned()).collect()
     }
 
-    /// Tells whether a device may read an image: the image of a listed release of its product.
+    /// Tells whether a device may read an image, or the list of its chunks: those of a listed release of
+    /// its product.
     pub fn may_read_image(&self, device: &DeviceId, sha256: &Digest) -> bool {
         let tables = self.read();
         let Some(member) = tables.members.get(device) else { return false };
         let releases = tables.releases.get(&member.device.product);
-        releases.into_iter().flat_map(|all| all.values()).any(|r| r.listed && r.sha256 == *sha256)
+        let is_of = |release: &Release| {
+            release.listed && (release.sha256 == *sha256 || release.chunks == Some(*sha256))
+        };
+        releases.into_iter().flat_map(|all| all.values()).any(|release| is_of(release))
     }
 
     /// Returns a rollout.

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod blobs;
+pub mod chunks;
 pub mod clock;
 pub mod config;
 mod descriptors;

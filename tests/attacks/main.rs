@@ -21,8 +21,21 @@ mod keys;
 mod metadata;
 mod network;
 mod policy;
+mod power_cut;
 mod records;
 mod support;
+mod survival;
 mod time;
 mod transport;
 mod uploads;
+
+// A board, the agent on it and an honest server, as the tests of the simulator have them.
+
+#[path = "../../device-agent/host/tests/it/backend.rs"]
+#[expect(dead_code, reason = "tests of downloads use more of it")]
+mod backend;
+#[path = "../../device-agent/host/tests/it/ports.rs"]
+mod ports;
+#[path = "../../device-agent/host/tests/it/world.rs"]
+#[expect(dead_code, reason = "tests of pins use more of it")]
+mod world;

@@ -21,7 +21,7 @@ const COUNTS: &str = "--counts";
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to measure, and how: `poll`, `poll --json`, `trust`, `trust --counts`, `help`
+    /// What to measure, and how: `poll`, `poll --json`, `trust`, `trust --counts`, `device`, `help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }
@@ -38,12 +38,27 @@ enum Profile {
 ///
 /// When either does not build, the measurement fails, or a goal is missed.
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
+    if args.arguments.first().is_some_and(|what| what == "device") {
+        return run_device();
+    }
     // Counts depend on no optimisation of ours; the build for tests is there already.
     let is_counts = args.arguments.iter().any(|option| option == COUNTS);
     let program = build(if is_counts { Profile::Dev } else { Profile::Release })?;
     let is_trust = args.arguments.first().is_some_and(|what| what == "trust");
     let harnesses = if is_trust { harnesses()? } else { Vec::new() };
     measure(&program, args.arguments.iter().chain(&harnesses))
+}
+
+/// Prints what an update costs a simulated device, in counts and ratios: they are tests as well.
+///
+/// # Errors
+///
+/// When a goal is missed.
+fn run_device() -> anyhow::Result<()> {
+    let numbers = "package(waxwing-agent-host) & test(/^numbers::/)";
+    let mut test = cargo("nextest");
+    test.args(["run", "--workspace", "--all-features", "--test", "it", "--no-capture"]);
+    run(test.args(["-E", numbers]))
 }
 
 /// Measures only what is the same on every machine: sizes, memory and bytes.

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!  Idle ─time─▶ Polling ─offer─▶ Asking ─yes─▶ Opening ─range─▶ Transferring ─last byte─▶ Hashing
+//!   │ │                              (reset) ▶ Resuming ─┘                                     │
 //!   ▲ ▲                                                                                       │
 //!   │ └─ broken off, withdrawn ──┬───────────────┬──────────────┐              signed image   ▼
 //!   │                            │               │              └───────────────────── Inspecting
-//!   │  (restart) ◀─ Activating ◀─┴─ Rechecking ◀─┴─ Ready ⇄ Deferred                          │
-//!   │      │          still named      permission     ▲─────────────────────────── fits ──────┘
+//!   │  (restart) ◀─ Activating ◀─ Proving ◀─┴─ Rechecking ◀─┴─ Ready ⇄ Deferred               │
+//!   │      │                  still there   still named   permission  ▲──────────── fits ─────┘
 //!   │      ▼
-//!   │   Testing ─passed─▶ Contacting ─answered─▶ Confirming ─▶ Soaking ─over─▶ healthy ──┐
+//!   │   Testing ─passed─▶ Contacting ─answered─▶ Confirming ─▶ Soaking ─over─▶ Burning ──┐
 //!   │      │                  │                                   │ unwell              │
 //!   │      └─── failed, late ─┴─▶ Rejecting ─▶ (restart)          └─▶ Reverting ─▶ (restart)
 //!   │                                              │                                 │  │
@@ -25,6 +26,7 @@ mod idle;
 mod memory;
 mod ready;
 mod soak;
+mod state;
 mod trial;
 
 use core::mem;
@@ -39,13 +41,9 @@ use crate::journal::{Deployment, Record, UnsentReport};
 use crate::offer::Contact;
 use crate::policy::Policy;
 use crate::ports::{BootView, Health, Permission, SelfTest, Slot};
-use download::{Hashing, Inspecting, Opening, Transferring};
-use idle::{Asking, Idle, Polling};
 use memory::Memory;
 pub(crate) use memory::REPEATS_MAX;
-use ready::{Activating, Deferred, Ready, Rechecking};
-use soak::{Reverting, Soaking};
-use trial::{Confirming, Contacting, Rejecting, Restoring, Testing};
+use state::State;
 
 /// The update agent of one device.
 #[derive(Debug)]
@@ -99,7 +97,7 @@ pub enum Event {
     SelfTested(SelfTest),
     /// Time passed.
     Tick,
-    /// So many bytes of the image reached flash.
+    /// So many more bytes of the image are in flash.
     Transferred(u32),
 }
 
@@ -127,6 +125,11 @@ pub enum Action {
     AskToDownload,
     /// Ask the application whether the device may restart: [`Event::Permitted`].
     AskToReboot,
+    /// Raise the eFuses to the image's `secure_version`, for it stays for good: [`Event::Done`].
+    Burn {
+        /// What nothing older than may boot any more.
+        secure_version: u32,
+    },
     /// Ask the application whether it works: [`Event::Health`].
     CheckHealth,
     /// Compare what is in the target slot with the image that was signed, see
@@ -148,6 +151,12 @@ pub enum Action {
     Poll,
     /// Restart the device; what follows comes from [`Agent::boot`].
     Reboot,
+    /// Find out by the chunk list how much of the image is in the target slot already:
+    /// [`Event::Transferred`], or [`Event::Opened`] when the server answers without the list.
+    Recall {
+        /// The list's hash.
+        list: Digest,
+    },
     /// Give the running image up: [`Event::Done`].
     Reject,
     /// Save [`Agent::record`]: [`Event::Done`] when it is safe.
@@ -167,29 +176,6 @@ pub enum Action {
         /// Uptime.
         until: Duration,
     },
-}
-
-#[derive(Debug)]
-enum State {
-    Idle(Idle),
-    Polling(Polling),
-    Asking(Asking),
-    Opening(Opening),
-    Transferring(Transferring),
-    Hashing(Hashing),
-    Inspecting(Inspecting),
-    Ready(Ready),
-    Deferred(Deferred),
-    Rechecking(Rechecking),
-    Activating(Activating),
-    Rebooting,
-    Testing(Testing),
-    Contacting(Contacting),
-    Confirming(Confirming),
-    Soaking(Soaking),
-    Rejecting(Rejecting),
-    Reverting(Reverting),
-    Restoring(Restoring),
 }
 
 impl Agent {
@@ -290,108 +276,6 @@ impl Agent {
             | Event::SelfTested(_)
             | Event::Tick
             | Event::Transferred(_) => {}
-        }
-    }
-}
-
-impl State {
-    fn on(self, memory: &mut Memory, now: Duration, event: Event) -> Self {
-        match self {
-            Self::Idle(state) => state.on(now, &event),
-            Self::Polling(state) => state.on(memory, now, event),
-            Self::Asking(state) => state.on(memory, now, &event),
-            Self::Opening(state) => state.on(memory, now, &event),
-            Self::Transferring(state) => state.on(memory, now, &event),
-            Self::Hashing(state) => state.on(memory, now, &event),
-            Self::Inspecting(state) => state.on(memory, now, &event),
-            Self::Ready(state) => state.on(memory, now, &event),
-            Self::Deferred(state) => state.on(now, &event),
-            Self::Rechecking(state) => state.on(memory, now, event),
-            Self::Activating(state) => state.on(memory, now, &event),
-            Self::Rebooting => Self::Rebooting,
-            Self::Testing(state) => state.on(memory, now, &event),
-            Self::Contacting(state) => state.on(memory, now, event),
-            Self::Confirming(state) => state.on(memory, now, &event),
-            Self::Soaking(state) => state.on(memory, now, event),
-            Self::Rejecting(state) => state.on(&event),
-            Self::Reverting(state) => state.on(memory, now, &event),
-            Self::Restoring(state) => state.on(memory, now, &event),
-        }
-    }
-
-    fn action(&self) -> Action {
-        match self {
-            Self::Idle(state) => state.action(),
-            Self::Polling(_) | Self::Rechecking(_) => Action::Poll,
-            Self::Asking(_) => Action::AskToDownload,
-            Self::Opening(state) => state.action(),
-            Self::Transferring(state) => state.action(),
-            Self::Hashing(_) => Action::Compare,
-            Self::Inspecting(_) => Action::Inspect,
-            Self::Ready(_) => Action::AskToReboot,
-            Self::Deferred(state) => state.action(),
-            Self::Activating(state) => state.action(),
-            Self::Rebooting => Action::Reboot,
-            Self::Testing(state) => state.action(),
-            Self::Contacting(state) => state.action(),
-            Self::Confirming(_) | Self::Restoring(_) => Action::Confirm,
-            Self::Soaking(state) => state.action(),
-            Self::Rejecting(_) => Action::Reject,
-            Self::Reverting(state) => state.action(),
-        }
-    }
-
-    /// What follows when the journal cannot be written: nothing may go on that a reset would
-    /// take for a success. An image on trial is given up, for it will not be able to keep a journal
-    /// either; going back to the old image goes on, for its boot reads as rolled back anyway.
-    fn without_journal(self, memory: &mut Memory, now: Duration) -> Self {
-        match self {
-            Self::Testing(_) | Self::Contacting(_) | Self::Confirming(_) | Self::Rejecting(_) => {
-                Self::Rejecting(Rejecting)
-            }
-            Self::Opening(_)
-            | Self::Transferring(_)
-            | Self::Hashing(_)
-            | Self::Inspecting(_)
-            | Self::Ready(_)
-            | Self::Deferred(_)
-            | Self::Rechecking(_)
-            | Self::Activating(_) => {
-                let state = memory.fail(now, ErrorCode::FLASH_WRITE);
-                memory.take_unsaved();
-                state
-            }
-            Self::Idle(_)
-            | Self::Polling(_)
-            | Self::Asking(_)
-            | Self::Rebooting
-            | Self::Soaking(_)
-            | Self::Reverting(_)
-            | Self::Restoring(_) => self,
-        }
-    }
-
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Idle(_) => "idle",
-            Self::Polling(_) => "polling",
-            Self::Asking(_) => "asking",
-            Self::Opening(_) => "opening",
-            Self::Transferring(_) => "transferring",
-            Self::Hashing(_) => "hashing",
-            Self::Inspecting(_) => "inspecting",
-            Self::Ready(_) => "ready",
-            Self::Deferred(_) => "deferred",
-            Self::Rechecking(_) => "rechecking",
-            Self::Activating(_) => "activating",
-            Self::Rebooting => "rebooting",
-            Self::Testing(_) => "testing",
-            Self::Contacting(_) => "contacting",
-            Self::Confirming(_) => "confirming",
-            Self::Soaking(_) => "soaking",
-            Self::Rejecting(_) => "rejecting",
-            Self::Reverting(_) => "reverting",
-            Self::Restoring(_) => "restoring",
         }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! | journal | running | record of the other slot | verdict |
 //! |---|---|---|---|
-//! | no update, or fetching | any | any | steady; a trial of its own if the running record is PENDING |
+//! | no update, or fetching | any | any | steady; a trial of its own if the running record is NEW or PENDING |
 //! | activating, trial | new | any | trial; reject when it was started too often |
 //! | activating | old | NEW | never started: restart |
 //! | activating | old | PENDING | the boot loader did not start it: failed |
@@ -17,7 +17,8 @@
 //! | confirming | new | any | trial |
 //! | confirming | old | NEW | restart |
 //! | confirming | old | any other | a power cut undid the confirmation: activate again |
-//! | soaking | new | any | keep watching; go back after too many unexplained resets |
+//! | soaking | new | any | keep watching, confirmed once more if NEW or PENDING; go back after too many unexplained resets |
+//! | soaking, and soaked | new | any | healthy, whatever the resets |
 //! | soaking | old | any | the boot loader stopped starting it: rolled back |
 //! | rejecting | new | any | reject again |
 //! | reverting | new | PENDING, ABORTED | the old image does not start either: stay |
@@ -27,7 +28,7 @@
 
 use waxwing_wire::ErrorCode;
 
-use crate::journal::{Phase, Slots, Update};
+use crate::journal::{Phase, SOAKED_S, Slots, Update};
 use crate::policy::Policy;
 use crate::ports::{BootView, SlotState};
 
@@ -63,6 +64,8 @@ pub enum Verdict {
         /// Seconds it was watched in earlier boots.
         soaked_s: u32,
     },
+    /// The image has soaked and stays; only what follows from that is not done.
+    Soaked(Slots),
     /// Nothing is going on that a reset could have touched.
     Steady,
     /// The new image runs and has to prove itself.
@@ -106,11 +109,11 @@ pub fn decide(update: Option<&Update>, view: &BootView, policy: &Policy) -> Verd
 
 const fn without_update(view: &BootView) -> Verdict {
     match view.running_state {
-        SlotState::PendingVerify => Verdict::TrialOfForeign,
+        // NEW by a boot loader that never goes back. Unconfirmed, the image could never be updated.
+        SlotState::New | SlotState::PendingVerify => Verdict::TrialOfForeign,
         SlotState::Aborted
         | SlotState::Blank
         | SlotState::Invalid
-        | SlotState::New
         | SlotState::Undefined
         | SlotState::Valid => Verdict::Steady,
     }
@@ -161,6 +164,8 @@ fn confirming(slots: Slots, view: &BootView) -> Verdict {
 
 fn soaking(slots: Slots, resets: u32, soaked_s: u32, view: &BootView, policy: &Policy) -> Verdict {
     match running(slots, view) {
+        // The floor has risen, eFuses may be burned: there is no way back.
+        Running::New if soaked_s == SOAKED_S => Verdict::Soaked(slots),
         Running::New if resets >= policy.soak_resets_max => {
             Verdict::GoBack(slots, ErrorCode::SOAK_RESETS)
         }

@@ -21,6 +21,8 @@ pub struct Opened {
     pub range: Option<ContentRange>,
     /// Length of the body in bytes, if it was sent.
     pub body_bytes: Option<u64>,
+    /// `Retry-After` in seconds, if it was sent and is a number.
+    pub retry_after: Option<Duration>,
 }
 
 /// `Content-Range: bytes first-last/length`.
@@ -58,6 +60,8 @@ pub enum Begin {
     FromTheStart,
     /// The server cannot give that range: ask again for all of it.
     AskForAll,
+    /// The server asks to come back after this long.
+    Busy(Duration),
     /// It is another image, or another part of it.
     WrongRange,
     /// The server refused.
@@ -79,8 +83,13 @@ pub fn begin(opened: &Opened, from: u32, length: u32) -> Begin {
             if fits { Begin::AsAsked } else { Begin::WrongRange }
         }
         416 if from > 0 => Begin::AskForAll,
-        _ => Begin::Refused,
+        _ => busy(opened).map_or(Begin::Refused, Begin::Busy),
     }
+}
+
+/// Returns how long a server that has too much to do asks to wait (RFC 9110, 10.2.3).
+pub fn busy(opened: &Opened) -> Option<Duration> {
+    opened.retry_after.filter(|_| matches!(opened.status, 429 | 503))
 }
 
 /// The pace of one download. Times are uptime.
@@ -180,6 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn a_busy_server_is_asked_again_when_it_says_so_and_no_other_status_may() {
+        let retry_after = Some(Duration::from_secs(7));
+        for (status, expected) in [
+            (429, Begin::Busy(Duration::from_secs(7))),
+            (503, Begin::Busy(Duration::from_secs(7))),
+            (404, Begin::Refused),
+            (500, Begin::Refused),
+        ] {
+            let opened = Opened { status, retry_after, ..Opened::default() };
+            assert_eq!(begin(&opened, 0, LENGTH), expected);
+        }
+    }
+
+    #[test]
     fn content_ranges_are_read_strictly() {
         let good = ContentRange { first: 1, last: 2, length: 3 };
         assert_eq!(ContentRange::parse("bytes 1-2/3"), Some(good));
@@ -246,6 +269,7 @@ mod tests {
         expected: Begin,
     ) {
         let range = range.map(|(first, last, length)| ContentRange { first, last, length });
-        assert_eq!(begin(&Opened { status, range, body_bytes }, from, LENGTH), expected);
+        let opened = Opened { status, range, body_bytes, retry_after: None };
+        assert_eq!(begin(&opened, from, LENGTH), expected);
     }
 }

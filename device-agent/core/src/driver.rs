@@ -12,11 +12,14 @@ use core::task::Poll;
 use core::time::Duration;
 
 use waxwing_wire::bundle::{self, Bundle};
+use waxwing_wire::chunks;
 use waxwing_wire::poll::Request;
-use waxwing_wire::{Command, DeviceId, ErrorCode, Hardware, MessageId, Nonce, ProductId};
+use waxwing_wire::{Command, DeviceId, Digest, ErrorCode, Hardware, MessageId, Nonce, ProductId};
 
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
-use crate::local::{ImageRules, Local, Passing, Scan};
+use crate::chunks::{ChunkList, Recall};
+use crate::journal::Condition;
+use crate::local::{ImageRules, Local, Passing};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::pins::Pins;
 use crate::policy::Policy;
@@ -123,7 +126,7 @@ impl<P: Platform> Driver<P> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] when the boot records or the journal cannot be read.
+    /// [`StartError`] when the boot records cannot be read.
     pub fn boot(
         mut ports: Ports<P>,
         identity: Identity,
@@ -135,8 +138,7 @@ impl<P: Platform> Driver<P> {
         let view = ports.boot.view().map_err(StartError::Boot)?;
         let rules = ImageRules { secure_version: view.secure_version, ..rules };
         let seed = Seed { jitter: draw(&mut ports.entropy), boot: draw(&mut ports.entropy) };
-        let (local, record) = Local::open(ports.flash, ports.boot, ports.journal, ports.app, rules)
-            .map_err(StartError::Journal)?;
+        let (local, record) = Local::open(ports.flash, ports.boot, ports.journal, ports.app, rules);
         let now = ports.clock.now();
         let unix_s = trust.time_floor_s();
         let mut agent = Agent::boot(firmware, policy, record, view, seed, now, unix_s);
@@ -191,6 +193,11 @@ impl<P: Platform> Driver<P> {
         &self.agent
     }
 
+    /// Tells what became of the journal, for whoever reports the device's health.
+    pub const fn journal(&self) -> Condition {
+        self.local.journal()
+    }
+
     /// Returns the action that comes next.
     pub const fn next(&self) -> Action {
         self.next
@@ -204,12 +211,14 @@ impl<P: Platform> Driver<P> {
             Action::Compare => self.compare().await,
             Action::Open { from, .. } => self.open(from).await,
             Action::Poll => Box::pin(self.poll()).await,
+            Action::Recall { list } => self.recall(&list).await,
             Action::Transfer { offset, bytes } => self.transfer(offset, bytes).await,
             Action::Wait { until } => return self.wait(until).await,
             Action::Reboot => return self.restart().await,
             Action::Activate { .. }
             | Action::AskToDownload
             | Action::AskToReboot
+            | Action::Burn { .. }
             | Action::CheckHealth
             | Action::Confirm
             | Action::Inspect
@@ -272,7 +281,15 @@ impl<P: Platform> Driver<P> {
 
     async fn transfer(&mut self, offset: u32, bytes: u32) -> Result<Event, ErrorCode> {
         let mut sector = alloc::vec![0; usize::try_from(bytes).unwrap_or(0)];
-        let mut rest = sector.as_mut_slice();
+        self.fill(&mut sector).await?;
+        let image = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?;
+        self.passing.take(image, offset, &sector);
+        self.local.store(offset, &sector)?;
+        Ok(Event::Transferred(bytes))
+    }
+
+    /// Reads so much of what was opened last, and no byte more.
+    async fn fill(&mut self, mut rest: &mut [u8]) -> Result<(), ErrorCode> {
         while !rest.is_empty() {
             let read = self.server.read(rest).await.map_err(broken_off)?;
             if read == 0 {
@@ -280,15 +297,34 @@ impl<P: Platform> Driver<P> {
             }
             rest = rest.get_mut(read..).unwrap_or_default();
         }
-        let image = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?;
-        self.passing.take(image, offset, &sector);
-        self.local.store(offset, &sector)?;
-        Ok(Event::Transferred(bytes))
+        Ok(())
+    }
+
+    /// Asks for the chunk list, and reads in flash how much of the image is there (D8).
+    async fn recall(&mut self, named: &Digest) -> Result<Event, ErrorCode> {
+        let length = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?.length;
+        let file_bytes = chunks::list_bytes(length.into()).ok_or(ErrorCode::DOWNLOAD_HASH)?;
+        let opened = self.server.open(named, 0).await.map_err(broken_off)?;
+        if opened.status != 200 {
+            return Ok(Event::Opened(opened));
+        }
+        let is_another = |sent: u64| usize::try_from(sent).ok() != Some(file_bytes);
+        if opened.body_bytes.is_some_and(is_another) {
+            return Err(ErrorCode::DOWNLOAD_HASH);
+        }
+        let mut file = alloc::vec![0; file_bytes];
+        self.fill(&mut file).await?;
+        let list = ChunkList::read(&file, named).ok_or(ErrorCode::DOWNLOAD_HASH)?;
+        let mut recall = Recall::new(list, length);
+        while !self.local.recall(&mut recall)? {
+            yield_now().await;
+        }
+        Ok(Event::Transferred(recall.good()))
     }
 
     async fn compare(&mut self) -> Result<Event, ErrorCode> {
         let image = self.agent.deployment().ok_or(ErrorCode::FLASH_REREAD)?;
-        let mut scan = Scan::new(image);
+        let mut scan = self.local.scan(image);
         while !self.local.advance(&mut scan)? {
             yield_now().await;
         }

@@ -43,7 +43,7 @@ fn begin<B: BootControl, J: Journal>(
     view: &BootView,
     policy: &Policy,
 ) -> Outcome {
-    let Ok((mut pages, mut record)) = Pages::open(journal) else { return Outcome::Start };
+    let (mut pages, mut record) = Pages::open(journal);
     let verdict = decide(record.update.as_ref(), view, policy);
     let Some(update) = &mut record.update else { return Outcome::Start };
     let Some((phase, end)) = meaning(verdict, update) else { return Outcome::Start };
@@ -97,6 +97,7 @@ fn meaning(verdict: Verdict, update: &mut Update) -> Option<(Phase, Option<End>)
         | Verdict::Recovery
         | Verdict::Restart
         | Verdict::RolledBack(_)
+        | Verdict::Soaked(_)
         | Verdict::Steady
         | Verdict::TrialOfForeign => None,
     }

@@ -15,7 +15,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{Digest, ErrorCode, Report, RolloutId};
 
 pub use codec::{InvalidRecord, RECORD_BYTES_MAX};
-pub use pages::Pages;
+pub use pages::{Condition, Pages};
 
 use crate::ports::Slot;
 
@@ -23,6 +23,8 @@ use crate::ports::Slot;
 pub const REPORTS_MAX: usize = 8;
 /// Images whose failures are remembered; the oldest is forgotten first.
 pub const FAILED_IMAGES_MAX: usize = 4;
+/// The image has soaked and stays for good, whatever happens to it: longer than any soak.
+pub const SOAKED_S: u32 = u32::MAX;
 /// Images whose release is remembered: the running one, the one before, and one on its way.
 pub const KNOWN_IMAGES_MAX: usize = 3;
 
@@ -104,7 +106,8 @@ pub enum Phase {
         slots: Slots,
         /// Unexplained resets so far.
         resets: u32,
-        /// How long it was watched in earlier boots, in seconds of uptime.
+        /// How long it was watched in earlier boots, in seconds of uptime; [`SOAKED_S`] once that was
+        /// long enough.
         soaked_s: u32,
     },
     /// The new image gives itself up.

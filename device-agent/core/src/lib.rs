@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod agent;
 pub mod boot;
+pub mod chunks;
 pub mod download;
 pub mod driver;
 pub mod guard;

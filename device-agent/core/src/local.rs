@@ -17,8 +17,9 @@ use waxwing_wire::ErrorCode;
 pub use scan::Scan;
 
 use crate::agent::{Action, Agent, Comparison, Event};
-use crate::journal::{Deployment, Pages, Record};
-use crate::ports::{AppHooks, BootControl, FlashError, Journal, SECTOR_BYTES, SlotFlash};
+use crate::chunks::Recall;
+use crate::journal::{Condition, Deployment, Pages, Record};
+use crate::ports::{AppHooks, BootControl, Journal, SECTOR_BYTES, SlotFlash};
 
 /// What an image must be to run here, besides being signed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -59,19 +60,14 @@ pub struct Local<F, B, J, A> {
 
 impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
     /// Opens the journal, and returns its newest record.
-    ///
-    /// # Errors
-    ///
-    /// [`FlashError`] when the journal's storage reports a fault.
-    pub fn open(
-        flash: F,
-        boot: B,
-        journal: J,
-        app: A,
-        rules: ImageRules,
-    ) -> Result<(Self, Record), FlashError> {
-        let (journal, record) = Pages::open(journal)?;
-        Ok((Self { flash, boot, app, journal, rules, scanned: None }, record))
+    pub fn open(flash: F, boot: B, journal: J, app: A, rules: ImageRules) -> (Self, Record) {
+        let (journal, record) = Pages::open(journal);
+        (Self { flash, boot, app, journal, rules, scanned: None }, record)
+    }
+
+    /// Tells what became of the journal.
+    pub const fn journal(&self) -> Condition {
+        self.journal.condition()
     }
 
     /// Carries out an action and returns what came of it; `None` when it needs the network or
@@ -81,6 +77,13 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
             Action::Activate { slot, sha256 } => written(&self.boot.activate(slot, &sha256)),
             Action::AskToDownload => Event::Permitted(self.app.may_download()),
             Action::AskToReboot => Event::Permitted(self.app.may_reboot()),
+            Action::Burn { secure_version } => {
+                let burned = self.boot.burn(secure_version);
+                if burned.is_ok() {
+                    self.rules.secure_version = self.rules.secure_version.max(secure_version);
+                }
+                written(&burned)
+            }
             Action::CheckHealth => Event::Health(self.app.health()),
             Action::Confirm => written(&self.boot.confirm()),
             Action::Inspect => match self.inspect(agent.deployment()) {
@@ -94,6 +97,7 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
             | Action::Open { .. }
             | Action::Poll
             | Action::Reboot
+            | Action::Recall { .. }
             | Action::Transfer { .. }
             | Action::Wait { .. } => return None,
         })
@@ -130,17 +134,32 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
         scan.advance(&mut self.flash).map_err(|_| ErrorCode::FLASH_REREAD)
     }
 
+    /// Begins to compare what is in the target slot with the signed image. What the image says about
+    /// itself is looked at once.
+    pub fn scan(&self, image: &Deployment) -> Scan {
+        Scan::new(image, self.scanned.is_none())
+    }
+
+    /// Reads the next sector of what may be there of an image; true when that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorCode::FLASH_REREAD`] when flash reports a fault.
+    pub fn recall(&mut self, recall: &mut Recall) -> Result<bool, ErrorCode> {
+        recall.advance(&mut self.flash).map_err(|_| ErrorCode::FLASH_REREAD)
+    }
+
     /// Ends a scan: remembers what the image is, for [`Action::Inspect`], and tells whether it is the
     /// signed one.
     pub fn finish(&mut self, scan: Scan) -> bool {
         let (is_signed, image) = scan.finish();
-        self.scanned = Some(image);
+        self.scanned = image.or_else(|| self.scanned.take()).filter(|_| is_signed);
         is_signed
     }
 
     /// Compares what is in the target slot with the signed image in one go.
     pub fn compare(&mut self, image: &Deployment) -> Event {
-        let mut scan = Scan::new(image);
+        let mut scan = self.scan(image);
         loop {
             match self.advance(&mut scan) {
                 Ok(true) => return self.compared(scan),

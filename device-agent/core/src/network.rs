@@ -24,15 +24,15 @@ pub trait Server {
     /// [`NoAnswer`] when there was none, or one that is no bundle.
     async fn poll(&mut self, request: &str) -> Result<Vec<u8>, NoAnswer>;
 
-    /// Asks for an image, from byte `from` on, with `If-Range` so that another image under the
-    /// same name cannot be mixed in.
+    /// Asks for an image, or for the list of an image's chunks, from byte `from` on, with `If-Range`
+    /// so that another file under the same name cannot be mixed in.
     ///
     /// # Errors
     ///
     /// [`NoAnswer`] when there was none; a status is no error here.
     async fn open(&mut self, sha256: &Digest, from: u32) -> Result<Opened, NoAnswer>;
 
-    /// Reads the next bytes of the image that was opened last; 0 at its end.
+    /// Reads the next bytes of what was opened last; 0 at its end.
     ///
     /// # Errors
     ///

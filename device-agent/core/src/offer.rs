@@ -7,18 +7,26 @@ use core::time::Duration;
 
 use waxwing_tuf::Verified;
 use waxwing_tuf::uptane::Install;
-use waxwing_wire::ErrorCode;
+use waxwing_wire::{Digest, ErrorCode};
 
 use crate::journal::Deployment;
 
 /// A release that both repositories vouch for and this device may install.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Offer(Deployment);
+pub struct Offer {
+    deployment: Deployment,
+    chunks: Option<Digest>,
+}
 
 impl Offer {
     /// Returns what to install.
     pub const fn deployment(&self) -> &Deployment {
-        &self.0
+        &self.deployment
+    }
+
+    /// Returns the hash of the list of the image's chunks, if the server has one (D8).
+    pub const fn chunks(&self) -> Option<Digest> {
+        self.chunks
     }
 }
 
@@ -56,7 +64,9 @@ impl Decision {
     /// is refused.
     pub(crate) fn install(install: &Verified<Install>) -> Self {
         match Deployment::of(install) {
-            Some(deployment) => Self::Install(Offer(deployment)),
+            Some(deployment) => {
+                Self::Install(Offer { deployment, chunks: install.chunks.map(Digest) })
+            }
             None => Self::Refused { deployment: None, code: ErrorCode::TRUST_MALFORMED },
         }
     }
@@ -66,6 +76,11 @@ impl Decision {
 impl Offer {
     /// Makes an offer that nobody vouches for.
     pub(crate) const fn for_test(deployment: Deployment) -> Self {
-        Self(deployment)
+        Self { deployment, chunks: None }
+    }
+
+    /// Adds a chunk list.
+    pub(crate) fn with_chunks(self, list: Digest) -> Self {
+        Self { chunks: Some(list), ..self }
     }
 }

@@ -60,6 +60,13 @@ impl Policy {
         let full = self.back_off_min.saturating_mul(1 << doublings).min(self.back_off_max);
         full.saturating_sub(share(full, 500, random)).max(self.back_off_min.min(self.back_off_max))
     }
+
+    /// Returns how long to wait when a server asks for `wait`: within the device's limits, never
+    /// shorter than asked for otherwise, and up to half of it longer, for it asked everybody.
+    pub fn later(&self, wait: Duration, random: u32) -> Duration {
+        let wait = wait.clamp(self.back_off_min, self.back_off_max.max(self.back_off_min));
+        wait.saturating_add(share(wait, 500, random))
+    }
 }
 
 /// Returns a part of `whole`, from nothing up to `permille_max`, as `random` says.
@@ -102,6 +109,14 @@ mod tests {
         fn no_wish_of_the_server_gets_past_the_limits(seconds in any::<u32>(), random in any::<u32>()) {
             let wait = POLICY.poll_interval(Duration::from_secs(seconds.into()), random);
             prop_assert!((POLICY.poll_min..=POLICY.poll_max).contains(&wait));
+        }
+
+        #[test]
+        fn nobody_comes_back_earlier_than_a_busy_server_asks(seconds in any::<u32>(), random in any::<u32>()) {
+            let asked = Duration::from_secs(seconds.into());
+            let wait = POLICY.later(asked, random);
+            prop_assert!(wait >= asked.min(POLICY.back_off_max));
+            prop_assert!(wait <= POLICY.back_off_max * 3 / 2);
         }
 
         #[test]

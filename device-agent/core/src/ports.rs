@@ -101,6 +101,17 @@ pub trait BootControl {
     /// [`BootError`] when there is no other image to boot, or the record cannot be written.
     fn reject(&mut self) -> Result<(), BootError>;
 
+    /// Raises `secure_version` in the eFuses, where the product burns any: there is no way back, so
+    /// it is asked for only when an image has soaked (D2). By default nothing is burned.
+    ///
+    /// # Errors
+    ///
+    /// [`BootError`] when the eFuses cannot be written.
+    fn burn(&mut self, secure_version: u32) -> Result<(), BootError> {
+        let _ = secure_version;
+        Ok(())
+    }
+
     /// Restarts the device. On hardware this does not return; a host returns and then stops
     /// driving the agent.
     fn reboot(&mut self);

@@ -27,6 +27,11 @@ pub struct Started {
 pub trait Restart {
     /// Restarts the device. On hardware this does not return.
     fn restart(&mut self);
+
+    /// Raises `secure_version` in the eFuses, see [`BootControl::burn`]. By default nothing is burned.
+    fn burn(&mut self, secure_version: u32) {
+        let _ = secure_version;
+    }
 }
 
 /// The boot records.
@@ -99,6 +104,12 @@ impl<F: Chip, R: Restart> BootControl for BootPort<F, R> {
     fn reject(&mut self) -> Result<(), BootError> {
         let write = self.records()?.reject(self.started.running).map_err(refused)?;
         self.write(&write)
+    }
+
+    fn burn(&mut self, secure_version: u32) -> Result<(), BootError> {
+        self.restart.burn(secure_version);
+        self.started.secure_version = self.started.secure_version.max(secure_version);
+        Ok(())
     }
 
     fn reboot(&mut self) {

@@ -118,7 +118,7 @@ impl Device {
     }
 
     fn record(&self) -> Record {
-        Pages::open(self.journal()).unwrap().1
+        Pages::open(self.journal()).1
     }
 
     fn phase(&self) -> Phase {
@@ -142,7 +142,7 @@ impl Device {
         };
         let update = Update { phase, ..Update::new(deployment) };
         let record = Record { update: Some(update), ..Record::default() };
-        Pages::open(device.journal()).unwrap().0.save(&record).unwrap();
+        Pages::open(device.journal()).0.save(&record).unwrap();
         device
     }
 
@@ -173,7 +173,7 @@ fn a_confirmed_image_that_begins_to_crash_is_left_after_three_resets() {
     let soaking = |resets| Phase::Soaking { slots: SLOTS, resets, soaked_s: 0 };
     let mut record = device.record();
     record.update.as_mut().unwrap().phase = soaking(0);
-    Pages::open(device.journal()).unwrap().0.save(&record).unwrap();
+    Pages::open(device.journal()).0.save(&record).unwrap();
     assert!(device.boot_and_crash(ResetReason::Watchdog));
     assert!(device.boot_and_crash(ResetReason::Crash));
     assert_eq!(device.phase(), soaking(2));
@@ -187,7 +187,7 @@ fn the_agent_behind_the_guard_reads_the_boot_as_the_guard_did() {
     let mut boot = device.boot_port(Slot::Ota(1), ResetReason::Requested);
     let guarded = guard(&mut boot, device.journal(), &Policy::DEVICE).unwrap();
     assert_eq!(device.phase(), Phase::Trial { slots: SLOTS, boots: 1 });
-    let (mut pages, mut record) = Pages::open(guarded).unwrap();
+    let (mut pages, mut record) = Pages::open(guarded);
     assert_eq!(record.update.as_ref().unwrap().phase, Phase::Activating(SLOTS));
     // What the agent saves takes the place of what the guard wrote.
     record.security_version = 7;

@@ -8,15 +8,17 @@ mod layout;
 mod ports;
 mod power;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waxwing_agent::ports::{ResetReason, Slot};
-use waxwing_esp_image::Flash as _;
-use waxwing_esp_image::app::{App, Checker};
+use waxwing_esp_image::app::App;
 use waxwing_esp_image::model::{Boot, BootError, BootLoader};
+use waxwing_esp_image::partition::Partition;
+use waxwing_esp_image::{Flash as _, SECTOR_BYTES};
 
 pub use layout::{Layout, LayoutError};
-pub use ports::{Application, BoardFlash, BootPort, JournalPort, SlotPort};
+pub use ports::{Application, BoardFlash, BootPort, JournalPort, SlotPort, Switch};
 pub use power::Power;
 
 use crate::flash::{Flash, FlashFault};
@@ -28,6 +30,21 @@ pub struct Board {
     layout: Layout,
     boot_loader: BootLoader,
     power: Power,
+    efuses: Efuses,
+}
+
+/// The `secure_version` in the eFuses of a chip, which only rises.
+#[derive(Clone, Debug, Default)]
+struct Efuses(Arc<AtomicU32>);
+
+impl Efuses {
+    fn secure_version(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn burn(&self, secure_version: u32) {
+        self.0.fetch_max(secure_version, Ordering::Relaxed);
+    }
 }
 
 /// The image a board runs.
@@ -47,7 +64,7 @@ impl Board {
     /// Puts a board together. The flash must have the layout's partition table.
     pub fn new(flash: Flash, layout: Layout, boot_loader: BootLoader) -> Self {
         let (flash, power) = (Arc::new(Mutex::new(flash)), Power::default());
-        Self { flash, layout, boot_loader, power }
+        Self { flash, layout, boot_loader, power, efuses: Efuses::default() }
     }
 
     /// Lets the boot loader start an image.
@@ -59,10 +76,15 @@ impl Board {
         let mut flash = self.flash();
         let Boot { slot, app } = self.boot_loader.boot(&mut *flash)?;
         let partition = self.layout.partition_of(slot).ok_or(BootError::NoImage)?;
-        let bytes = image_bytes(&mut flash, partition.offset)?;
-        let mut image = vec![0; bytes];
+        let bytes = file_bytes(&mut flash, partition, &app)?;
+        let mut image = vec![0; usize::try_from(bytes).map_err(|_| FlashFault::OutOfRange)?];
         flash.read(partition.offset, &mut image)?;
         Ok(Running { slot, app, image, reset })
+    }
+
+    /// Returns the lowest `secure_version` that the eFuses let boot.
+    pub fn secure_version(&self) -> u32 {
+        self.efuses.secure_version()
     }
 
     /// Returns the reset line.
@@ -82,20 +104,17 @@ impl Board {
     }
 }
 
-/// Finds out how long an image in flash is.
-fn image_bytes(flash: &mut Flash, offset: u32) -> Result<usize, FlashFault> {
-    let mut checker = Checker::new();
-    let mut bytes = 0;
-    while checker.missing_bytes() > 0 {
-        let wanted = usize::try_from(checker.missing_bytes()).unwrap_or(usize::MAX);
-        let mut piece = vec![0; wanted.min(64 * 1024)];
-        let at = u32::try_from(bytes).map_err(|_| FlashFault::OutOfRange)?;
-        flash.read(offset.saturating_add(at), &mut piece)?;
-        // The boot loader has found it good.
-        if checker.update(&piece).is_err() {
-            break;
-        }
-        bytes += piece.len();
+/// First byte of a signature sector (Secure Boot v2).
+const SIGNATURE_MAGIC: u8 = 0xe7;
+
+/// Finds out how long the file in a slot is: the image, and the sector with its signature if there is
+/// one. Whether that is good is nobody's business here.
+fn file_bytes(flash: &mut Flash, partition: Partition, app: &App) -> Result<u32, FlashFault> {
+    let at = app.image_bytes.next_multiple_of(SECTOR_BYTES);
+    let mut magic = [0xff];
+    if at < partition.bytes {
+        flash.read(partition.offset.saturating_add(at), &mut magic)?;
     }
-    Ok(bytes)
+    let is_signed = magic == [SIGNATURE_MAGIC];
+    Ok(if is_signed { at.saturating_add(SECTOR_BYTES) } else { app.image_bytes })
 }

@@ -1,11 +1,13 @@
 //! NOR flash as it is: erasing sets a sector of bits to one, programming only ever clears them.
 //!
 //! Sectors are shared: a thousand devices that run the same image hold it once. A power cut can be
-//! arranged for any operation, and can tear it in the middle. Not here: what lies where.
+//! arranged for any operation, and can tear it in the middle; sectors can be worn out; what each
+//! sector has endured is counted. Not here: what lies where.
 
 mod file;
 mod shared;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use waxwing_esp_image::SECTOR_BYTES;
@@ -25,8 +27,13 @@ const ERASED: Sector = [0xff; SECTOR_LEN];
 pub struct Flash {
     sectors: Vec<Arc<Sector>>,
     shared: SharedSectors,
+    erased: Arc<Sector>,
     file: Option<FlashFile>,
     operations: u64,
+    /// How often each sector was erased.
+    erases: Vec<u16>,
+    /// Sectors that keep nothing any more.
+    worn_out: BTreeSet<usize>,
     cut: Option<PowerCut>,
 }
 
@@ -35,9 +42,25 @@ pub struct Flash {
 pub struct PowerCut {
     /// During which erase or write, counted from the chip's first.
     pub operation: u64,
-    /// After how many bytes of it. An erased sector counts as one.
-    pub after_bytes: usize,
+    /// How much of it happens.
+    pub tear: Tear,
 }
+
+/// How much of an operation happens before the power is gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tear {
+    /// Its first bytes. Of an erase, what follows them is neither what it was nor erased, unless it
+    /// did not begin at all.
+    Bytes(usize),
+    /// All of it but these four bytes: within a page, NOR flash promises no order. An erase is torn
+    /// in the same place.
+    AllBut(usize),
+}
+
+/// Bits that an erase sets first, where it is torn.
+const HALF_ERASED: u8 = 0x5a;
+/// Bytes that [`Tear::AllBut`] leaves out: a word.
+const TORN_BYTES: usize = 4;
 
 /// An operation did not happen, or not all of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -58,10 +81,13 @@ impl Flash {
     pub fn erased(sectors: usize, shared: &SharedSectors) -> Self {
         let sector = shared.get(&ERASED);
         Self {
-            sectors: vec![sector; sectors],
+            sectors: vec![Arc::clone(&sector); sectors],
             shared: shared.clone(),
+            erased: sector,
             file: None,
             operations: 0,
+            erases: vec![0; sectors],
+            worn_out: BTreeSet::new(),
             cut: None,
         }
     }
@@ -70,8 +96,8 @@ impl Flash {
     pub fn in_file(file: FlashFile, content: &[u8], shared: &SharedSectors) -> Self {
         let (sectors, _) = content.as_chunks::<SECTOR_LEN>();
         let sectors = sectors.iter().map(|sector| shared.get(sector)).collect();
-        let (shared, file) = (shared.clone(), Some(file));
-        Self { sectors, shared, file, operations: 0, cut: None }
+        let file = Some(file);
+        Self { sectors, file, ..Self::erased(content.len() / SECTOR_LEN, shared) }
     }
 
     /// Writes a chip's content before the device is first switched on, without the rules of NOR.
@@ -105,32 +131,31 @@ impl Flash {
         self.operations
     }
 
+    /// Returns how often each sector was erased.
+    pub fn erases(&self) -> &[u16] {
+        &self.erases
+    }
+
+    /// Lets a sector keep nothing from now on: erasing and programming do nothing, and say so to
+    /// nobody.
+    pub fn wear_out(&mut self, sector: usize) {
+        self.worn_out.insert(sector);
+    }
+
     /// Returns the whole content.
     pub fn content(&self) -> Vec<u8> {
         self.sectors.iter().flat_map(|sector| sector.iter().copied()).collect()
     }
 
-    /// Counts an operation and returns how many bytes of it happen before the power goes.
-    fn powered(&mut self, bytes: usize) -> Result<usize, FlashFault> {
+    /// Counts an operation and returns how it is torn, if the power goes during it.
+    fn powered(&mut self) -> Result<Option<Tear>, FlashFault> {
         let operation = self.operations;
-        match self.cut {
-            Some(cut) if operation > cut.operation => Err(FlashFault::PowerCut),
-            Some(cut) if operation == cut.operation => {
-                self.operations += 1;
-                Ok(cut.after_bytes.min(bytes))
-            }
-            Some(_) | None => {
-                self.operations += 1;
-                Ok(bytes)
-            }
+        let cut = self.cut.filter(|cut| operation >= cut.operation);
+        if cut.is_some_and(|cut| operation > cut.operation) {
+            return Err(FlashFault::PowerCut);
         }
-    }
-
-    /// Tells whether the power went during the operation that was counted last.
-    fn survived(&self) -> Result<(), FlashFault> {
-        let last = self.operations.saturating_sub(1);
-        let cut = self.cut.is_some_and(|cut| cut.operation == last);
-        if cut { Err(FlashFault::PowerCut) } else { Ok(()) }
+        self.operations += 1;
+        Ok(cut.map(|cut| cut.tear))
     }
 
     fn sector(&self, index: usize) -> Result<&Sector, FlashFault> {
@@ -138,20 +163,62 @@ impl Flash {
     }
 
     fn put(&mut self, index: usize, content: &Sector) -> Result<(), FlashFault> {
-        let place = self.sectors.get_mut(index).ok_or(FlashFault::OutOfRange)?;
-        *place = self.shared.get(content);
-        match &mut self.file {
-            Some(file) => file.put(index, content).map_err(|_| FlashFault::File),
-            None => Ok(()),
+        let shared = self.shared.get(content);
+        self.place(index, shared)
+    }
+
+    fn place(&mut self, index: usize, content: Arc<Sector>) -> Result<(), FlashFault> {
+        if let Some(file) = &mut self.file {
+            file.put(index, &content).map_err(|_| FlashFault::File)?;
         }
+        let place = self.sectors.get_mut(index).ok_or(FlashFault::OutOfRange)?;
+        *place = content;
+        Ok(())
     }
 
     fn program(&mut self, at: usize, bytes: &[u8]) -> Result<(), FlashFault> {
         let (index, within) = (at / SECTOR_LEN, at % SECTOR_LEN);
         let mut sector = *self.sector(index)?;
+        if self.worn_out.contains(&index) {
+            return Ok(());
+        }
         let cells = sector.get_mut(within..).into_iter().flatten();
         for (cell, byte) in cells.zip(bytes) {
             *cell &= byte;
+        }
+        self.put(index, &sector)
+    }
+
+    /// Programs bytes wherever they are, sector by sector.
+    fn program_all(&mut self, mut at: usize, bytes: &[u8]) -> Result<(), FlashFault> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (piece, behind) = rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
+            self.program(at, piece)?;
+            at += piece.len();
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, index: usize, tear: Option<Tear>) -> Result<(), FlashFault> {
+        let before = *self.sector(index)?;
+        if tear == Some(Tear::Bytes(0)) || self.worn_out.contains(&index) {
+            return Ok(());
+        }
+        if let Some(count) = self.erases.get_mut(index) {
+            *count = count.saturating_add(1);
+        }
+        let Some(tear) = tear else { return self.place(index, Arc::clone(&self.erased)) };
+        let is_erased = |at: usize| match tear {
+            Tear::Bytes(bytes) => at < bytes,
+            Tear::AllBut(from) => !(from..from.saturating_add(TORN_BYTES)).contains(&at),
+        };
+        let mut sector = ERASED;
+        for (at, (cell, was)) in sector.iter_mut().zip(before).enumerate() {
+            if !is_erased(at) {
+                *cell = was | HALF_ERASED;
+            }
         }
         self.put(index, &sector)
     }
@@ -178,23 +245,27 @@ impl waxwing_esp_image::Flash for Flash {
     fn erase_sector(&mut self, offset: u32) -> Result<(), FlashFault> {
         let index = sector_index(offset)?;
         self.sector(index)?;
-        if self.powered(1)? == 1 {
-            self.put(index, &ERASED)?;
-        }
-        self.survived()
+        let tear = self.powered()?;
+        self.erase(index, tear)?;
+        tear.map_or(Ok(()), |_| Err(FlashFault::PowerCut))
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashFault> {
-        let happens = self.powered(bytes.len())?;
-        let mut at = length(offset)?;
-        let mut rest = bytes.get(..happens).unwrap_or(bytes);
-        while !rest.is_empty() {
-            let (piece, behind) = rest.split_at(rest.len().min(SECTOR_LEN - at % SECTOR_LEN));
-            self.program(at, piece)?;
-            at += piece.len();
-            rest = behind;
+        let tear = self.powered()?;
+        let at = length(offset)?;
+        match tear {
+            None => return self.program_all(at, bytes),
+            Some(Tear::Bytes(happens)) => {
+                self.program_all(at, bytes.get(..happens).unwrap_or(bytes))?;
+            }
+            Some(Tear::AllBut(from)) => {
+                let (head, rest) = bytes.split_at(from.min(bytes.len()));
+                let tail = rest.get(TORN_BYTES..).unwrap_or_default();
+                self.program_all(at, head)?;
+                self.program_all(at + head.len() + TORN_BYTES, tail)?;
+            }
         }
-        self.survived()
+        Err(FlashFault::PowerCut)
     }
 }
 
@@ -229,13 +300,42 @@ mod tests {
     #[test]
     fn a_power_cut_tears_the_operation_and_stops_the_rest() {
         let mut flash = Flash::erased(2, &SharedSectors::default());
-        flash.cut_power(Some(PowerCut { operation: 1, after_bytes: 2 }));
+        flash.cut_power(Some(PowerCut { operation: 1, tear: Tear::Bytes(2) }));
         flash.write(0, &[1]).unwrap();
         assert_eq!(flash.write(4, &[2, 2, 2, 2]), Err(FlashFault::PowerCut));
         assert_eq!(flash.write(8, &[3]), Err(FlashFault::PowerCut));
         assert_eq!([4, 5, 6, 8].map(|at| read(&mut flash, at)), [2, 2, 0xff, 0xff]);
         flash.cut_power(None);
         flash.write(8, &[3]).unwrap();
+    }
+
+    #[test]
+    fn an_erase_is_torn_too_and_a_write_may_lose_a_word_in_the_middle() {
+        let mut flash = Flash::erased(2, &SharedSectors::default());
+        flash.write(0, &[0; 4096]).unwrap();
+        flash.cut_power(Some(PowerCut { operation: 1, tear: Tear::Bytes(16) }));
+        assert_eq!(flash.erase_sector(0), Err(FlashFault::PowerCut));
+        assert_eq!([15, 16, 4095].map(|at| read(&mut flash, at)), [0xff, 0x5a, 0x5a]);
+        flash.cut_power(Some(PowerCut { operation: 2, tear: Tear::AllBut(4) }));
+        assert_eq!(flash.write(4096, &[0; 12]), Err(FlashFault::PowerCut));
+        let kept = [4099, 4100, 4103, 4104].map(|at| read(&mut flash, at));
+        assert_eq!(kept, [0, 0xff, 0xff, 0]);
+        flash.cut_power(Some(PowerCut { operation: 3, tear: Tear::Bytes(0) }));
+        assert_eq!(flash.erase_sector(4096), Err(FlashFault::PowerCut));
+        assert_eq!(read(&mut flash, 4096), 0, "it had not begun");
+    }
+
+    #[test]
+    fn erases_are_counted_and_a_worn_out_sector_keeps_nothing() {
+        let mut flash = Flash::erased(2, &SharedSectors::default());
+        flash.erase_sector(4096).unwrap();
+        flash.erase_sector(4096).unwrap();
+        assert_eq!(flash.erases(), [0, 2]);
+        flash.write(4096, &[0x0f]).unwrap();
+        flash.wear_out(1);
+        flash.erase_sector(4096).unwrap();
+        flash.write(4096, &[0]).unwrap();
+        assert_eq!(read(&mut flash, 4096), 0x0f);
     }
 
     #[test]

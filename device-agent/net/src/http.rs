@@ -328,7 +328,8 @@ impl<N: Network + 'static> Server for Https<N> {
         self.download = Some(Pace::begin(self.network.now()));
         // A part of another image is no part of this one, whatever its range.
         let range = head.range.filter(|_| head.etag.as_ref().is_none_or(|tag| *tag == etag));
-        Ok(Opened { status: head.status, range, body_bytes: head.length })
+        let (status, retry_after) = (head.status, head.retry_after);
+        Ok(Opened { status, range, body_bytes: head.length, retry_after })
     }
 
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {

@@ -82,10 +82,13 @@ impl OtaData {
         }
     }
 
-    /// Returns the record that names this slot, whatever its state; the newer one if there are two,
-    /// though the boot loader may go by the older. `None` when there is none or it is torn.
+    /// Returns the record that names this slot, whatever its state. Of two, the one that the boot
+    /// loader would follow, for changes are planned by that one; else the newer one. `None` when there
+    /// is none or it is torn.
     pub fn record_of(&self, slot: Slot) -> Option<&Entry> {
-        self.sector_naming(slot, Entry::is_intact).map(|sector| self.entry(sector))
+        let sector = self.sector_naming(slot, Entry::is_bootable);
+        let sector = sector.or_else(|| self.sector_naming(slot, Entry::is_intact));
+        sector.map(|sector| self.entry(sector))
     }
 
     /// Returns the sector whose record names the slot and is `good`, the newest if both do.

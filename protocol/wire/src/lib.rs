@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod bundle;
+pub mod chunks;
 pub mod code;
 pub mod command;
 pub mod envelope;

@@ -29,6 +29,9 @@ pub struct Release {
     pub r#match: Match,
     /// How many of a thousand devices may install it at most (D10); `None`: all.
     pub ceiling_permille: Option<u16>,
+    /// Hash of the list of the image's chunks (D8): what the server says about the bytes, not what was
+    /// signed about the release.
+    pub chunks: Option<Digest>,
     /// Whether the signed role still lists it. If not, it is installed nowhere any more.
     pub listed: bool,
     /// When it was listed or delisted, in Unix milliseconds (D3).
@@ -171,6 +174,7 @@ pub(crate) mod tests {
             },
             version,
             ceiling_permille: None,
+            chunks: None,
             listed: true,
             changed_at: 0,
         }

@@ -245,6 +245,7 @@ fn read(known: Known<'_>, role: &RoleListing, target: &Listed) -> Result<Release
         length: target.length,
         r#match: attributes,
         ceiling_permille,
+        chunks: known.images.get(&Digest(sha256)).and_then(|image| image.chunks),
         listed: true,
         changed_at: known.now_ms,
     };

@@ -23,6 +23,8 @@ pub struct Image {
     pub secure_version: u32,
     /// Digests of the Secure Boot keys that signed it, in the order of the blocks.
     pub signed_by: Vec<Digest>,
+    /// Hash of the list of its chunks, if it has one (D8).
+    pub chunks: Option<Digest>,
     /// When it came, in Unix milliseconds.
     pub uploaded_at: u64,
 }
@@ -31,8 +33,8 @@ pub struct Image {
 pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO images \
-         (product, sha256, length, version, project, secure_version, signed_by, uploaded_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+         (product, sha256, length, version, project, secure_version, signed_by, chunks, \
+         uploaded_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
     )
     .bind(image.product.as_str())
     .bind(image.sha256.to_string())
@@ -41,18 +43,20 @@ pub async fn add(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> 
     .bind(&image.project)
     .bind(i64::from(image.secure_version))
     .bind(to_json(&image.signed_by))
+    .bind(image.chunks.map(|list| list.to_string()))
     .bind(to_integer(image.uploaded_at))
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Replaces what is known of who signed an image.
-pub async fn set_signed_by(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
-    sqlx::query("UPDATE images SET signed_by = $3 WHERE product = $1 AND sha256 = $2")
+/// Replaces what is read out of an image.
+pub async fn set_read(db: &mut SqliteConnection, image: &Image) -> Result<(), Error> {
+    sqlx::query("UPDATE images SET signed_by = $3, chunks = $4 WHERE product = $1 AND sha256 = $2")
         .bind(image.product.as_str())
         .bind(image.sha256.to_string())
         .bind(to_json(&image.signed_by))
+        .bind(image.chunks.map(|list| list.to_string()))
         .execute(db)
         .await?;
     Ok(())
@@ -90,6 +94,7 @@ fn read(row: &Row<'_>) -> Result<Image, Error> {
         project: row.text_or_null("project")?,
         secure_version: row.number("secure_version")?,
         signed_by: row.json("signed_by")?,
+        chunks: row.parse_or_null("chunks")?,
         uploaded_at: row.number("uploaded_at")?,
     })
 }

@@ -11,12 +11,12 @@ use crate::domain::Release;
 pub async fn put(db: &mut SqliteConnection, release: &Release) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO releases (product, channel, version, path, sha256, length, \
-         security_version, \"match\", ceiling_permille, listed, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+         security_version, \"match\", ceiling_permille, chunks, listed, changed_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
          ON CONFLICT (product, channel, version) DO UPDATE SET path = excluded.path, \
          sha256 = excluded.sha256, length = excluded.length, \
          security_version = excluded.security_version, \"match\" = excluded.\"match\", \
-         ceiling_permille = excluded.ceiling_permille, \
+         ceiling_permille = excluded.ceiling_permille, chunks = excluded.chunks, \
          listed = excluded.listed, changed_at = excluded.changed_at",
     )
     .bind(release.product.as_str())
@@ -28,6 +28,7 @@ pub async fn put(db: &mut SqliteConnection, release: &Release) -> Result<(), Err
     .bind(i64::from(release.r#match.security_version))
     .bind(super::row::to_json(&release.r#match))
     .bind(release.ceiling_permille)
+    .bind(release.chunks.map(|list| list.to_string()))
     .bind(i64::from(release.listed))
     .bind(to_integer(release.changed_at))
     .execute(db)
@@ -60,6 +61,7 @@ fn read(row: &Row<'_>) -> Result<Release, Error> {
         length: row.number("length")?,
         r#match: row.json("match")?,
         ceiling_permille: row.number_or_null("ceiling_permille")?,
+        chunks: row.parse_or_null("chunks")?,
         listed: row.number::<u8>("listed")? != 0,
         changed_at: row.number("changed_at")?,
     })

@@ -76,6 +76,15 @@ impl<'a> Row<'a> {
         Ok(self.row.try_get(column)?)
     }
 
+    /// Reads a text that has a type of its own, or nothing.
+    pub(super) fn parse_or_null<T: FromStr>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, Error> {
+        let parse = |text: String| text.parse().map_err(|_| self.damaged(column, &text));
+        self.text_or_null(column)?.map(parse).transpose()
+    }
+
     pub(super) fn digest_bytes(&self, column: &'static str) -> Result<Option<Digest>, Error> {
         let bytes: Option<Vec<u8>> = self.row.try_get(column)?;
         let Some(bytes) = bytes else { return Ok(None) };

@@ -187,7 +187,7 @@ async fn an_image_from_before_signatures_were_read_is_known_by_them_once_it_come
     let stored = images::find(&api.app.store, &product, &sha256).await.unwrap().unwrap();
     let mut change = api.app.store.begin().await.unwrap();
     let forgotten = Image { signed_by: Vec::new(), ..stored };
-    images::set_signed_by(change.connection(), &forgotten).await.unwrap();
+    images::set_read(change.connection(), &forgotten).await.unwrap();
     drop(change.commit().await.unwrap());
     let required = json!({ "required": true, "key_digests": [holder.digest()] });
     api.put("products/th1/secure-boot", required).await.ok();

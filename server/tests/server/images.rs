@@ -1,6 +1,7 @@
 //! Downloads: whole, in part, resumed, and refused.
 
 use axum::http::{Method, StatusCode};
+use waxwing_tuf::uptane::Answer as Verdict;
 
 use crate::api::sha256;
 use crate::fleet::{Device, Fleet};
@@ -88,4 +89,25 @@ async fn a_damaged_image_is_not_handed_out() {
         (answer.status, answer.code().as_str()),
         (StatusCode::INTERNAL_SERVER_ERROR, "internal")
     );
+}
+
+/// D8: in the Director's word alone; whoever may read the image may read its list.
+#[tokio::test]
+async fn the_director_names_the_chunk_list_of_an_image_and_its_devices_may_read_it() {
+    let fleet = Fleet::start(&Folder::new()).await;
+    fleet.import_root().await;
+    let mut device = fleet.device("d-1").await;
+    fleet.roll_out().await;
+    let Ok(Verdict::Install(install)) = device.poll().await else { panic!("nothing offered") };
+    let list: Vec<u8> = fleet.image.chunks(65_536).flat_map(|chunk| sha256(chunk).0).collect();
+    assert_eq!(install.chunks, Some(sha256(&list).0));
+    let path = format!("/v1/images/{}", sha256(&list));
+    let answer = download(&mut device, &path, &[]).await;
+    assert_eq!((answer.status, &answer.body[..]), (StatusCode::OK, &list[..]));
+    let unlisted = crate::api::image("9.9.9");
+    fleet
+        .admin(Method::PUT, &format!("products/th1/images/{}", sha256(&unlisted)), unlisted.clone())
+        .await;
+    let path = format!("/v1/images/{}", sha256(&sha256(&unlisted).0));
+    assert_eq!(download(&mut device, &path, &[]).await.code(), "image_unknown", "not released");
 }

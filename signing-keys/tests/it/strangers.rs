@@ -56,6 +56,7 @@ fn python_tuf_reads_what_the_director_signs() {
         r#match: &release(),
         deploy: "r-1",
         soak_s: 60,
+        chunks: None,
     };
     let decided_ms = now_ms(&ceremony);
     let write = |name: &str, bytes: Vec<u8>| ceremony.write(&format!("director/{name}"), bytes);

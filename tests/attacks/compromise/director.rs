@@ -111,6 +111,7 @@ impl Puppet {
             r#match: &offer.attributes,
             deploy: &rollout,
             soak_s: 1,
+            chunks: None,
         });
         let mut bundle = Writer::new();
         for (name, bytes) in &orders.roots {

@@ -272,7 +272,7 @@ impl Opponent for Hostile {
         let range = ContentRange { first, last: length - 1, length };
         self.body = image.split_off(image.len().min(usize::try_from(from).unwrap()));
         let status = if from == 0 { 200 } else { 206 };
-        Ok(Opened { status, range: (from > 0).then_some(range), body_bytes: None })
+        Ok(Opened { status, range: (from > 0).then_some(range), ..Opened::default() })
     }
 
     fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {

@@ -21,7 +21,7 @@ use waxwing_agent::trust::Trust;
 use waxwing_agent_host::board::{
     Application, Board, BootPort, JournalPort, Layout, Running, SlotPort,
 };
-use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors};
+use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors, Tear};
 use waxwing_agent_host::store::Metadata;
 use waxwing_esp_image::Flash as _;
 use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
@@ -176,7 +176,7 @@ impl Subject {
     pub(crate) fn cut_power_in(&self, operations: u64, after_bytes: usize) {
         let mut flash = self.board.flash();
         let operation = flash.operations() + operations;
-        flash.cut_power(Some(PowerCut { operation, after_bytes }));
+        flash.cut_power(Some(PowerCut { operation, tear: Tear::Bytes(after_bytes) }));
     }
 
     pub(crate) fn driver(&self) -> Option<&Driver<OnBoard>> {

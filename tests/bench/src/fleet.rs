@@ -217,6 +217,7 @@ fn release() -> anyhow::Result<Release> {
         sha256: Digest([1; 32]),
         length: 1_000_000,
         ceiling_permille: None,
+        chunks: None,
         r#match: Match {
             chip: Chip::Esp32c3.as_str().to_owned(),
             hw: vec!["r2".to_owned()],

@@ -2,19 +2,66 @@
 
 use core::time::Duration;
 
-use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State as Reached;
+use waxwing_wire::{Digest, ErrorCode};
 
 use super::ready::Ready;
 use super::{Action, Comparison, Event, Memory, State};
-use crate::download::{Begin, begin};
+use crate::download::{Begin, begin, busy};
 use crate::journal::Phase;
 use crate::offer::Offer;
 use crate::ports::SECTOR_BYTES;
 
-/// How often the journal learns how far a download is: a power cut costs at most this much, and a
-/// megabyte costs 16 journal writes.
+/// How often the journal learns how far a download is, where no chunk list tells that after a
+/// reset: a power cut costs at most this much, and a megabyte costs 16 journal writes.
 const PROGRESS_BYTES: u32 = 64 * 1024;
+
+/// The device was reset since the download began: the chunk list tells how much of the image is in
+/// the slot (D8).
+#[derive(Debug)]
+pub(super) struct Resuming {
+    offer: Offer,
+    list: Digest,
+}
+
+impl Resuming {
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match event {
+            Event::Transferred(bytes) => {
+                memory.set_stored((*bytes).min(self.offer.deployment().length), &self.offer);
+                self.go_on(memory)
+            }
+            Event::Opened(opened) => match busy(opened) {
+                Some(wait) => memory.wait_for_server(now, wait),
+                None => self.go_on(memory),
+            },
+            // A list that lies or is missing costs the download it would have saved.
+            Event::Failed(ErrorCode::DOWNLOAD_HASH | ErrorCode::DOWNLOAD_STATUS) => {
+                self.go_on(memory)
+            }
+            // A list that breaks off every time is no better.
+            Event::Failed(code) if memory.stalls > 0 && !is_local(*code) => self.go_on(memory),
+            Event::Failed(code) => broken_off(memory, now, *code),
+            Event::Answered(_)
+            | Event::Compared(_)
+            | Event::Done
+            | Event::Health(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick => State::Resuming(self),
+        }
+    }
+
+    fn go_on(self, memory: &mut Memory) -> State {
+        memory.recall_due = false;
+        Opening::begin(memory, self.offer)
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        Action::Recall { list: self.list }
+    }
+}
 
 /// The image was asked for, from byte `from` on.
 #[derive(Debug)]
@@ -24,7 +71,8 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// Goes on where the journal says, or to the next step when everything is there.
+    /// Goes on where the chunk list or the journal says, or to the next step when everything is
+    /// there.
     pub(super) fn begin(memory: &Memory, offer: Offer) -> State {
         let stored = match memory.record.update.as_ref().map(|update| update.phase) {
             Some(Phase::Fetching { stored }) => stored,
@@ -41,6 +89,9 @@ impl Opening {
         let length = offer.deployment().length;
         if stored >= length {
             return State::Hashing(Hashing { offer });
+        }
+        if let Some(list) = offer.chunks().filter(|_| memory.recall_due) {
+            return State::Resuming(Resuming { offer, list });
         }
         let from = stored - stored % SECTOR_BYTES;
         State::Opening(Self { offer, from })
@@ -64,11 +115,12 @@ impl Opening {
         match begin(opened, from, offer.deployment().length) {
             Begin::AsAsked => State::Transferring(Transferring { offer, stored: from }),
             Begin::AskForAll => {
-                memory.set_phase(Phase::Fetching { stored: 0 });
+                memory.set_stored(0, &offer);
                 State::Opening(Self { offer, from: 0 })
             }
+            Begin::Busy(wait) => memory.wait_for_server(now, wait),
             Begin::FromTheStart => {
-                memory.set_phase(Phase::Fetching { stored: 0 });
+                memory.set_stored(0, &offer);
                 State::Transferring(Transferring { offer, stored: 0 })
             }
             Begin::Refused => broken_off(memory, now, ErrorCode::DOWNLOAD_STATUS),
@@ -94,7 +146,7 @@ impl Transferring {
         match event {
             Event::Transferred(bytes) => self.advance(memory, *bytes),
             Event::Failed(code) => {
-                memory.set_phase(Phase::Fetching { stored: self.stored });
+                memory.set_stored(self.stored, &self.offer);
                 broken_off(memory, now, *code)
             }
             Event::Answered(_)
@@ -117,11 +169,11 @@ impl Transferring {
         memory.stalls = 0;
         self.stored += bytes;
         if self.stored >= self.offer.deployment().length {
-            memory.set_phase(Phase::Fetching { stored: self.stored });
+            memory.set_stored(self.stored, &self.offer);
             return State::Hashing(Hashing { offer: self.offer });
         }
         if self.stored.is_multiple_of(PROGRESS_BYTES) {
-            memory.set_phase(Phase::Fetching { stored: self.stored });
+            memory.set_stored(self.stored, &self.offer);
         }
         State::Transferring(self)
     }
@@ -147,7 +199,7 @@ impl Hashing {
             Event::Compared(found) if found.flash => {
                 State::Inspecting(Inspecting { offer: self.offer })
             }
-            Event::Compared(found) => start_again(memory, now, *found),
+            Event::Compared(found) => start_again(memory, now, code_of(*found)),
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
             | Event::Done
@@ -203,16 +255,24 @@ const fn is_local(code: ErrorCode) -> bool {
     matches!(code.0, 400..500)
 }
 
-/// Starts again from nothing, unless that was tried too often.
-fn start_again(memory: &mut Memory, now: Duration, found: Comparison) -> State {
-    let arrived_well = found.network == Some(true);
-    let code = if arrived_well { ErrorCode::FLASH_REREAD } else { ErrorCode::DOWNLOAD_HASH };
+/// Tells whose fault an image is that is not the signed one.
+const fn code_of(found: Comparison) -> ErrorCode {
+    match found.network {
+        Some(true) => ErrorCode::FLASH_REREAD,
+        Some(false) | None => ErrorCode::DOWNLOAD_HASH,
+    }
+}
+
+/// Starts again, unless that was tried too often: where the chunk list says at first, and from nothing
+/// when that did not help.
+pub(super) fn start_again(memory: &mut Memory, now: Duration, code: ErrorCode) -> State {
     let attempts_max = memory.policy.attempts_max;
     let Some(update) = &mut memory.record.update else { return memory.next_poll(now) };
     if update.attempt >= attempts_max {
         return memory.fail(now, code);
     }
     update.attempt += 1;
+    memory.recall_due = update.attempt == 2;
     memory.set_phase(Phase::Fetching { stored: 0 });
     memory.back_off(now)
 }

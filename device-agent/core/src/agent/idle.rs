@@ -124,6 +124,8 @@ impl Asking {
                 let fresh = memory.record.update.is_none();
                 begin(memory, &self.offer);
                 if fresh {
+                    // What is in the slot is another image.
+                    memory.recall_due = false;
                     memory.report(now, Reached::Downloading, ErrorCode::NONE);
                 }
                 Opening::begin(memory, self.offer)

@@ -7,8 +7,8 @@ use waxwing_wire::{ErrorCode, MessageId};
 
 use super::idle::Idle;
 use super::ready::Activating;
-use super::soak::{Reverting, Soaking};
-use super::trial::{Rejecting, Restoring, Testing};
+use super::soak::{Burning, Reverting, Soaking};
+use super::trial::{Confirming, Rejecting, Restoring, Testing};
 use super::{Firmware, Seed, State};
 use crate::boot::Verdict;
 use crate::journal::{Deployment, Phase, Record, Settled, Slots, Told, UnsentReport, Update};
@@ -30,6 +30,9 @@ pub(super) struct Memory {
     pub(super) jitter: Jitter,
     /// What the Director wants to run here, as far as this boot knows.
     pub(super) offer: Option<Offer>,
+    /// The chunk list is to be asked what of the image is in the slot: after a reset, and once when
+    /// the image turned out wrong.
+    pub(super) recall_due: bool,
     /// Actions that failed in a row for want of the server.
     pub(super) failures: u32,
     /// Downloads that broke off in a row without progress.
@@ -54,6 +57,7 @@ impl Memory {
         }
         Self {
             firmware,
+            recall_due: record.update.is_some(),
             record,
             view,
             clock: Clock { unix_s, attested_at: None },
@@ -72,26 +76,31 @@ impl Memory {
     /// Does what a boot means.
     pub(super) fn resume(&mut self, verdict: Verdict, now: Duration) -> State {
         if self.repeats_too_often(&verdict) {
-            return self.fail(now, ErrorCode::BOOT_REJECTED);
+            return self.fail_after_boot(now, ErrorCode::BOOT_REJECTED);
         }
         match verdict {
             Verdict::ActivateAgain => {
                 self.try_again(now, |update| Phase::Fetching { stored: update.deployment.length })
             }
             Verdict::Confirmed(slots) => Soaking::begin(self, now, slots),
-            Verdict::Failed(code) => self.fail(now, code),
+            Verdict::Failed(code) => self.fail_after_boot(now, code),
             Verdict::GoBack(slots, code) => Reverting::begin(self, slots, code),
-            Verdict::Recovery => self.fail(now, ErrorCode::BOOT_REJECTED),
+            Verdict::Recovery => self.fail_after_boot(now, ErrorCode::BOOT_REJECTED),
             Verdict::Reject(slots, code) => Rejecting::begin(self, Some(slots), code),
             Verdict::Restart => {
                 let state = self.try_again(now, |update| update.phase);
                 if self.record.update.is_some() { State::Rebooting } else { state }
             }
             Verdict::RolledBack(code) => self.back_on_old_image(now, code),
+            // The record says less than the journal: by the next reset the image could be gone.
+            Verdict::Soak { slots, .. } if self.is_on_trial() => {
+                Confirming::begin(self, Some(slots))
+            }
             Verdict::Soak { slots, resets, soaked_s } => {
                 self.set_phase(Phase::Soaking { slots, resets, soaked_s });
                 Soaking::resume(self, now, slots, resets, soaked_s)
             }
+            Verdict::Soaked(slots) => Burning::begin(self, now, slots),
             Verdict::Steady => self.first_poll(now),
             Verdict::Trial { slots, boots } => {
                 self.set_phase(Phase::Trial { slots, boots });
@@ -116,6 +125,7 @@ impl Memory {
             | Verdict::Recovery
             | Verdict::RolledBack(_)
             | Verdict::Soak { .. }
+            | Verdict::Soaked(_)
             | Verdict::Steady
             | Verdict::Trial { .. }
             | Verdict::TrialOfForeign => false,
@@ -142,14 +152,22 @@ impl Memory {
 
     /// An old image that had to be activated again is on trial by its record: confirm it first.
     fn back_on_old_image(&mut self, now: Duration, code: ErrorCode) -> State {
-        match self.view.running_state {
-            SlotState::New | SlotState::PendingVerify => State::Restoring(Restoring { code }),
-            SlotState::Aborted
-            | SlotState::Blank
-            | SlotState::Invalid
-            | SlotState::Undefined
-            | SlotState::Valid => self.conclude(now, Reached::RolledBack, code),
+        if self.is_on_trial() {
+            return State::Restoring(Restoring { code });
         }
+        self.conclude(now, Reached::RolledBack, code)
+    }
+
+    /// Ends the update that a boot shows to have failed. What runs may itself be unconfirmed; then it
+    /// has to prove itself, or could never be updated.
+    fn fail_after_boot(&mut self, now: Duration, code: ErrorCode) -> State {
+        let state = self.fail(now, code);
+        if self.is_on_trial() { Testing::begin(self, now, None) } else { state }
+    }
+
+    /// Tells whether the running image is unconfirmed by its boot record.
+    const fn is_on_trial(&self) -> bool {
+        matches!(self.view.running_state, SlotState::New | SlotState::PendingVerify)
     }
 
     /// Takes note of an authentic answer.
@@ -242,6 +260,16 @@ impl Memory {
         }
     }
 
+    /// Notes how much of the image is in the slot. The journal learns it where there is no chunk list to
+    /// tell after a reset.
+    pub(super) fn set_stored(&mut self, stored: u32, offer: &Offer) {
+        let phase = Phase::Fetching { stored };
+        match &mut self.record.update {
+            Some(update) if offer.chunks().is_some() => update.phase = phase,
+            Some(_) | None => self.set_phase(phase),
+        }
+    }
+
     pub(super) fn set_unsaved(&mut self) {
         self.unsaved = true;
     }
@@ -272,6 +300,12 @@ impl Memory {
     pub(super) fn back_off_until(&mut self, now: Duration) -> Duration {
         self.failures = self.failures.saturating_add(1);
         now + self.policy.back_off(self.failures, self.jitter.draw())
+    }
+
+    /// Waits as long as a busy server asks for: that is held against nobody.
+    pub(super) fn wait_for_server(&mut self, now: Duration, wait: Duration) -> State {
+        let wait = self.policy.later(wait, self.jitter.draw());
+        State::Idle(Idle { until: now + wait })
     }
 
     /// A power cut must not make a whole town poll in the same second.

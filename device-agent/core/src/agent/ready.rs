@@ -5,6 +5,7 @@ use core::time::Duration;
 use waxwing_wire::report::State as Reached;
 use waxwing_wire::{Digest, ErrorCode};
 
+use super::download::start_again;
 use super::{Action, Event, Memory, State, idle};
 use crate::offer::Offer;
 use crate::ports::{Permission, Slot};
@@ -61,7 +62,7 @@ impl Rechecking {
             Event::Answered(contact) => {
                 memory.note(now, contact);
                 if memory.offer.as_ref() == Some(&self.offer) {
-                    return memory.activate(&self.offer);
+                    return State::Proving(Proving { offer: self.offer });
                 }
                 idle::consider(memory, now)
             }
@@ -78,6 +79,31 @@ impl Rechecking {
             | Event::SelfTested(_)
             | Event::Tick
             | Event::Transferred(_) => State::Rechecking(self),
+        }
+    }
+}
+
+/// The image is read back once more: since it was found good, it may have lain there for days.
+#[derive(Debug)]
+pub(super) struct Proving {
+    offer: Offer,
+}
+
+impl Proving {
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match event {
+            Event::Compared(found) if found.flash => memory.activate(&self.offer),
+            Event::Compared(_) => start_again(memory, now, ErrorCode::FLASH_REREAD),
+            Event::Failed(code) => memory.fail(now, *code),
+            Event::Answered(_)
+            | Event::Done
+            | Event::Health(_)
+            | Event::Opened(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick
+            | Event::Transferred(_) => State::Proving(self),
         }
     }
 }

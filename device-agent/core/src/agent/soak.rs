@@ -7,7 +7,7 @@ use waxwing_wire::ErrorCode;
 use waxwing_wire::report::{SOAK_S_MAX, State as Reached};
 
 use super::{Action, Event, Memory, State};
-use crate::journal::{Phase, Slots};
+use crate::journal::{Phase, SOAKED_S, Slots};
 use crate::ports::Health;
 
 /// How often the application is asked how it is.
@@ -80,7 +80,7 @@ impl Soaking {
             }
             (Doing::CheckingHealth, Event::Health(Health::Good)) if now >= self.until => {
                 memory.raise_floor();
-                return memory.conclude(now, Reached::Healthy, ErrorCode::NONE);
+                return Burning::begin(memory, now, self.slots);
             }
             (Doing::CheckingHealth, Event::Health(Health::Good)) => {
                 self.next_health = (now + HEALTH_INTERVAL).min(self.until);
@@ -126,6 +126,48 @@ impl Soaking {
             Doing::Polling => Action::Poll,
             Doing::Waiting => Action::Wait { until: self.next_health.min(self.next_poll) },
         }
+    }
+}
+
+/// The image stays for good: what is older must not boot any more, where the product burns eFuses.
+#[derive(Debug)]
+pub(super) struct Burning {
+    secure_version: u32,
+}
+
+impl Burning {
+    /// D2: not before the image has soaked, and not before the journal knows: from then on no reset
+    /// and no illness brings the old image back.
+    pub(super) fn begin(memory: &mut Memory, now: Duration, slots: Slots) -> State {
+        let signed = memory.record.update.as_ref().map(|update| update.deployment.secure_version);
+        let Some(secure_version) = signed.filter(|signed| *signed > memory.view.secure_version)
+        else {
+            return memory.conclude(now, Reached::Healthy, ErrorCode::NONE);
+        };
+        memory.set_phase(Phase::Soaking { slots, resets: 0, soaked_s: SOAKED_S });
+        State::Burning(Self { secure_version })
+    }
+
+    pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
+        match event {
+            // What cannot be burned is still refused by the floor in the journal.
+            Event::Done | Event::Failed(_) => {
+                memory.conclude(now, Reached::Healthy, ErrorCode::NONE)
+            }
+            Event::Answered(_)
+            | Event::Compared(_)
+            | Event::Health(_)
+            | Event::Opened(_)
+            | Event::Permitted(_)
+            | Event::PollRequested
+            | Event::SelfTested(_)
+            | Event::Tick
+            | Event::Transferred(_) => State::Burning(self),
+        }
+    }
+
+    pub(super) const fn action(&self) -> Action {
+        Action::Burn { secure_version: self.secure_version }
     }
 }
 

@@ -1,12 +1,16 @@
 //! The machine, told step by step; then any order of events against what must never happen.
 
 mod device;
+mod resume;
+mod surprises;
 mod walk;
 
 use semver::Version;
 use waxwing_wire::report::State as Reached;
 
-use self::device::{Device, answered, deployment, firmware, install, opened, view};
+use self::device::{
+    Device, GOOD, LIST, answered, deployment, firmware, install, install_listed, opened, view,
+};
 use super::*;
 use crate::journal::{FailedImage, Phase, Slots, Update};
 use crate::offer::{Decision, Offer};

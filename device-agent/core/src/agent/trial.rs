@@ -120,7 +120,7 @@ pub(super) struct Confirming {
 }
 
 impl Confirming {
-    fn begin(memory: &mut Memory, slots: Option<Slots>) -> State {
+    pub(super) fn begin(memory: &mut Memory, slots: Option<Slots>) -> State {
         if let Some(slots) = slots {
             memory.set_phase(Phase::Confirming(slots));
         }
@@ -133,7 +133,10 @@ impl Confirming {
                 None => memory.next_poll(now),
                 Some(slots) => Soaking::begin(memory, now, slots),
             },
-            Event::Failed(code) => Rejecting::begin(memory, self.slots, *code),
+            Event::Failed(code) => match self.slots {
+                None => memory.next_poll(now),
+                Some(slots) => Rejecting::begin(memory, Some(slots), *code),
+            },
             Event::Answered(_)
             | Event::Compared(_)
             | Event::Health(_)
@@ -149,18 +152,23 @@ impl Confirming {
 
 /// The new image gives itself up.
 #[derive(Debug)]
-pub(super) struct Rejecting;
+pub(super) struct Rejecting {
+    /// It is one that somebody else installed.
+    pub(super) foreign: bool,
+}
 
 impl Rejecting {
     pub(super) fn begin(memory: &mut Memory, slots: Option<Slots>, code: ErrorCode) -> State {
         if let Some(slots) = slots {
             memory.set_phase(Phase::Rejecting { slots, code });
         }
-        State::Rejecting(Self)
+        State::Rejecting(Self { foreign: slots.is_none() })
     }
 
     pub(super) fn on(self, event: &Event) -> State {
         match event {
+            // Nothing else would boot. If it stays it can at least be updated.
+            Event::Failed(_) if self.foreign => State::Confirming(Confirming { slots: None }),
             // Without a record that says so the boot loader goes back by itself, and if it does
             // not, the journal has the next boot try again.
             Event::Done | Event::Failed(_) => State::Rebooting,

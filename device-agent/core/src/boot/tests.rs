@@ -15,11 +15,14 @@ const EVERY_STATE: [SlotState; 7] = [Aborted, Blank, Invalid, New, PendingVerify
 const CODE: ErrorCode = ErrorCode::SELF_TEST;
 
 #[test]
-fn without_an_update_only_a_pending_image_needs_proof() {
+fn without_an_update_only_an_image_that_nobody_confirmed_needs_proof() {
     for phase in [None, Some(Phase::Fetching { stored: 4096 })] {
         for state in EVERY_STATE {
-            let expected =
-                if state == PendingVerify { Verdict::TrialOfForeign } else { Verdict::Steady };
+            let expected = if matches!(state, New | PendingVerify) {
+                Verdict::TrialOfForeign
+            } else {
+                Verdict::Steady
+            };
             check(phase, NEW, state, EVERY_STATE, expected);
         }
     }
@@ -103,6 +106,13 @@ fn the_third_unexplained_reset_of_a_watched_image_goes_back() {
     let view = BootView { reset: ResetReason::Watchdog, ..view(NEW, Valid, Valid) };
     let expected = Verdict::GoBack(SLOTS, ErrorCode::SOAK_RESETS);
     assert_eq!(decide(Some(&update(soaking)), &view, &Policy::DEVICE), expected);
+}
+
+#[test]
+fn an_image_that_has_soaked_stays_whatever_the_resets() {
+    let soaked = Phase::Soaking { slots: SLOTS, resets: 9, soaked_s: SOAKED_S };
+    check(Some(soaked), NEW, Valid, EVERY_STATE, Verdict::Soaked(SLOTS));
+    check(Some(soaked), OLD, Valid, EVERY_STATE, Verdict::RolledBack(ErrorCode::BOOT_REJECTED));
 }
 
 #[test]

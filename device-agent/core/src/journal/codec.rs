@@ -5,8 +5,12 @@
 //! ```
 //!
 //! Little endian. The body begins with the fields below in a fixed order; a later firmware may add
-//! fields behind them, which this one skips, and finds defaults where an earlier one ended. The
-//! version changes only when that is not enough; a record of another version reads as none.
+//! fields behind them, which this one skips, and finds defaults where an earlier one ended. An update
+//! in a phase that it does not know is none, and a report of a state that it does not know is left
+//! out. The version changes only when that is not enough; then the record says no more than its
+//! sequence number.
+
+mod words;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -21,6 +25,8 @@ use super::{
     Record, Settled, Slots, UnsentReport, Update,
 };
 use crate::ports::Slot;
+pub(super) use words::crc32;
+use words::state_number;
 
 /// Longest record: every list full and every text at its limit, and room for later fields: three quarters
 /// of a flash sector.
@@ -74,18 +80,45 @@ impl Record {
     ///
     /// [`InvalidRecord`] when the bytes are blank, torn or of another version.
     pub fn decode(page: &[u8]) -> Result<(u32, Self), InvalidRecord> {
-        let mut header = Reader(page);
-        if header.array()? != *MAGIC || header.u8()? != VERSION {
+        let Envelope { version, sequence, body } = Envelope::open(page)?;
+        if version != VERSION {
             return Err(InvalidRecord);
         }
-        let sequence = header.u32()?;
+        Ok((sequence, Reader(body).record()?))
+    }
+
+    /// Returns the sequence number of a whole record of any version, however much of it this
+    /// firmware can read.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidRecord`] when the bytes are blank or torn.
+    pub fn sequence(page: &[u8]) -> Result<u32, InvalidRecord> {
+        Envelope::open(page).map(|envelope| envelope.sequence)
+    }
+}
+
+/// What all versions have in common.
+struct Envelope<'a> {
+    version: u8,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    fn open(page: &'a [u8]) -> Result<Self, InvalidRecord> {
+        let mut header = Reader(page);
+        if header.array()? != *MAGIC {
+            return Err(InvalidRecord);
+        }
+        let (version, sequence) = (header.u8()?, header.u32()?);
         let length = usize::from(header.u16()?);
         let body = header.take(length)?;
         let covered = page.get(..HEADER_BYTES + length).ok_or(InvalidRecord)?;
         if header.u32()? != crc32(covered) {
             return Err(InvalidRecord);
         }
-        Ok((sequence, Reader(body).record()?))
+        Ok(Self { version, sequence, body })
     }
 }
 
@@ -222,7 +255,7 @@ impl<'a> Reader<'a> {
     /// Reads the fields this firmware knows; a shorter body leaves the rest at their defaults.
     fn record(&mut self) -> Result<Record, InvalidRecord> {
         let mut record = Record { security_version: self.u32()?, ..Record::default() };
-        record.update = self.option(Self::update)?;
+        record.update = self.option(Self::update)?.flatten();
         record.settled =
             self.option(|body| Ok(Settled { rollout: body.name()?, sha256: body.digest()? }))?;
         record.known = self.list(KNOWN_IMAGES_MAX, |body| {
@@ -231,12 +264,14 @@ impl<'a> Reader<'a> {
         record.failed = self.list(FAILED_IMAGES_MAX, |body| {
             Ok(FailedImage { sha256: body.digest()?, times: body.u32()? })
         })?;
-        record.reports = self.list(REPORTS_MAX, Self::unsent)?;
+        let reports = self.list(REPORTS_MAX, Self::unsent)?;
+        record.reports = reports.into_iter().flatten().collect();
         record.command = if self.0.is_empty() { 0 } else { self.u64()? };
         Ok(record)
     }
 
-    fn update(&mut self) -> Result<Update, InvalidRecord> {
+    /// `None` in a phase of a later firmware.
+    fn update(&mut self) -> Result<Option<Update>, InvalidRecord> {
         let deployment = Deployment {
             rollout: self.name()?,
             release: self.name()?,
@@ -247,44 +282,40 @@ impl<'a> Reader<'a> {
             soak_s: self.u32()?,
         };
         let (attempt, repeats) = (self.u32()?, self.u32()?);
-        Ok(Update { deployment, attempt, repeats, phase: self.phase()? })
+        let phase = self.phase()?;
+        Ok(phase.map(|phase| Update { deployment, attempt, repeats, phase }))
     }
 
-    fn phase(&mut self) -> Result<Phase, InvalidRecord> {
+    fn phase(&mut self) -> Result<Option<Phase>, InvalidRecord> {
         let (number, first, second) = (self.u8()?, self.u32()?, self.u32()?);
         if number == 0 {
-            return Ok(Phase::Fetching { stored: first });
+            return Ok(Some(Phase::Fetching { stored: first }));
         }
         let slots = Slots { new: self.slot()?, old: self.slot()?, old_sha256: self.digest()? };
         let code = || u16::try_from(first).map(ErrorCode).map_err(|_| InvalidRecord);
-        Ok(match number {
+        Ok(Some(match number {
             1 => Phase::Activating(slots),
             2 => Phase::Trial { slots, boots: first },
             3 => Phase::Confirming(slots),
             4 => Phase::Soaking { slots, resets: first, soaked_s: second },
             5 => Phase::Rejecting { slots, code: code()? },
             6 => Phase::Reverting { slots, code: code()? },
-            _ => return Err(InvalidRecord),
-        })
+            _ => return Ok(None),
+        }))
     }
 
-    fn unsent(&mut self) -> Result<UnsentReport, InvalidRecord> {
+    /// `None` of a state of a later firmware.
+    fn unsent(&mut self) -> Result<Option<UnsentReport>, InvalidRecord> {
         let (boot, number) = (self.u64()?, self.u32()?);
-        let report = Report {
-            rollout: self.name()?,
-            release: self.name()?,
-            state: self.state()?,
-            code: u16::try_from(self.u32()?).map(ErrorCode).map_err(|_| InvalidRecord)?,
-            fw_sha256: self.digest()?,
-            attempt: self.u32()?,
-            measured_at: self.u64()?,
-        };
-        Ok(UnsentReport { boot, number, report })
-    }
-
-    fn state(&mut self) -> Result<State, InvalidRecord> {
-        let number = self.u8()?;
-        State::ALL.into_iter().find(|state| state_number(*state) == number).ok_or(InvalidRecord)
+        let (rollout, release, state) = (self.name()?, self.name()?, self.u8()?);
+        let code = u16::try_from(self.u32()?).map(ErrorCode).map_err(|_| InvalidRecord)?;
+        let (fw_sha256, attempt, measured_at) = (self.digest()?, self.u32()?, self.u64()?);
+        let state = State::ALL.into_iter().find(|known| state_number(*known) == state);
+        Ok(state.map(|state| UnsentReport {
+            boot,
+            number,
+            report: Report { rollout, release, state, code, fw_sha256, attempt, measured_at },
+        }))
     }
 
     fn slot(&mut self) -> Result<Slot, InvalidRecord> {
@@ -361,33 +392,6 @@ impl<'a> Reader<'a> {
         self.0 = rest;
         Ok(bytes)
     }
-}
-
-/// Numbers of the journal's own: the order of the enum may change, these may not.
-const fn state_number(state: State) -> u8 {
-    match state {
-        State::Waiting => 0,
-        State::Offered => 1,
-        State::Downloading => 2,
-        State::Verified => 3,
-        State::Activated => 4,
-        State::Booted => 5,
-        State::Confirmed => 6,
-        State::Healthy => 7,
-        State::Failed => 8,
-        State::RolledBack => 9,
-        State::TimedOut => 10,
-        State::Skipped => 11,
-    }
-}
-
-/// CRC-32 (IEEE 802.3), bit by bit: a record is short and a table is 1 KiB of flash.
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 }
-        })
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use waxwing_agent_flash::{Region, Restart, Started};
 use waxwing_esp_image::Flash;
 use waxwing_esp_image::otadata::Layout as Slots;
 
-use super::{Board, Layout, Power, Running};
+use super::{Board, Efuses, Layout, Power, Running};
 use crate::flash::FlashFault;
 
 /// Number of OTA slots of every board here.
@@ -16,7 +16,7 @@ const OTA_SLOTS: u8 = 2;
 /// The slot an update goes to.
 pub type SlotPort = waxwing_agent_flash::SlotPort<BoardFlash>;
 /// The boot records.
-pub type BootPort = waxwing_agent_flash::BootPort<BoardFlash, Power>;
+pub type BootPort = waxwing_agent_flash::BootPort<BoardFlash, Switch>;
 /// Storage for the journal: a partition of its own.
 pub type JournalPort = waxwing_agent_flash::JournalPort<BoardFlash>;
 
@@ -40,8 +40,10 @@ impl Board {
     pub fn boot_port(&self, running: &Running) -> Result<BootPort, FlashError> {
         let slots = Slots::new(OTA_SLOTS, false).ok_or(FlashError::OutOfSlot)?;
         let otadata = Region::new(BoardFlash(self.clone()), &Layout::otadata());
-        let started = Started { running: running.slot, reset: running.reset, secure_version: 0 };
-        Ok(BootPort::new(otadata, slots, started, self.power.clone()))
+        let secure_version = self.secure_version();
+        let started = Started { running: running.slot, reset: running.reset, secure_version };
+        let switch = Switch { power: self.power.clone(), efuses: self.efuses.clone() };
+        Ok(BootPort::new(otadata, slots, started, switch))
     }
 
     /// Opens the journal's partition.
@@ -70,9 +72,20 @@ impl Flash for BoardFlash {
     }
 }
 
-impl Restart for Power {
+/// What boot records cannot do: restart the board, burn its eFuses.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    power: Power,
+    efuses: Efuses,
+}
+
+impl Restart for Switch {
     fn restart(&mut self) {
-        self.reset(ResetReason::Requested);
+        self.power.reset(ResetReason::Requested);
+    }
+
+    fn burn(&mut self, secure_version: u32) {
+        self.efuses.burn(secure_version);
     }
 }
 
@@ -86,28 +99,39 @@ pub struct Application {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Behaviour {
     Crashes,
+    CrashesLater,
     FailsItsSelfTest,
+    FallsIll,
     Works,
 }
 
+/// Where a mark may be, in bytes from the beginning of an image: thousands of devices look for one at
+/// each boot.
+const MARKS_WITHIN: usize = 64 * 1024;
 /// An image with these bytes in it fails its self-test.
 const FAILS_MARK: &[u8] = b"waxwing-sim:self-test=fail";
 /// An image with these bytes in it crashes before it is confirmed.
 const CRASHES_MARK: &[u8] = b"waxwing-sim:crash";
+/// An image with these bytes in it crashes again and again once it is confirmed.
+const CRASHES_LATER_MARK: &[u8] = b"waxwing-sim:crash-later";
+/// An image with these bytes in it becomes unwell once it is confirmed.
+const FALLS_ILL_MARK: &[u8] = b"waxwing-sim:health=bad";
 /// What a failed self-test says.
 const FAILED: u16 = 1;
 
 impl Application {
     /// Starts the application of an image.
     pub fn new(board: &Board, running: &Running) -> Self {
-        let has = |mark: &[u8]| running.image.windows(mark.len()).any(|bytes| bytes == mark);
-        let behaviour = if has(CRASHES_MARK) {
-            Behaviour::Crashes
-        } else if has(FAILS_MARK) {
-            Behaviour::FailsItsSelfTest
-        } else {
-            Behaviour::Works
-        };
+        let begin = running.image.get(..MARKS_WITHIN).unwrap_or(&running.image);
+        let has = |mark: &[u8]| begin.windows(mark.len()).any(|bytes| bytes == mark);
+        let marks = [
+            (CRASHES_LATER_MARK, Behaviour::CrashesLater),
+            (CRASHES_MARK, Behaviour::Crashes),
+            (FAILS_MARK, Behaviour::FailsItsSelfTest),
+            (FALLS_ILL_MARK, Behaviour::FallsIll),
+        ];
+        let marked = marks.into_iter().find(|(mark, _)| has(mark));
+        let behaviour = marked.map_or(Behaviour::Works, |(_, behaviour)| behaviour);
         Self { board: board.clone(), behaviour }
     }
 }
@@ -128,13 +152,19 @@ impl AppHooks for Application {
                 SelfTest::Running
             }
             Behaviour::FailsItsSelfTest => SelfTest::Failed(FAILED),
-            Behaviour::Works => SelfTest::Passed,
+            Behaviour::CrashesLater | Behaviour::FallsIll | Behaviour::Works => SelfTest::Passed,
         }
     }
 
     fn health(&mut self) -> Health {
         match self.behaviour {
-            Behaviour::Crashes | Behaviour::FailsItsSelfTest => Health::Bad(FAILED),
+            Behaviour::Crashes | Behaviour::FailsItsSelfTest | Behaviour::FallsIll => {
+                Health::Bad(FAILED)
+            }
+            Behaviour::CrashesLater => {
+                self.board.power.reset(ResetReason::Crash);
+                Health::Good
+            }
             Behaviour::Works => Health::Good,
         }
     }

@@ -3,11 +3,13 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod backend;
 mod est;
 mod https;
 mod listener;
+mod numbers;
 mod pins;
 mod ports;
-mod power_cut;
+mod resume;
 mod rollback;
 mod world;

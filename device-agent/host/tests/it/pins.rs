@@ -3,7 +3,8 @@
 
 use waxwing_esp_image::model::Rollback;
 
-use crate::world::{Told, World, digest, image};
+use crate::backend::{Told, digest};
+use crate::world::{World, image};
 
 const PINS: &[u8] = b"the old and the new CA";
 const OTHER: &[u8] = b"a CA of somebody else";

@@ -9,7 +9,7 @@ use waxwing_agent::pins::{Pins, PinsUnusable};
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{Digest, MessageId};
 
-use crate::world::digest;
+use crate::backend::digest;
 
 /// No connection for messages; waiting is how time passes.
 pub(crate) struct Silence(pub(crate) Rc<Cell<Duration>>);
@@ -48,13 +48,16 @@ impl Clock for StillClock {
     }
 }
 
-/// Counts.
-pub(crate) struct Counting(pub(crate) u8);
+/// Numbers that never come again, and are the same in each run of a test.
+pub(crate) struct Counting(pub(crate) Rc<Cell<u64>>);
 
 impl Entropy for Counting {
     fn fill(&mut self, bytes: &mut [u8]) {
-        self.0 = self.0.wrapping_add(1);
-        bytes.fill(self.0);
+        self.0.set(self.0.get() + 1);
+        bytes.fill(0);
+        for (byte, number) in bytes.iter_mut().zip(self.0.get().to_le_bytes()) {
+            *byte = number;
+        }
     }
 }
 

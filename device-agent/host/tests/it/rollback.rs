@@ -39,6 +39,17 @@ fn a_working_image_is_kept_whatever_the_boot_loader() {
 }
 
 #[test]
+fn one_update_follows_another_from_slot_to_slot() {
+    let mut world = World::new(&image("1.0.0", b"old"), &image("1.1.0", b"new"), Rollback::Enabled);
+    world.live();
+    for rollout in ["r-2", "r-3"] {
+        let next = image("1.1.0", rollout.as_bytes());
+        world.offer(&next, rollout);
+        assert!(world.live() == next);
+    }
+}
+
+#[test]
 fn an_offer_that_is_withdrawn_is_not_installed() {
     let (old, new) = (image("1.0.0", b"old"), image("1.1.0", b"new"));
     let mut world = World::new(&old, &new, Rollback::Enabled);

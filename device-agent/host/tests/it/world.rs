@@ -1,49 +1,45 @@
-//! A board, the agent on it, and a server in the same thread that signs what it answers.
+//! A board, the agent on it, and a server in the same thread.
 //!
 //! Everything a device trusts or runs is real: metadata, verifier, journal, boot loader model. Time
 //! passes when the agent waits for it, so nothing here sleeps.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use semver::Version;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-use waxwing_agent::download::Opened;
-use waxwing_agent::driver::{Driver, Identity, Platform, Ports};
+use waxwing_agent::driver::{Driver, Identity, Platform, Ports, Turn};
+use waxwing_agent::journal::Condition;
 use waxwing_agent::local::{ImageRules, VersionRule};
-use waxwing_agent::network::{NoAnswer, Server};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::ResetReason;
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Firmware};
-use waxwing_agent_host::board::{Application, Board, BootPort, JournalPort, Layout, SlotPort};
-use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors};
+use waxwing_agent_host::board::{
+    Application, Board, BootPort, JournalPort, Layout, Running, SlotPort,
+};
+use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors, Tear};
 use waxwing_agent_host::store::Metadata;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::write::AppBuilder;
-use waxwing_tuf::author::director::{self, Assignment};
-use waxwing_tuf::author::{Ed25519Signer, Match, SignedFile, Signer as _};
-use waxwing_tuf::uptane::{self, SERVER_CA_PATH};
-use waxwing_tuf::{MemoryStore, Store as _, Time};
-use waxwing_wire::bundle::{Kind as Frame, Writer};
-use waxwing_wire::poll::Request;
+use waxwing_tuf::{Time, uptane};
+use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
-use waxwing_wire::{DeviceId, Digest, ErrorCode, Nonce, Report};
 
+use crate::backend::{BEGIN_S, Backend, Near, device_id, digest};
 use crate::ports::{Counting, Memory, Scribble, Silence, StillClock};
 
-/// When the story begins: 2026-11-20.
-const BEGIN_S: u64 = 1_795_132_800;
 /// Room for an image that crosses the first mark of progress at 64 KiB.
-const SLOT_BYTES: u32 = 128 * 1024;
-const PATH: &str = "acme-th1/stable/1.1.0/esp32c3.bin";
+const SLOT_BYTES_MIN: u32 = 128 * 1024;
 /// Turns after which a device that has not settled never will.
 const TURNS_MAX: usize = 3000;
+/// Boots after which a device that has not settled never will: three attempts, the ways back, and the
+/// power cuts of a test.
+const BOOTS_MAX: u32 = 20;
 
 /// An image of two sectors with something of its own in it.
 pub(crate) fn image(version: &str, content: &[u8]) -> Vec<u8> {
@@ -55,234 +51,9 @@ pub(crate) fn large_image(version: &str, content: &[u8]) -> Vec<u8> {
     builder(version, content).code(vec![0x13; 100]).build().unwrap()
 }
 
-fn builder(version: &str, content: &[u8]) -> AppBuilder {
+pub(crate) fn builder(version: &str, content: &[u8]) -> AppBuilder {
     let rodata = [content, &[0x5a; 5000]].concat();
     AppBuilder::new(Chip::Esp32c3).version(version).project("acme-th1").rodata(rodata)
-}
-
-/// What the server offers, and what it was told.
-pub(crate) struct Backend {
-    key: Ed25519Signer,
-    image_files: MemoryStore,
-    new: Vec<u8>,
-    clock: Rc<Cell<Duration>>,
-    pub(crate) withdrawn: bool,
-    /// Answers still to come without the Image repository's files.
-    pub(crate) incomplete: usize,
-    pub(crate) reports: Vec<(State, ErrorCode)>,
-    pub(crate) pins: Told,
-    /// What the device said it uses, with each poll.
-    pub(crate) pins_in_use: Vec<Option<Digest>>,
-    download: usize,
-}
-
-/// What the device is told about the pins of the server, by whom.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Told {
-    /// Listed by the Image repository.
-    pub(crate) signed: Option<Vec<u8>>,
-    /// Named by the Director.
-    pub(crate) named: Option<Vec<u8>>,
-    /// Sent along.
-    pub(crate) sent: Option<Vec<u8>>,
-}
-
-impl Backend {
-    fn new(new: &[u8], clock: &Rc<Cell<Duration>>) -> Self {
-        let key = Ed25519Signer::from_seed(&[7; 32]).unwrap();
-        let mut backend = Self {
-            key,
-            image_files: MemoryStore::new(),
-            new: new.to_vec(),
-            clock: Rc::clone(clock),
-            withdrawn: false,
-            incomplete: 0,
-            reports: Vec::new(),
-            pins: Told::default(),
-            pins_in_use: Vec::new(),
-            download: 0,
-        };
-        backend.publish();
-        backend
-    }
-
-    fn now_ms(&self) -> u64 {
-        let passed = u64::try_from(self.clock.get().as_millis()).unwrap();
-        BEGIN_S * 1000 + passed
-    }
-
-    fn root(&self, repo: &str) -> Vec<u8> {
-        let role = json!({"keyids": [self.key.public().key_id()], "threshold": 1});
-        self.sign(json!({
-            "_type": "root", "consistent_snapshot": true, "keys": self.keys(), "repo": repo,
-            "roles": {"root": role, "snapshot": role, "targets": role, "timestamp": role},
-            "version": 1,
-        }))
-    }
-
-    fn keys(&self) -> Value {
-        let key = waxwing_tuf::author::Key::from(self.key.public());
-        json!({ self.key.public().key_id(): key })
-    }
-
-    /// Signs the image repository, with one key for everything.
-    pub(crate) fn publish(&mut self) {
-        let repo = "image/acme-th1";
-        let meta = |name: &str| json!({ name: {"version": 1} });
-        let key_id = self.key.public().key_id();
-        let delegation = json!({
-            "keyids": [key_id], "name": "acme-th1-stable", "paths": ["acme-th1/stable/*/*"],
-            "terminating": true, "threshold": 1,
-        });
-        let pins = self.pins.signed.as_ref().map(|pem| {
-            let target = json!({
-                "custom": {"match": {"kind": "server-ca"}}, "hashes": {"sha256": digest(pem)},
-                "length": pem.len(),
-            });
-            (SERVER_CA_PATH.to_owned(), target)
-        });
-        let targets = json!({
-            "_type": "targets", "delegations": {"keys": self.keys(), "roles": [delegation]},
-            "repo": repo, "targets": Value::Object(pins.into_iter().collect()), "version": 1,
-        });
-        let target = json!({
-            "custom": {"match": Self::matched()}, "hashes": {"sha256": self.sha256()},
-            "length": self.new.len(),
-        });
-        let stable = json!({
-            "_type": "targets", "repo": repo, "targets": { PATH: target }, "version": 1,
-        });
-        let snapshot = json!({
-            "_type": "snapshot", "repo": repo, "version": 1,
-            "meta": {"targets.json": {"version": 1}, "acme-th1-stable.json": {"version": 1}},
-        });
-        let timestamp = json!({
-            "_type": "timestamp", "meta": meta("snapshot.json"), "repo": repo, "version": 1,
-        });
-        for (name, part) in [
-            ("timestamp.json", timestamp),
-            ("1.snapshot.json", snapshot),
-            ("1.targets.json", targets),
-            ("1.acme-th1-stable.json", stable),
-        ] {
-            let bytes = self.sign(part);
-            self.image_files.save(name, &bytes).unwrap();
-        }
-    }
-
-    fn sign(&self, mut part: Value) -> Vec<u8> {
-        part["spec_version"] = "1.0.34".into();
-        part["expires"] = "2030-01-01T00:00:00Z".into();
-        let mut file = SignedFile::unsigned(&serde_json::from_value(part).unwrap()).unwrap();
-        file.sign(&self.key).unwrap();
-        file.to_bytes().unwrap()
-    }
-
-    fn matched() -> Value {
-        json!({
-            "chip": "esp32c3", "hw": ["r1"], "kind": "app", "secure_version": 0,
-            "security_version": 1, "version": "1.1.0",
-        })
-    }
-
-    fn sha256(&self) -> Digest {
-        digest(&self.new)
-    }
-
-    /// Answers a poll as the server does, but with all metadata every time.
-    fn answer(&mut self, request: &str) -> Vec<u8> {
-        let request = Request::decode(request.as_bytes()).unwrap();
-        self.pins_in_use.push(request.pins);
-        let mut bundle = Writer::new();
-        for envelope in &request.reports {
-            let envelope = waxwing_wire::envelope::Envelope::parse(envelope.as_bytes()).unwrap();
-            let report = Report::decode(envelope.payload).unwrap();
-            self.reports.push((report.state, report.code));
-            let id = envelope.header.message_id.as_str().to_owned();
-            bundle.push(Frame::Acknowledged, &id, b"").unwrap();
-        }
-        for (name, bytes) in self.decision(request.nonce) {
-            bundle.push(Frame::Director, &name, &bytes).unwrap();
-        }
-        let lost = self.incomplete > 0;
-        self.incomplete = self.incomplete.saturating_sub(1);
-        for (name, bytes) in self.image_files.files().filter(|_| !lost) {
-            bundle.push(Frame::Image, name, bytes).unwrap();
-        }
-        if let Some(pem) = &self.pins.sent {
-            bundle.push(Frame::Image, SERVER_CA_PATH, pem).unwrap();
-        }
-        bundle.finish(60)
-    }
-
-    fn decision(&self, nonce: Nonce) -> [(String, Vec<u8>); 3] {
-        let device = device_id();
-        let decided = if self.withdrawn { BEGIN_S + 1 } else { BEGIN_S };
-        let version = director::decision_version(decided * 1000, self.now_ms());
-        let matched: Match = serde_json::from_value(Self::matched()).unwrap();
-        let assignment = Assignment {
-            path: PATH,
-            length: u64::try_from(self.new.len()).unwrap(),
-            sha256: self.sha256().0,
-            r#match: &matched,
-            deploy: "r-1",
-            soak_s: 60,
-        };
-        let assignment = (!self.withdrawn).then_some(assignment);
-        let pins = self.pins.named.as_ref().map(|pem| director::ServerCa {
-            length: u64::try_from(pem.len()).unwrap(),
-            sha256: digest(pem).0,
-        });
-        let key = &self.key;
-        [
-            (
-                "timestamp.json".into(),
-                director::timestamp(key, device.as_str(), &nonce.0, self.now_ms(), version)
-                    .unwrap(),
-            ),
-            (format!("{version}.snapshot.json"), director::snapshot(key, version).unwrap()),
-            (
-                format!("{version}.targets.json"),
-                director::targets(key, device.as_str(), assignment, pins, version).unwrap(),
-            ),
-        ]
-    }
-}
-
-pub(crate) fn digest(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
-
-fn device_id() -> DeviceId {
-    DeviceId::parse("d-1").unwrap()
-}
-
-/// The server, as the agent reaches it.
-pub(crate) struct Near(Rc<RefCell<Backend>>);
-
-impl Server for Near {
-    async fn poll(&mut self, request: &str) -> Result<Vec<u8>, NoAnswer> {
-        Ok(self.0.borrow_mut().answer(request))
-    }
-
-    async fn open(&mut self, sha256: &Digest, from: u32) -> Result<Opened, NoAnswer> {
-        let mut backend = self.0.borrow_mut();
-        assert_eq!(*sha256, backend.sha256());
-        backend.download = usize::try_from(from).unwrap();
-        let length = u64::try_from(backend.new.len()).unwrap();
-        let range = format!("bytes {from}-{}/{length}", length - 1);
-        let range = waxwing_agent::download::ContentRange::parse(&range);
-        Ok(Opened { status: if from == 0 { 200 } else { 206 }, range, body_bytes: None })
-    }
-
-    async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {
-        let mut backend = self.0.borrow_mut();
-        let rest = &backend.new[backend.download..];
-        let count = rest.len().min(bytes.len()).min(1000);
-        bytes[..count].copy_from_slice(&rest[..count]);
-        backend.download += count;
-        Ok(count)
-    }
 }
 
 /// The platform of these tests.
@@ -302,21 +73,39 @@ impl Platform for Tested {
     type Pins = Memory;
 }
 
+/// Something that happens to a board after a turn of the agent on it.
+pub(crate) type Disturbance = Box<dyn FnMut(Turn, &Board)>;
+
 /// A device and its server.
 pub(crate) struct World {
     pub(crate) board: Board,
     pub(crate) backend: Rc<RefCell<Backend>>,
+    /// Every image that somebody signed for this device.
+    signed: Vec<Vec<u8>>,
+    entropy: Rc<Cell<u64>>,
     clock: Rc<Cell<Duration>>,
     stores: (Metadata, Metadata),
     roots: (Vec<u8>, Vec<u8>),
     pins: Memory,
-    boots: u8,
+    /// Boots in this life.
+    pub(crate) boots: u32,
+    /// How often the new image was started.
+    pub(crate) starts_of_new: u32,
+    /// Flash operations until the image was compared first.
+    pub(crate) verified_at: Option<u64>,
+    /// What each start of the agent found of its journal.
+    pub(crate) journals: Vec<Condition>,
+    /// Power cuts to come, each so many operations after the one before.
+    cuts: VecDeque<PowerCut>,
+    /// What happens to the board behind the agent's back, after a turn.
+    pub(crate) disturbance: Option<Disturbance>,
 }
 
 impl World {
     /// A device that runs `old` and is offered `new`.
     pub(crate) fn new(old: &[u8], new: &[u8], rollback: Rollback) -> Self {
-        let layout = Layout::new(SLOT_BYTES);
+        let image_bytes = u32::try_from(old.len().max(new.len())).unwrap();
+        let layout = Layout::new(image_bytes.max(SLOT_BYTES_MIN));
         let mut flash = Flash::erased(layout.sectors(), &SharedSectors::default());
         layout.manufacture(&mut flash, old).unwrap();
         let board = Board::new(flash, layout, BootLoader { chip: Chip::Esp32c3, rollback });
@@ -325,19 +114,56 @@ impl World {
         let roots = (backend.root("director"), backend.root("image/acme-th1"));
         let stores = (Metadata::in_memory(), Metadata::in_memory());
         let backend = Rc::new(RefCell::new(backend));
-        Self { board, backend, clock, stores, roots, pins: Memory::default(), boots: 0 }
+        Self {
+            board,
+            backend,
+            signed: vec![old.to_vec(), new.to_vec()],
+            entropy: Rc::default(),
+            clock,
+            stores,
+            roots,
+            pins: Memory::default(),
+            boots: 0,
+            starts_of_new: 0,
+            verified_at: None,
+            journals: Vec::new(),
+            cuts: VecDeque::new(),
+            disturbance: None,
+        }
     }
 
-    /// Arranges a power cut.
-    pub(crate) fn cut_power(&self, operation: u64, after_bytes: usize) {
-        self.board.flash().cut_power(Some(PowerCut { operation, after_bytes }));
+    /// Publishes another image, and offers it.
+    pub(crate) fn offer(&mut self, image: &[u8], rollout: &str) {
+        self.signed.push(image.to_vec());
+        let mut backend = self.backend.borrow_mut();
+        backend.new = image.to_vec();
+        backend.rollout = (rollout.into(), backend.rollout.1 + 1);
+        backend.publish();
+    }
+
+    /// Arranges power cuts: the first so many operations from now, each other one so many after the
+    /// one before.
+    pub(crate) fn cut_power(&mut self, cuts: impl IntoIterator<Item = (u64, Tear)>) {
+        let cuts = cuts.into_iter();
+        self.cuts = cuts.map(|(operation, tear)| PowerCut { operation, tear }).collect();
+        self.arrange_cut();
+    }
+
+    fn arrange_cut(&mut self) {
+        let mut flash = self.board.flash();
+        let operations = flash.operations();
+        let next = self.cuts.pop_front();
+        flash.cut_power(next.map(|cut| PowerCut { operation: operations + cut.operation, ..cut }));
     }
 
     /// Lets the device live until it has settled and its server knows, through resets and power
     /// cuts. Returns the image it runs then.
     pub(crate) fn live(&mut self) -> Vec<u8> {
         let (mut reset, mut turns) = (ResetReason::PowerOn, 0);
+        self.boots = 0;
         loop {
+            self.boots += 1;
+            assert!(self.boots <= BOOTS_MAX, "only restarts");
             let running = match self.board.start(reset) {
                 Ok(running) => running,
                 Err(BootError::Flash(FlashFault::PowerCut)) => {
@@ -346,30 +172,60 @@ impl World {
                 }
                 Err(error) => panic!("bricked: {error}"),
             };
+            self.check_started(&running);
             let Some(mut driver) = self.driver(&running) else {
                 reset = self.switch_on();
                 continue;
             };
+            self.journals.push(driver.journal());
             reset = loop {
+                if self.power_is_gone() {
+                    break self.switch_on();
+                }
                 let turn = block_on(driver.turn());
                 turns += 1;
                 assert!(turns < TURNS_MAX, "still {} after so long", driver.agent().state_name());
+                if turn.action == Action::Compare {
+                    self.verified_at.get_or_insert(self.board.flash().operations());
+                }
+                if let Some(disturbance) = &mut self.disturbance {
+                    disturbance(turn, &self.board);
+                }
                 if self.power_is_gone() {
                     break self.switch_on();
                 }
                 if let Some(reason) = self.board.power().take() {
                     break reason;
                 }
-                let waits = matches!(driver.next(), Action::Wait { .. });
-                let settled = driver.agent().record().settled.is_some();
-                if waits && settled && driver.agent().unsent().is_empty() {
-                    return running.image;
-                }
-                if waits && self.backend.borrow().withdrawn && turn.action == Action::Poll {
+                if matches!(driver.next(), Action::Wait { .. }) && self.is_over(&driver, turn) {
                     return running.image;
                 }
             };
         }
+    }
+
+    fn is_over(&self, driver: &Driver<Tested>, turn: Turn) -> bool {
+        let backend = self.backend.borrow();
+        let (record, rollout) = (driver.agent().record(), &backend.rollout.0);
+        let has_settled =
+            record.settled.as_ref().is_some_and(|settled| settled.rollout.as_str() == rollout);
+        has_settled && driver.agent().unsent().is_empty()
+            || backend.withdrawn && turn.action == Action::Poll
+    }
+
+    /// Nothing runs that nobody signed, or that the eFuses would not let run.
+    fn check_started(&mut self, running: &Running) {
+        let is_new = running.image == self.backend.borrow().new;
+        self.starts_of_new += u32::from(is_new);
+        assert!(self.signed.contains(&running.image), "something nobody signed was started");
+        let descriptor = running.app.descriptor.as_ref();
+        let secure_version = descriptor.map_or(0, |descriptor| descriptor.secure_version);
+        assert!(secure_version >= self.board.secure_version(), "the eFuses forbid what runs");
+    }
+
+    /// Returns the last thing that the server was told.
+    pub(crate) fn last(&self) -> Option<(State, ErrorCode)> {
+        self.backend.borrow().reports.last().copied()
     }
 
     /// Returns by what the device knows its server.
@@ -381,15 +237,14 @@ impl World {
         self.board.flash().was_cut()
     }
 
-    fn switch_on(&self) -> ResetReason {
-        self.board.flash().cut_power(None);
+    fn switch_on(&mut self) -> ResetReason {
+        self.arrange_cut();
         self.board.power().take();
         ResetReason::PowerOn
     }
 
     /// `None` when the power went while the agent started.
-    fn driver(&mut self, running: &waxwing_agent_host::board::Running) -> Option<Driver<Tested>> {
-        self.boots += 1;
+    fn driver(&mut self, running: &Running) -> Option<Driver<Tested>> {
         let ports = Ports {
             flash: self.board.slot_port(running.slot).unwrap(),
             boot: self.board.boot_port(running).unwrap(),
@@ -399,7 +254,7 @@ impl World {
             messages: Silence(Rc::clone(&self.clock)),
             signer: Scribble,
             clock: StillClock(Rc::clone(&self.clock)),
-            entropy: Counting(self.boots.wrapping_mul(10)),
+            entropy: Counting(Rc::clone(&self.entropy)),
             pins: self.pins.clone(),
         };
         let identity = Identity {
@@ -409,7 +264,7 @@ impl World {
         };
         let firmware = Firmware {
             release: Version::new(1, 0, 0),
-            sha256: Digest(Sha256::digest(&running.image).into()),
+            sha256: digest(&running.image),
             security_version: 1,
         };
         let rules = ImageRules {
@@ -428,7 +283,7 @@ impl World {
             channels: vec!["stable".into()],
             hardware: "r1".into(),
             chip: "esp32c3".into(),
-            slot_bytes: SLOT_BYTES.into(),
+            slot_bytes: self.board.layout().slot_bytes().into(),
             security_version: 1,
             secure_versions: 0..=16,
         };

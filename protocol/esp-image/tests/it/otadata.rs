@@ -153,8 +153,11 @@ fn rejecting_needs_something_to_go_back_to() {
 }
 
 #[test]
-fn a_slot_is_found_by_its_newest_whole_record() {
-    let data = otadata(record(2, VALID), record(4, ABORTED));
+fn a_slot_is_found_by_the_record_that_counts() {
+    let data = otadata(record(2, PENDING), record(4, ABORTED));
+    assert_eq!(data.record_of(Slot::Ota(1)).unwrap().state, State::PendingVerify);
+    assert_eq!(data.protect(Slot::Ota(1)), Err(Refused::OnTrial), "by the same record");
+    let data = otadata(record(2, INVALID), record(4, ABORTED));
     assert_eq!(data.record_of(Slot::Ota(1)).unwrap().state, State::Aborted);
     assert_eq!(data.record_of(Slot::Ota(0)), None);
     let data = otadata(record(2, VALID), torn(record(4, ABORTED)));

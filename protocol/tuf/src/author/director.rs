@@ -51,6 +51,8 @@ pub struct Assignment<'a> {
     pub deploy: &'a str,
     /// Seconds for which the device must stay healthy before it says so.
     pub soak_s: u32,
+    /// Hash of the list of the image's chunks, if there is one (D8).
+    pub chunks: Option<[u8; 32]>,
 }
 
 /// The pins of the server's CA (D15), as the Image repository lists them at
@@ -213,6 +215,8 @@ struct Target<'a> {
 #[derive(Serialize)]
 struct TargetCustom<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
+    chunks: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deploy: Option<&'a str>,
     device: &'a str,
     r#match: Attributes<'a>,
@@ -229,15 +233,21 @@ enum Attributes<'a> {
 
 impl<'a> Target<'a> {
     fn image(device: &'a str, assignment: Assignment<'a>) -> Self {
-        let Assignment { path: _, length, sha256, r#match, deploy, soak_s } = assignment;
+        let Assignment { path: _, length, sha256, r#match, deploy, soak_s, chunks } = assignment;
         let r#match = Attributes::Image(r#match);
-        let custom = TargetCustom { deploy: Some(deploy), device, r#match, soak_s: Some(soak_s) };
+        let custom = TargetCustom {
+            chunks: chunks.map(|hash| hex::encode(&hash)),
+            deploy: Some(deploy),
+            device,
+            r#match,
+            soak_s: Some(soak_s),
+        };
         Self { custom, hashes: Hashes { sha256 }, length }
     }
 
     fn server_ca(device: &'a str, ServerCa { length, sha256 }: ServerCa) -> Self {
         let r#match = Attributes::ServerCa(ServerCaMatch { kind: ServerCaKind::ServerCa });
-        let custom = TargetCustom { deploy: None, device, r#match, soak_s: None };
+        let custom = TargetCustom { chunks: None, deploy: None, device, r#match, soak_s: None };
         Self { custom, hashes: Hashes { sha256 }, length }
     }
 }

@@ -323,6 +323,7 @@ mod director_files {
             r#match: &release,
             deploy: "r-7",
             soak_s: 60,
+            chunks: None,
         };
         let bytes = targets(&key, DEVICE, Some(assignment), None, NOW_MS).unwrap();
         insta::assert_snapshot!(String::from_utf8(bytes.clone()).unwrap(), @r#"{"signatures":[{"keyid":"7ab6b86cb2c9684b0ddc10896153aa2595decf4d4327a5ff1a8ab7422c828b12","sig":"6246dfccfee15072c7498fe3a9a77d2dd6a6ee9db9d55f5b815e164c7edfa99c793df35f07dc769c10aaf51211e2d389f4ba38d7b6bbdd0726d452216e389c0c"}],"signed":{"_type":"targets","custom":{"device":"d-1"},"expires":"2026-11-27T09:30:00Z","repo":"director","spec_version":"1.0.34","targets":{"acme-th1/stable/1.4.2/esp32c3.bin":{"custom":{"deploy":"r-7","device":"d-1","match":{"chip":"esp32c3","hw":["r1","r2"],"kind":"app","secure_version":0,"security_version":1,"version":"1.4.2"},"soak_s":60},"hashes":{"sha256":"0707070707070707070707070707070707070707070707070707070707070707"},"length":1048576}},"version":1795167000123}}"#);

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 
+use crate::hex;
 use crate::json::Value;
 use crate::refusal::Cause;
 use crate::role::Listed;
@@ -30,6 +31,9 @@ pub struct Install {
     pub deploy: String,
     /// Seconds the device must stay healthy before it says so; the Director's word alone.
     pub soak_s: u32,
+    /// SHA-256 of the list of the image's chunks (D8); the Director's word alone, good for nothing but
+    /// saving downloads.
+    pub chunks: Option<[u8; 32]>,
 }
 
 /// The `match` object: what Uptane calls the attributes that SHALL match.
@@ -69,6 +73,8 @@ impl Install {
             secure_version: matched.secure_version,
             deploy: name(custom, "deploy").ok_or(Cause::BadField("deploy"))?.into(),
             soak_s: soak_s.ok_or(Cause::BadField("soak_s"))?,
+            // Whoever writes it in another way one day gets whole downloads.
+            chunks: custom.field("chunks").and_then(|hash| hex::decode(hash.as_plain()?)),
         })
     }
 }

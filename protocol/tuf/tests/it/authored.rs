@@ -28,6 +28,7 @@ fn answer(now: Time, decided: Time, install: bool, server_ca: Option<ServerCa>) 
         r#match: &attributes,
         deploy: "r-7",
         soak_s: 60,
+        chunks: Some([9; 32]),
     };
     let version = director::decision_version(decided.as_millis(), now.as_millis());
     let files = [
@@ -67,6 +68,7 @@ fn what_the_director_signs_is_installed_once_and_signed_anew_every_window() {
     assert_eq!(poll(minutes(2), NOW, false), Ok(Answer::Idle));
     let install = installs(poll(minutes(3), minutes(3), true));
     assert_eq!((install.deploy.as_str(), install.soak_s), ("r-7", 60));
+    assert_eq!(install.chunks, Some([9; 32]));
     assert_eq!(poll(minutes(4), minutes(3), true), Ok(Answer::Idle));
     // Three days later the same decision has a new version, and the same content.
     let later = minutes(4 + 3 * 24 * 60);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use waxwing_esp_image::app::Checker;
@@ -23,7 +24,8 @@ use super::input::Author;
 use super::output::time;
 use super::{change, products};
 use crate::app::App;
-use crate::blobs::{BlobError, Incoming};
+use crate::blobs::{BlobError, Blobs, Incoming};
+use crate::chunks::ChunkHasher;
 use crate::domain::Product;
 use crate::domain::audit::Action;
 use crate::domain::product::VersionRule;
@@ -87,11 +89,12 @@ pub(super) async fn put(
         Problem::bad_request("invalid_digest", detail).field("sha256")
     })?;
     let received = receive(&app, body).await?;
-    let image = received.finish(&product, sha256, app.clock.now_ms()).await?;
+    let image = received.finish(&product, sha256, &app.blobs, app.clock.now_ms()).await?;
     let (mut change, at) = change::begin(&app).await?;
     // Only now: another upload of the same image may have come first.
     if let Some(stored) = store::images::find(&app.store, &product.id, &sha256).await? {
-        let image = Image { signed_by: image.signed_by, ..stored.clone() };
+        let Image { signed_by, chunks, .. } = image;
+        let image = Image { signed_by, chunks, ..stored.clone() };
         if image != stored {
             read_again(change, at, &author, &image).await?;
         }
@@ -105,14 +108,15 @@ pub(super) async fn put(
     Ok((StatusCode::CREATED, Json(image.into())))
 }
 
-/// Notes who signed an image that is here already: when it came, signatures were not read.
+/// Notes what is read out of an image that is here already, and was not when it came: who signed it, and
+/// the list of its chunks.
 async fn read_again(
     mut change: Change,
     at: u64,
     author: &Author,
     image: &Image,
 ) -> Result<(), Problem> {
-    store::images::set_signed_by(change.connection(), image).await?;
+    store::images::set_read(change.connection(), image).await?;
     let subject = format!("product/{}/image/{}", image.product, image.sha256);
     let detail = json!({ "signed_by": image.signed_by });
     change::record(&mut change, author, at, (Action::ImageSignersRead, subject, detail)).await?;
@@ -125,14 +129,14 @@ struct Received {
     blob: Incoming,
     checker: Checker,
     signature: Collector,
+    chunks: ChunkHasher,
     length: u64,
 }
 
 async fn receive(app: &App, mut body: Body) -> Result<Received, Problem> {
     let (blobs, bytes_max) = (app.blobs.clone(), app.config.limits.image_bytes);
     let blob = blocking(move || blobs.receive(bytes_max)).await??;
-    let mut received =
-        Received { blob, checker: Checker::new(), signature: Collector::new(), length: 0 };
+    let mut received = Received::new(blob);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             Problem::bad_request(
@@ -148,10 +152,21 @@ async fn receive(app: &App, mut body: Body) -> Result<Received, Problem> {
 }
 
 impl Received {
+    fn new(blob: Incoming) -> Self {
+        Self {
+            blob,
+            checker: Checker::new(),
+            signature: Collector::new(),
+            chunks: ChunkHasher::default(),
+            length: 0,
+        }
+    }
+
     fn write(mut self, bytes: &Bytes) -> Result<Self, Problem> {
         self.blob.write(bytes)?;
         self.checker.update(bytes).map_err(malformed)?;
         self.signature.update(bytes);
+        self.chunks.update(bytes);
         self.length += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         Ok(self)
     }
@@ -161,14 +176,16 @@ impl Received {
         self,
         product: &Product,
         sha256: Digest,
+        blobs: &Blobs,
         uploaded_at: u64,
     ) -> Result<Image, Problem> {
-        let Self { blob, checker, signature, length } = self;
+        let Self { blob, checker, signature, chunks, length } = self;
         let parsed = checker.finish().map_err(malformed)?;
         check_fit(product, &parsed, length)?;
         let signed_by = signed_by(&parsed, signature)?;
         product.secure_boot.judge(&signed_by).map_err(unsigned)?;
         blocking(move || blob.finish(&sha256)).await??;
+        let chunks = keep_chunks(blobs, chunks).await?;
         let descriptor = parsed.descriptor;
         let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
         Ok(Image {
@@ -179,9 +196,23 @@ impl Received {
             project: descriptor.map(|descriptor| text(descriptor.project.as_bytes())),
             secure_version: secure_version(&parsed),
             signed_by,
+            chunks,
             uploaded_at,
         })
     }
+}
+
+/// Keeps the list of an image's chunks among the images, and returns its hash.
+async fn keep_chunks(blobs: &Blobs, chunks: ChunkHasher) -> Result<Option<Digest>, Problem> {
+    let Some(list) = chunks.finish() else { return Ok(None) };
+    let (blobs, digest) = (blobs.clone(), Digest(Sha256::digest(&list).into()));
+    let keep = move || {
+        let mut incoming = blobs.receive(u64::try_from(list.len()).unwrap_or(u64::MAX))?;
+        incoming.write(&list)?;
+        incoming.finish(&digest)
+    };
+    blocking(keep).await??;
+    Ok(Some(digest))
 }
 
 /// Refuses an image that no device of the product could run. Which release it is for, and so which

@@ -2,6 +2,11 @@
 
 use super::*;
 
+/// The signed image, however it is looked at.
+pub(super) const GOOD: Comparison = Comparison { flash: true, network: Some(true) };
+/// The hash of its chunk list.
+pub(super) const LIST: Digest = Digest([7; 32]);
+
 /// An agent, its uptime, and what the device around it would answer.
 pub(super) struct Device {
     pub(super) agent: Agent,
@@ -89,7 +94,7 @@ impl Device {
         self.accept();
         self.on(Event::Done, Action::Open { sha256: NEW, from: 0 });
         self.transfer_all();
-        self.on(Event::Compared(Comparison { flash: true, network: Some(true) }), Action::Inspect);
+        self.on(Event::Compared(GOOD), Action::Inspect);
     }
 
     pub(super) fn transfer_all(&mut self) {
@@ -103,7 +108,8 @@ impl Device {
     pub(super) fn prepare_to_activate(&mut self) {
         self.on(Event::Done, Action::AskToReboot);
         self.on(Event::Permitted(Permission::Now), Action::Poll);
-        self.on(answered(Decision::Unchanged), Action::Save);
+        self.on(answered(Decision::Unchanged), Action::Compare);
+        self.on(Event::Compared(GOOD), Action::Save);
     }
 
     pub(super) fn step(&mut self, event: Event) -> Action {
@@ -162,6 +168,11 @@ pub(super) fn deployment() -> Deployment {
     }
 }
 
+/// An offer whose image has a chunk list.
+pub(super) fn install_listed() -> Decision {
+    Decision::Install(Offer::for_test(deployment()).with_chunks(LIST))
+}
+
 pub(super) fn install() -> Decision {
     Decision::Install(Offer::for_test(deployment()))
 }
@@ -174,5 +185,6 @@ pub(super) fn answered(decision: Decision) -> Event {
 pub(super) fn opened(status: u16, first: u64) -> Event {
     let length = LENGTH.into();
     let range = crate::download::ContentRange { first, last: length - 1, length };
-    Event::Opened(Opened { status, range: (status == 206).then_some(range), body_bytes: None })
+    let range = (status == 206).then_some(range);
+    Event::Opened(Opened { status, range, ..Opened::default() })
 }

@@ -53,6 +53,7 @@ struct World {
     confirmed: bool,
     tested: bool,
     contacted: bool,
+    burned: bool,
     /// Saving failed in this boot: the image on trial may go without a word.
     journal_lost: bool,
 }
@@ -70,6 +71,7 @@ impl World {
             confirmed: true,
             tested: false,
             contacted: false,
+            burned: false,
             journal_lost: false,
         }
     }
@@ -100,6 +102,10 @@ impl World {
                 self.activated = slot == SLOTS.new;
                 Event::Done
             }
+            Action::Burn { .. } => {
+                self.burned = true;
+                Event::Done
+            }
             Action::AskToDownload | Action::AskToReboot => Event::Permitted(match pick % 8 {
                 0 => Permission::Never,
                 1 => Permission::Later(Duration::from_secs(pick.into())),
@@ -122,7 +128,7 @@ impl World {
             Action::Poll => answered(match pick % 8 {
                 0 => Decision::Nothing,
                 1 | 2 => Decision::Unchanged,
-                _ => install(),
+                _ => named(),
             }),
             Action::Save => {
                 self.saved = self.device.agent.record().clone();
@@ -133,6 +139,7 @@ impl World {
                 1 => SelfTest::Running,
                 _ => SelfTest::Passed,
             }),
+            Action::Recall { .. } => Event::Transferred(u32::from(pick) * 100),
             Action::Transfer { bytes, .. } => Event::Transferred(bytes),
             Action::Reject => {
                 self.activated = false;
@@ -170,7 +177,10 @@ impl World {
     fn check(&self) {
         let phase = self.saved.update.as_ref().map(|update| update.phase);
         match self.device.last {
-            Action::Open { .. } | Action::Transfer { .. } | Action::AskToDownload => {
+            Action::Open { .. }
+            | Action::Recall { .. }
+            | Action::Transfer { .. }
+            | Action::AskToDownload => {
                 assert!(self.offered, "a download without an offer");
                 assert_eq!(self.running, SLOTS.old, "a download into the slot of the old image");
             }
@@ -178,6 +188,10 @@ impl World {
                 assert!(self.hashed, "activated what is not the signed image");
                 assert!(self.still_named, "activated what the server no longer names");
                 assert_eq!(phase, Some(Phase::Activating(SLOTS)), "the journal came too late");
+            }
+            Action::Burn { .. } => {
+                assert!(matches!(phase, Some(Phase::Soaking { .. })), "{phase:?}");
+                assert!(self.confirmed && self.running == SLOTS.new);
             }
             Action::Activate { .. } if !self.journal_lost => {
                 assert!(matches!(phase, Some(Phase::Reverting { .. })), "{phase:?}");
@@ -222,6 +236,7 @@ impl World {
         self.running = running;
         let security_version = if running == SLOTS.new { deployment().security_version } else { 0 };
         assert!(security_version >= self.saved.security_version, "an image below the floor runs");
+        assert!(running == SLOTS.new || !self.burned, "the old image would not boot any more");
         (self.tested, self.contacted, self.offered, self.still_named) =
             (false, false, false, false);
         self.journal_lost = false;
@@ -229,6 +244,12 @@ impl World {
         self.device.step(Event::Tick);
         self.check();
     }
+}
+
+/// What the server names: an image with a chunk list, that burns eFuses.
+fn named() -> Decision {
+    let burns = Deployment { secure_version: 1, ..deployment() };
+    Decision::Install(Offer::for_test(burns).with_chunks(LIST))
 }
 
 /// Events at random; none may be taken for the answer to something else.

@@ -153,6 +153,50 @@ fn a_record_of_another_version_reads_as_none() {
     assert_eq!(Record::decode(&sealed(VERSION + 1, &[0; 9])), Err(InvalidRecord));
 }
 
+/// What the files of `golden` say, which were not written by this code.
+fn golden() -> Record {
+    let (new, old) = (Digest([0xab; 32]), Digest([0xcd; 32]));
+    let deployment = Deployment {
+        rollout: "r-7".parse().unwrap(),
+        release: Version::new(1, 4, 2),
+        sha256: new,
+        length: 1_048_576,
+        security_version: 3,
+        secure_version: 1,
+        soak_s: 600,
+    };
+    let slots = Slots { new: Slot::Ota(1), old: Slot::Ota(0), old_sha256: old };
+    let told = super::super::Told { running: new, attempt: 1, measured_at: 1_795_167_000 };
+    let report = deployment.report(State::Booted, ErrorCode::NONE, told);
+    Record {
+        security_version: 3,
+        update: Some(Update { phase: Phase::Trial { slots, boots: 1 }, ..Update::new(deployment) }),
+        settled: Some(Settled { rollout: "r-6".parse().unwrap(), sha256: old }),
+        known: vec![
+            KnownImage { sha256: old, release: Version::new(1, 4, 1) },
+            KnownImage { sha256: new, release: Version::new(1, 4, 2) },
+        ],
+        failed: vec![FailedImage { sha256: Digest([0xee; 32]), times: 2 }],
+        reports: vec![UnsentReport { boot: 0x0102_0304_0506_0708, number: 2, report }],
+        command: 42,
+    }
+}
+
+#[test]
+fn what_firmware_in_the_field_wrote_is_read_and_written_byte_for_byte() {
+    let file = include_bytes!("../golden/version_1.bin");
+    assert_eq!(Record::decode(file), Ok((17, golden())));
+    assert_eq!(golden().encode(17).unwrap(), file);
+}
+
+/// A phase, a state of a report and a field that this firmware does not know: it went back to the slot
+/// of the one before, or another one left that behind.
+#[test]
+fn of_what_the_next_firmware_writes_everything_known_is_read() {
+    let file = include_bytes!("../golden/later.bin");
+    assert_eq!(Record::decode(file), Ok((17, Record { update: None, ..golden() })));
+}
+
 #[test]
 fn the_fullest_record_fits() {
     let long = "x".repeat(64);
