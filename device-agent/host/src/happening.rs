@@ -49,7 +49,7 @@ pub enum What {
     },
     /// It has its next certificate.
     Renewed,
-    /// The agent said something about a deployment.
+    /// The agent wrote a report about a deployment down; the server has it a little later.
     Reported {
         /// The deployment's rollout.
         rollout: RolloutId,
