@@ -83,9 +83,18 @@ impl Event {
         self.0[field].as_str().unwrap_or_default()
     }
 
-    /// Tells whether a device reported this state of a deployment.
+    /// Tells whether a device wrote a report of this state down, for the server to hear.
     pub fn is_report(&self, rollout: &str, state: &str) -> bool {
-        self.text("event") == "reported"
+        self.is_about("reported", rollout, state)
+    }
+
+    /// Tells whether the server has stored a report of this state.
+    pub fn is_acknowledged(&self, rollout: &str, state: &str) -> bool {
+        self.is_about("acknowledged", rollout, state)
+    }
+
+    fn is_about(&self, event: &str, rollout: &str, state: &str) -> bool {
+        self.text("event") == event
             && self.text("rollout") == rollout
             && self.text("state") == state
     }

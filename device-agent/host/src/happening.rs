@@ -49,7 +49,14 @@ pub enum What {
     },
     /// It has its next certificate.
     Renewed,
-    /// The agent wrote a report about a deployment down; the server has it a little later.
+    /// The server has stored a report, so the agent keeps it no longer.
+    Acknowledged {
+        /// The deployment's rollout.
+        rollout: RolloutId,
+        /// The state reported.
+        state: State,
+    },
+    /// The agent wrote a report about a deployment down; the server hears it later.
     Reported {
         /// The deployment's rollout.
         rollout: RolloutId,

@@ -9,7 +9,7 @@ use waxwing_e2e::image::Behaviour;
 use waxwing_e2e::world::{PILOTS, World};
 
 use crate::support::author::hex;
-use crate::support::real::{doctor, recorded, tamper_and_restart, world};
+use crate::support::real::{doctor, tamper_and_restart, world};
 
 fn draft(world: &World, id: &str, version: &str) {
     let create = [
@@ -34,8 +34,10 @@ fn draft(world: &World, id: &str, version: &str) {
 /// Starts a rollout, waits until a device refuses it, and returns why it did.
 fn refused_because(world: &World, fleet: &mut Fleet, rollout: &str) -> String {
     world.operator.ask(&["rollout", "start", rollout]).unwrap();
-    let failed = recorded(world, fleet, (rollout, "failed"), 1);
-    failed[0]["code_name"].as_str().unwrap().to_owned()
+    fleet.wait_for(|event| event.is_acknowledged(rollout, "failed")).unwrap();
+    let deployments = world.operator.ask(&["rollout", "deployments", rollout]).unwrap();
+    let failed = deployments.as_array().unwrap().iter().find(|it| it["state"] == "failed");
+    failed.unwrap()["code_name"].as_str().unwrap().to_owned()
 }
 
 fn runs(fleet: &mut Fleet, version: &str) -> usize {
@@ -80,7 +82,7 @@ fn row_38_a_changed_database_brings_no_device_anything_but_a_legal_release() {
     let turned = "UPDATE rollouts SET version = '1.2.0' WHERE id = 'r-turned'";
     tamper_and_restart(&mut world.server, turned);
     world.operator.ask(&["rollout", "start", "r-turned"]).unwrap();
-    recorded(&world, &mut fleet, ("r-turned", "healthy"), 2);
+    fleet.wait_for_many(2, |event| event.is_acknowledged("r-turned", "healthy")).unwrap();
     assert_eq!(runs(&mut fleet, "1.2.0"), 2);
 
     // What devices reported cannot be turned into something else.

@@ -43,26 +43,6 @@ pub(crate) fn tamper_and_restart(server: &mut Server, statements: &str) {
     server.restart().unwrap();
 }
 
-/// Waits until the server has recorded that so many deployments of a rollout are in a state, and
-/// returns them. A device tells of a report when it has written it down, not when it was heard: so
-/// the server is asked again whenever something happened to a device.
-pub(crate) fn recorded(
-    world: &World,
-    fleet: &mut Fleet,
-    (rollout, state): (&str, &str),
-    count: usize,
-) -> Vec<Json> {
-    loop {
-        let all = world.operator.ask(&["rollout", "deployments", rollout]).unwrap();
-        let mut all: Vec<Json> = serde_json::from_value(all).unwrap();
-        all.retain(|deployment| deployment["state"] == state);
-        if all.len() >= count {
-            return all;
-        }
-        fleet.wait_for(|_| true).unwrap();
-    }
-}
-
 /// Returns what the server wrote into its log so far.
 pub(crate) fn log_of(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("server/logs/server.log")).unwrap()

@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 
 use waxwing_agent::driver::{Driver, Turn};
+use waxwing_agent::journal::UnsentReport;
 use waxwing_agent::{Action, Firmware};
-use waxwing_wire::{Digest, MessageId, Report};
+use waxwing_wire::report::State;
+use waxwing_wire::{Digest, MessageId, Report, RolloutId};
 
 use super::Simulated;
 use crate::board::Running;
@@ -27,13 +29,14 @@ const SEEN_MAX: usize = 4 * waxwing_agent::journal::REPORTS_MAX;
 #[derive(Debug)]
 pub(super) struct Seen {
     reports: VecDeque<MessageId>,
+    unsent: Vec<(MessageId, RolloutId, State)>,
     pins: Option<Digest>,
 }
 
 impl Seen {
     /// Begins with the pins that are in use.
     pub(super) const fn beginning_with(pins: Option<Digest>) -> Self {
-        Self { reports: VecDeque::new(), pins }
+        Self { reports: VecDeque::new(), unsent: Vec::new(), pins }
     }
 
     /// Returns what happened if other pins are in use now.
@@ -54,14 +57,26 @@ impl Seen {
                 None => What::Polled,
             });
         }
-        for unsent in driver.agent().unsent() {
-            let Ok(id) = unsent.message_id().parse() else { continue };
+        happened.extend(self.news_of(driver.agent().unsent()));
+        happened
+    }
+
+    /// Returns what became of reports, given those that are kept now.
+    fn news_of(&mut self, kept: &[UnsentReport]) -> Vec<What> {
+        let kept = kept.iter().filter_map(|it| Some((it.message_id().parse().ok()?, &it.report)));
+        let kept: Vec<(MessageId, _)> = kept.collect();
+        let unsent = kept.iter().map(|(id, it)| (id.clone(), it.rollout.clone(), it.state));
+        let before = std::mem::replace(&mut self.unsent, unsent.collect());
+        let gone = before.into_iter().filter(|(id, ..)| kept.iter().all(|(other, _)| other != id));
+        let mut happened: Vec<_> =
+            gone.map(|(_, rollout, state)| What::Acknowledged { rollout, state }).collect();
+        for (id, report) in kept {
             if !self.reports.contains(&id) {
                 self.reports.push_back(id);
                 if self.reports.len() > SEEN_MAX {
                     self.reports.pop_front();
                 }
-                happened.push(reported(&unsent.report));
+                happened.push(reported(report));
             }
         }
         happened

@@ -50,7 +50,7 @@ impl Counters {
             What::Enrolled => self.enrolled += 1,
             What::Polled => self.polls += 1,
             What::PollFailed { .. } => self.polls_failed += 1,
-            What::Pinned { .. } | What::Renewed => {}
+            What::Acknowledged { .. } | What::Pinned { .. } | What::Renewed => {}
             What::Reported { state, code, reason, .. } => {
                 change(&mut self.states, &mut last.state, Some(state.to_string()));
                 let error = (!code.is_none()).then(|| (*reason).to_owned());
