@@ -8,20 +8,30 @@
 //! Built without a sanitizer: `unsafe` is forbidden in everything that is fuzzed here.
 
 pub mod bundle;
+pub mod chunks;
 pub mod client;
 pub mod command;
 pub mod csr;
 pub mod envelope;
+pub mod est;
+pub mod http;
 pub mod image;
+pub mod journal;
 pub mod json;
 pub mod metadata;
 pub mod otadata;
 pub mod packets;
 pub mod partition_table;
 pub mod poll;
+pub mod provision;
 pub mod secure_boot;
 pub mod seeds;
 mod signed;
+pub mod tls;
+
+/// A server of TLS that says anything, from the tests of the device's network.
+#[path = "../../device-agent/net/tests/it/forger.rs"]
+mod forger;
 
 // The parsers of the server are its own files, built without the server around them: that would be
 // two hundred dependencies more.

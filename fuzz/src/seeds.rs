@@ -9,9 +9,9 @@ use waxwing_tuf::Time;
 use waxwing_wire::bundle::{Kind, Writer};
 
 use crate::client::NONCE;
-use crate::csr;
 use crate::metadata::hex;
 use crate::signed::{DEVICE, NOW_S, PRODUCT, part_of, root};
+use crate::{csr, est};
 
 /// The examples of one target, with their names.
 pub type Seeds = Vec<(&'static str, Vec<u8>)>;
@@ -20,6 +20,7 @@ pub type Seeds = Vec<(&'static str, Vec<u8>)>;
 pub fn all() -> Vec<(&'static str, Seeds)> {
     vec![
         ("bundle", vec![("answer", answer()), ("empty", Writer::new().finish(60))]),
+        ("chunks", vec![("first_chunk", crate::chunks::list()), ("no_whole_line", vec![0; 40])]),
         ("client", client()),
         ("command", vec![("command", command(6)), ("played_again", command(5))]),
         (
@@ -31,7 +32,10 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
             ],
         ),
         ("envelope", vec![("report", ENVELOPE.into()), ("telemetry", TELEMETRY.into())]),
+        ("est", est()),
+        ("http", http()),
         ("image", image()),
+        ("journal", journal()),
         ("json", json_texts()),
         ("metadata", metadata()),
         ("mqtt", mqtt()),
@@ -46,6 +50,13 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
             ],
         ),
         (
+            "provision",
+            vec![
+                ("device", device(b"ota.example:8443")),
+                ("address_too_long", device(&[b'h'; 260])),
+            ],
+        ),
+        (
             "secure_boot",
             vec![
                 ("ecdsa", block(3)),
@@ -53,12 +64,67 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
                 ("three", [block(3).repeat(3), vec![0xff; 448]].concat()),
             ],
         ),
+        ("tls", tls()),
     ]
+}
+
+/// The fields of a device whose server is at this address.
+fn device(server: &[u8]) -> Vec<u8> {
+    let fields: [(u8, &[u8]); 12] = [
+        (1, b"d-1"),
+        (2, b"acme-th1"),
+        (3, b"r2"),
+        (4, b"stable"),
+        (5, server),
+        (6, b"ota.example:8444"),
+        (7, b"ota.example:8883"),
+        (8, b"t0ken"),
+        (9, b"{}"),
+        (10, b"{}"),
+        (11, b"-----BEGIN CERTIFICATE-----"),
+        (127, b"of a later tool"),
+    ];
+    let field = |(tag, bytes): (u8, &[u8])| {
+        let length = u16::try_from(bytes.len()).expect("it is short").to_le_bytes();
+        [&[tag], length.as_slice(), bytes].concat()
+    };
+    fields.into_iter().flat_map(field).collect()
 }
 
 const ENVELOPE: &str = r#"{"device_id":"d-1","timestamp":1795167000,"message_id":"m-7","payload":{"rollout":"r-1","release":"1.4.2","state":"rolled_back","code":502,"fw_sha256":"abababababababababababababababababababababababababababababababab","attempt":1,"measured_at":1795167000},"signature":"3006"}"#;
 const TELEMETRY: &str = r#"{"device_id":"d-1","timestamp":1795167000,"message_id":"m-8","payload":{"t" : 21.50},"signature":"00"}"#;
 const POLL: &str = r#"{"nonce":"01010101010101010101010101010101","product":"acme-th1","hw":"r2","fw":"1.0.0","fw_sha256":"0202020202020202020202020202020202020202020202020202020202020202","security_version":3,"have":{"d.root":1,"i.timestamp":12},"reports":[{"device_id":"d-1"}]}"#;
+
+/// Answers to an enrolment.
+fn est() -> Seeds {
+    let certificate = est::element(0x30, &[7; 150]);
+    vec![
+        ("answer", est::around(&est::inside(&certificate, &[]))),
+        ("inside", est::inside(&certificate, &[])),
+        ("certificate", certificate),
+    ]
+}
+
+/// Answers of a server over HTTP.
+fn http() -> Seeds {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    vec![
+        ("chunks", format!("{ok}transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n").into()),
+        ("length", format!("{ok}content-length: 4\r\n\r\nTB1\n").into()),
+        ("two_lengths", format!("{ok}content-length: 4\r\ncontent-length: 04\r\n\r\nTB1\n").into()),
+    ]
+}
+
+/// What a server says over TLS, as steps of [`crate::tls`].
+fn tls() -> Seeds {
+    let sealed =
+        |inside: &[u8]| [&[0, 0, u8::try_from(inside.len()).unwrap_or(0)], inside].concat();
+    let extensions = [8, 0, 0, 2, 0, 0, 22];
+    vec![
+        ("honest", [&[3, 4, 2][..], &sealed(b"hello\x17")].concat()),
+        ("no_certificate", [&sealed(&extensions)[..], &[2]].concat()),
+    ]
+}
 
 /// A poll with so many files and as many reports as there may be.
 fn full_poll(files: u8) -> Vec<u8> {
@@ -230,4 +296,18 @@ fn block(version: u8) -> Vec<u8> {
         block[36] = 2;
     }
     block
+}
+
+/// Records of the journal, whole and as bodies, in the phases that a boot has to judge.
+fn journal() -> Seeds {
+    let page = include_bytes!("../../device-agent/core/src/journal/golden/version_1.bin");
+    let later = include_bytes!("../../device-agent/core/src/journal/golden/later.bin");
+    let body = |how: u8| [&[how], &page[10..page.len() - 4]].concat();
+    vec![
+        ("blank", vec![0xff; 64]),
+        ("later", later.to_vec()),
+        ("on_trial", body(0b0000_0101)),
+        ("page", page.to_vec()),
+        ("rolled_back", body(0b0101_0110)),
+    ]
 }

@@ -3,9 +3,11 @@
 //! On the stable compiler: what libFuzzer needs of it is behind `RUSTC_BOOTSTRAP=1` (D33). No
 //! sanitizer: `unsafe` is forbidden in what is fuzzed. Not here: the targets and their promises.
 
-use std::fs;
-use std::path::PathBuf;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fs, iter, thread};
 
 use anyhow::{Context as _, bail};
 
@@ -59,11 +61,24 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
         None => targets()?,
     };
     run(cargo_fuzz("build")?.args(args.target.as_slice()))?;
-    let found: Vec<_> = targets.into_iter().filter(|it| fuzz(it, args.seconds).is_err()).collect();
+    let found = fuzz_each(&targets, args.seconds)?;
     if !found.is_empty() {
         bail!("found something: {}", found.join(", "));
     }
     Ok(())
+}
+
+/// Runs as many targets at a time as there are processors, and returns those that found something.
+fn fuzz_each(targets: &[String], seconds: u32) -> anyhow::Result<Vec<&str>> {
+    let jobs = thread::available_parallelism().map_or(1, NonZero::get);
+    let (begun, built, host) = (AtomicUsize::new(0), built()?, host()?);
+    let next = || targets.get(begun.fetch_add(1, Ordering::Relaxed)).map(String::as_str);
+    let work = || iter::from_fn(next).filter(|it| fuzz(it, seconds, &built, &host).is_err());
+    Ok(thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..jobs).map(|_| scope.spawn(|| work().collect::<Vec<_>>())).collect();
+        workers.into_iter().flat_map(|it| it.join().expect("a worker does not panic")).collect()
+    }))
 }
 
 /// Gives each target the seconds it has in CI.
@@ -90,13 +105,14 @@ fn targets() -> anyhow::Result<Vec<String>> {
 
 /// What a run learns is kept for the next one here, and never mixed into the corpus of the
 /// repository.
-fn fuzz(target: &str, seconds: u32) -> anyhow::Result<()> {
+fn fuzz(target: &str, seconds: u32, built: &Path, host: &str) -> anyhow::Result<()> {
     eprintln!("==> fuzz {target}");
-    let learnt = built()?.join("corpus").join(target);
-    let found = built()?.join("found");
+    let learnt = built.join("corpus").join(target);
+    let found = built.join("found");
     fs::create_dir_all(&learnt)?;
     fs::create_dir_all(&found)?;
-    let mut fuzz = command(program(target)?);
+    // `cargo fuzz` always builds for a named platform.
+    let mut fuzz = command(built.join(host).join("release").join(target));
     fuzz.arg(format!("-max_total_time={seconds}")).args(INPUT_BYTES_MAX).args([MEMORY, TIMEOUT]);
     fuzz.arg("-print_final_stats=0").arg("-verbosity=0");
     fuzz.arg(format!("-artifact_prefix={}/{target}-", found.display()));
@@ -107,12 +123,11 @@ fn fuzz(target: &str, seconds: u32) -> anyhow::Result<()> {
     run(fuzz.arg(learnt).arg(root().join(FOLDER).join("corpus").join(target)))
 }
 
-/// `cargo fuzz` always builds for a named platform.
-fn program(target: &str) -> anyhow::Result<PathBuf> {
+fn host() -> anyhow::Result<String> {
     let output = command("rustc").arg("-vV").output()?;
     let text = String::from_utf8(output.stdout).context("rustc does not speak UTF-8")?;
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(built()?.join(host.context("rustc names no host")?).join("release").join(target))
+    Ok(host.context("rustc names no host")?.to_owned())
 }
 
 fn built() -> anyhow::Result<PathBuf> {
