@@ -23,7 +23,8 @@ pub(crate) const FUZZ: Tool = Tool { subcommand: "fuzz", package: "cargo-fuzz", 
 pub(crate) const NEXTEST: Tool =
     Tool { subcommand: "nextest", package: "cargo-nextest", version: "0.9.143" };
 
-/// Installs the tool unless some version of it is there.
+/// Installs the tool unless some version of it is there. Unoptimised: it runs for seconds, and
+/// optimised it would take longer to build than all of our own crates to be checked.
 ///
 /// # Errors
 ///
@@ -32,5 +33,6 @@ pub(crate) fn require(tool: Tool) -> anyhow::Result<()> {
     if succeeds(cargo(tool.subcommand).arg("--version")) {
         return Ok(());
     }
-    run(cargo("install").args(["--locked", tool.package, "--version", tool.version]))
+    let options = ["--debug", "--locked", "--version", tool.version];
+    run(cargo("install").arg(tool.package).args(options))
 }
