@@ -1,6 +1,5 @@
 //! A key ceremony as people hold it, with the real tool: one person, one signature at a time.
 
-mod files;
 mod keys;
 
 use std::fs;
@@ -10,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use self::files::{copy_folder, newest_root};
+use crate::files::{copy_folder, newest_root};
 use crate::process::{refusal, run};
 use crate::program::Program;
 
@@ -49,6 +48,8 @@ pub struct Plan {
     pub foreign_images: bool,
     /// Whether there is a channel for lab devices, too.
     pub dev_channel: bool,
+    /// The project that the product's images are of, if not [`PRODUCT`].
+    pub project: Option<&'static str>,
     /// Makes keys that cost nothing to open. Only their making is not the real tool's.
     pub worthless_keys: bool,
 }
@@ -406,8 +407,9 @@ impl Ceremony {
     }
 
     fn define(&self) -> Result<()> {
+        let project = self.plan.project.unwrap_or(PRODUCT);
         let (version, project) =
-            if self.plan.foreign_images { ("ignore", "ignore") } else { ("match", PRODUCT) };
+            if self.plan.foreign_images { ("ignore", "ignore") } else { ("match", project) };
         let definition = self.product_definition();
         fs::create_dir_all(definition.parent().context("the definition lies in a folder")?)?;
         let channels = self.channels();

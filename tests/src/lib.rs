@@ -5,10 +5,13 @@
 #![expect(clippy::indexing_slicing, reason = "test code: a missing JSON field reads as null")]
 
 pub mod ceremony;
+pub mod chip;
+mod files;
 pub mod fleet;
 pub mod image;
 pub mod operator;
 pub mod process;
 pub mod program;
 pub mod server;
+pub mod story;
 pub mod world;

@@ -83,6 +83,15 @@ impl Process {
         &self.log
     }
 
+    /// Waits for the process to end by itself.
+    ///
+    /// # Errors
+    ///
+    /// Fails when there is no such process any more.
+    pub fn wait(mut self) -> Result<ExitStatus> {
+        Ok(self.child.wait()?)
+    }
+
     /// Ends the process at once (SIGKILL), as a power cut would.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub enum Program {
     Cli,
     /// Ceremony, signing, publishing.
     Keys,
+    /// Makes the flash of a new device.
+    Provision,
     /// The server.
     Server,
 }
@@ -42,6 +44,7 @@ impl Program {
             Self::AgentHost => "waxwing-agent-host",
             Self::Cli => "waxwing",
             Self::Keys => "waxwing-keys",
+            Self::Provision => "waxwing-provision",
             Self::Server => "waxwing-server",
         }
     }
@@ -64,13 +67,8 @@ impl Program {
         Ok(command)
     }
 
-    /// Tests run in `target/<profile>/deps`, programs lie in `target/<profile>`.
     fn path(self) -> Result<PathBuf> {
-        let here = std::env::current_exe()?;
-        let folder = here.parent().context("a program lies in a folder")?;
-        let folder =
-            if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
-        let path = folder.join(self.name());
+        let path = folder()?.join(self.name());
         ensure!(
             path.is_file(),
             "{} is not built: run `cargo build --workspace --bins`",
@@ -78,4 +76,29 @@ impl Program {
         );
         Ok(path)
     }
+}
+
+/// Tests run in `target/<profile>/deps`, programs lie in `target/<profile>`.
+fn folder() -> Result<PathBuf> {
+    let here = std::env::current_exe()?;
+    let folder = here.parent().context("a program lies in a folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(folder.to_owned())
+}
+
+/// Returns where something lies that the build of this workspace does not make, by its path in the
+/// folder that Cargo builds into.
+///
+/// # Errors
+///
+/// Fails when it was not built.
+pub fn beside(path: &str) -> Result<PathBuf> {
+    let folder = folder()?;
+    let path = folder.parent().context("a profile lies in a folder")?.join(path);
+    ensure!(
+        path.is_file(),
+        "{} is not built: run `cargo xtask emulate --help`, which builds it",
+        path.display()
+    );
+    Ok(path)
 }

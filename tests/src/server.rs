@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::files::copy_folder;
 use crate::process::{Line, Process, run};
 use crate::program::Program;
 
@@ -130,6 +131,29 @@ impl Server {
         if status.success() { Ok(()) } else { bail!("the server ended with {status}") }
     }
 
+    /// Keeps everything that the server knows in a folder; it is restarted for it.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not stop or start.
+    pub fn keep(&mut self, kept: &Path) -> Result<()> {
+        self.stop()?;
+        copy_folder(&self.data(), kept)?;
+        self.restart()
+    }
+
+    /// Goes back to what was kept: what happened since, never did.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not start.
+    pub fn go_back(&mut self, kept: &Path) -> Result<()> {
+        self.kill()?;
+        fs::remove_dir_all(self.data())?;
+        copy_folder(kept, &self.data())?;
+        self.restart()
+    }
+
     /// Address of a listener, as host and port.
     pub fn address(&self, listener: Listener) -> &str {
         self.addresses[listener.name()].as_str().unwrap_or_default()
@@ -247,7 +271,8 @@ fn wait_until_ready(process: &Process, shows_token: bool) -> Result<Option<Strin
             return Ok(token);
         }
     }
-    bail!("the server ended before it listened; see {}", process.log().display())
+    let log = fs::read_to_string(process.log()).unwrap_or_default();
+    bail!("the server ended before it listened: {}", log.lines().last().unwrap_or_default())
 }
 
 fn token_in(line: &Line) -> Option<String> {

@@ -85,6 +85,11 @@ impl World {
         Ok(path)
     }
 
+    /// The root of the Director that devices are born with.
+    pub fn director_root(&self) -> &Path {
+        &self.director_root
+    }
+
     /// Signs and publishes a release.
     ///
     /// # Errors

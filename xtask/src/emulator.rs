@@ -1,7 +1,8 @@
-//! The emulated chip, a workspace of its own: built, checked and tested here.
+//! The emulated chip, a workspace of its own: built, checked and tested here, and run with our
+//! firmware.
 //!
-//! Its library is under the GPL, so nothing else may share a build with it. Not here: the scenarios
-//! that run our firmware in it (`tests/emulated`).
+//! Its library is under the GPL, so nothing else may share a build with it. Not here: the stories
+//! that are told with it (`tests/src/story.rs`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,12 +11,17 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::debian::{self, Package};
+use crate::firmware;
 use crate::workspace::{cargo, root, run, target_dir};
 
 /// Builds Unicorn, whose C code comes with its crate.
 const CMAKE: Package = Package { name: "cmake", probe: &["cmake", "--version"] };
 
-/// Options of the emulator; `cargo xtask emulate --help` lists them.
+/// Before options of the emulator itself.
+const CHIP: &str = "chip";
+
+/// Options of a story; `cargo xtask emulate --help` lists them. Behind the word `chip`, those of the
+/// emulator itself; `cargo xtask emulate chip --help` lists them.
 #[derive(clap::Args, Debug)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
@@ -23,18 +29,35 @@ pub(crate) struct Args {
     options: Vec<OsString>,
 }
 
-/// Builds the emulator and runs it, its serial line on the terminal.
+/// Builds firmware, emulator and server, and tells a story with them; or runs a flash file.
 ///
 /// # Errors
 ///
-/// When it cannot be built, or ends with another code than 0.
+/// When something cannot be built, or the story does not end as it should.
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
-    let status = Command::new(build()?).args(&args.options).status()?;
-    if status.success() { Ok(()) } else { bail!("the emulator ended with {status}") }
+    let emulator = build()?;
+    if let Some((first, options)) = args.options.split_first()
+        && first == CHIP
+    {
+        return ends_well(Command::new(emulator).args(options));
+    }
+    firmware::run_for_emulator()?;
+    run(cargo("build").args(["--workspace", "--bins", "--all-features"]))?;
+    ends_well(Command::new(target_dir()?.join("debug/waxwing-emulate")).args(&args.options))
+}
+
+/// Runs a program whose standard output is ours.
+fn ends_well(program: &mut Command) -> anyhow::Result<()> {
+    let status = program.status()?;
+    if status.success() { Ok(()) } else { bail!("{status}: {program:?}") }
 }
 
 /// Builds the emulator and returns the program.
-fn build() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+///
+/// When it cannot be built.
+pub(crate) fn build() -> anyhow::Result<PathBuf> {
     debian::require(&[CMAKE])?;
     run(on_workspace("build")?.args(["--release", "--bins"]))?;
     Ok(folder()?.join("release/waxwing-emulator"))
@@ -59,8 +82,9 @@ pub(crate) fn check() -> anyhow::Result<()> {
 /// When a test fails.
 pub(crate) fn test() -> anyhow::Result<String> {
     debian::require(&[CMAKE])?;
-    let output =
-        on_workspace("test")?.arg("--release").output().context("cannot start cargo test")?;
+    let mut test = on_workspace("test")?;
+    test.arg("--release").env("WAXWING_BOOT_LOADER", firmware::boot_loader()?);
+    let output = test.output().context("cannot start cargo test")?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout);
         bail!("{}\n{}", said.trim_end(), String::from_utf8_lossy(&output.stderr).trim_end());

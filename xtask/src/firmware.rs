@@ -105,6 +105,18 @@ pub(crate) fn run_once() -> anyhow::Result<()> {
     build_all(&python::environment()?).map(drop)
 }
 
+/// Builds the image for emulated chips only, and checks it.
+///
+/// # Errors
+///
+/// As [`run_all`].
+pub(crate) fn run_for_emulator() -> anyhow::Result<()> {
+    let python = python::environment()?;
+    let built = build(&python, root(), &target_dir()?.join("device"), &out()?, ETHERNET)?;
+    check(&python, &built)?;
+    flash_images(&[built])
+}
+
 /// As [`run_once`], and once more in another folder: the images are the same.
 ///
 /// # Errors

@@ -42,7 +42,7 @@ enum Task {
     Conformance(conformance::Args),
     /// Take a signed release to a simulated fleet, and show what is refused.
     Demo(demo::Args),
-    /// Run a flash file in the emulated chip.
+    /// Take a release to an emulated chip that runs the real firmware, or run any flash file in it.
     Emulate(emulator::Args),
     /// Build the firmware, as images that a chip boots, and check them.
     Firmware(firmware::Args),

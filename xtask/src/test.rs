@@ -60,6 +60,8 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     steps.run("test runner", || tools::require(tools::NEXTEST))?;
     steps.run("build", || run(cargo("build").args(["--workspace", "--bins", "--all-features"])))?;
     let results = target_dir().ok()?.join("nextest/default/junit.xml");
+    steps.run("firmware", firmware::run_for_emulator);
+    steps.run("emulator build", emulator::build);
     steps.run("tests", || nextest(&python, args.deep, &results));
     let tests = Count::of_junit(&fs::read_to_string(&results).ok()?)?;
     let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count::FAILED);
@@ -73,13 +75,15 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     Some(tests.plus(doc_tests).plus(conformance).plus(emulator))
 }
 
-/// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance.
+/// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance. Here everything
+/// is built that the default filter keeps out.
 fn nextest(python: &Path, deep: bool, results: &Path) -> anyhow::Result<()> {
     if results.exists() {
         fs::remove_file(results)?;
     }
     let mut command = cargo("nextest");
     command.args(["run", "--workspace", "--all-features", "--profile", "default"]);
+    command.arg("--ignore-default-filter");
     command.env("WAXWING_PYTHON", python);
     if deep {
         command.env("PROPTEST_CASES", DEEP_CASES);

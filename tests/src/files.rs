@@ -1,4 +1,4 @@
-//! The files of a ceremony as files: counted and copied.
+//! Files as files: counted and copied.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 /// Returns the version of the newest root in a folder.
-pub(super) fn newest_root(metadata: &Path) -> Result<u64> {
+pub(crate) fn newest_root(metadata: &Path) -> Result<u64> {
     let mut versions = Vec::new();
     for entry in fs::read_dir(metadata)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -17,9 +17,10 @@ pub(super) fn newest_root(metadata: &Path) -> Result<u64> {
     versions.into_iter().max().context("the repository has a root")
 }
 
-/// Copies a folder with everything in it.
-pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+/// Copies a folder with everything in it, and who may read it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
+    fs::set_permissions(to, fs::metadata(from)?.permissions())?;
     for entry in fs::read_dir(from)? {
         let (path, target) = {
             let entry = entry?;

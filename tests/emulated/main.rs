@@ -1,0 +1,103 @@
+//! The whole thing in an emulated ESP32-C3: Espressif's boot loader and our firmware, as they are
+//! built for a real chip, with the real server.
+//!
+//! These tests need what only `cargo xtask test` and `cargo xtask emulate` build: firmware for the
+//! chip, and the emulator. `cargo nextest run` leaves them out, see `.config/nextest.toml`.
+#![expect(clippy::as_conversions, reason = "test code")]
+#![expect(clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod power_cuts;
+
+use waxwing_e2e::chip::{LOADED, Mark};
+use waxwing_e2e::story::{Outcome, Scenario, Story};
+
+/// Plays a scenario on a device that was never on.
+fn play(scenario: Scenario) -> (Outcome, Story, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(folder.path()).unwrap();
+    let outcome = scenario.play(&mut story, |line| eprintln!("{line}")).unwrap();
+    (outcome, story, folder)
+}
+
+/// The reasons of the restarts, as the firmware saw them.
+fn reasons(outcome: &Outcome) -> Vec<(&str, &str)> {
+    let starts = outcome.starts.iter();
+    let words = starts.map(|start| {
+        let release = start.hello.split(',').next().unwrap_or_default();
+        (release, start.hello.rsplit(' ').next().unwrap_or_default())
+    });
+    words.collect()
+}
+
+#[test]
+fn a_chip_enrols_takes_an_update_keeps_it_and_reports_over_mqtt() {
+    let (outcome, story, _folder) = play(Scenario::Update);
+    assert_eq!(reasons(&outcome), [("1.0.0", "PowerOn"), ("1.1.0", "Requested")]);
+    assert_ne!(outcome.starts[0].slot, outcome.starts[1].slot);
+    // Polls carry reports too, but there was none since it was confirmed.
+    let confirmed = outcome.turns.iter().position(|turn| turn.contains(" Confirm ")).unwrap();
+    let since = &outcome.turns[confirmed..];
+    assert!(!since.iter().any(|turn| turn.contains(" Poll ")), "{since:?}");
+    let device = story.device().unwrap();
+    assert_eq!(device["version"], "1.1.0");
+    assert_eq!(device["sha256"], outcome.starts[1].sha256);
+}
+
+/// What becomes of a bad release: started, started again if nobody saw the first end, and left.
+#[track_caller]
+fn comes_back(scenario: Scenario, expected: &[(&str, &str)]) {
+    let (outcome, story, _folder) = play(scenario);
+    assert_eq!(reasons(&outcome), expected);
+    let device = story.device().unwrap();
+    assert_eq!(device["version"], "1.0.0");
+    assert_eq!(device["sha256"], outcome.starts[0].sha256);
+}
+
+const OLD: (&str, &str) = ("1.0.0", "PowerOn");
+const NEW: (&str, &str) = ("1.1.0", "Requested");
+const BACK: (&str, &str) = ("1.0.0", "Requested");
+
+#[test]
+fn a_release_that_crashes_is_left_and_the_server_hears_why() {
+    comes_back(Scenario::Crash, &[OLD, NEW, ("1.1.0", "Crash"), BACK]);
+}
+
+#[test]
+fn a_release_that_crashes_before_its_agent_runs_is_left_by_its_guard() {
+    comes_back(Scenario::CrashEarly, &[OLD, NEW, ("1.1.0", "Crash"), BACK]);
+}
+
+#[test]
+fn a_release_that_fails_its_self_test_is_left_at_once() {
+    comes_back(Scenario::Fail, &[OLD, NEW, BACK]);
+}
+
+#[test]
+fn a_release_that_hangs_is_left_after_its_watchdog_bit_twice() {
+    comes_back(Scenario::Hang, &[OLD, NEW, ("1.1.0", "Watchdog"), BACK]);
+}
+
+#[test]
+fn a_release_that_is_ill_while_it_soaks_is_left() {
+    comes_back(Scenario::Ill, &[OLD, NEW, BACK]);
+}
+
+/// The price of a boot loader that never goes back, as the one in Espressif's tools is built: what
+/// counts starts is the image itself. With rollback the boot loader counts, see
+/// `row_31_no_power_cut_keeps_a_device_from_going_back` and its like, on both kinds of it.
+#[test]
+fn a_release_that_crashes_before_its_guard_is_lost_with_a_boot_loader_without_rollback() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(folder.path()).unwrap();
+    story.offer("update", "1.1.0", Mark::CrashFirst).unwrap();
+    let mut loads = Vec::new();
+    let lost = story
+        .live("update", [], |line| loads.extend(line.contains(LOADED).then(|| line.to_owned())));
+    assert!(lost.unwrap_err().to_string().contains("does not come to rest"));
+    assert!(
+        loads.len() > 5 && loads[1..].iter().all(|line| line.ends_with("0x1f0000")),
+        "{loads:?}"
+    );
+    assert_eq!(story.device().unwrap()["deployments"][0]["state"], "activated");
+}
