@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::ceremony::{CHANNEL, PRODUCT};
@@ -48,6 +48,12 @@ pub struct Batch<'a> {
     pub director_root: Option<&'a Path>,
     /// The root of the Image repository they are born with, if not the first one.
     pub image_root: Option<&'a Path>,
+    /// What goes wrong around how many per cent of them, as on the command line.
+    pub profile: Option<&'a str>,
+    /// Shortest time between two polls.
+    pub poll_min: &'a str,
+    /// Over how long their starts are spread.
+    pub spread: &'a str,
 }
 
 impl Default for Batch<'_> {
@@ -61,6 +67,9 @@ impl Default for Batch<'_> {
             security_version: 1,
             director_root: None,
             image_root: None,
+            profile: None,
+            poll_min: "200ms",
+            spread: "500ms",
         }
     }
 }
@@ -112,8 +121,9 @@ impl Fleet {
         fs::write(folder.join("tokens.csv"), tokens.collect::<String>())?;
         fs::write(folder.join("fleet.toml"), configuration(server, birth))?;
         let mut command = Program::AgentHost.command()?;
-        command.args(["fleet", "--events", "--spread", "500ms", "--config"]);
+        command.args(["fleet", "--events", "--json", "--spread", birth.batch.spread, "--config"]);
         command.arg(folder.join("fleet.toml"));
+        command.args(birth.batch.profile.into_iter().flat_map(|profile| ["--profile", profile]));
         let process = Process::spawn("fleet", command, &folder.join("logs"))?;
         Ok(Self { folder: folder.to_owned(), process, running: BTreeMap::new() })
     }
@@ -159,6 +169,20 @@ impl Fleet {
         Ok(&self.running)
     }
 
+    /// Switches all devices off, and returns what they have come to.
+    ///
+    /// # Errors
+    ///
+    /// Fails when a device stopped, or the program does not end.
+    pub fn switch_off(mut self) -> Result<Value> {
+        self.process.ask_to_end()?;
+        let mut last = None;
+        while let Some(line) = self.process.line()? {
+            last = self.take_in(line)?.or(last);
+        }
+        Ok(last.context("the last line is the summary")?.0)
+    }
+
     /// The device's certificate and key, PEM.
     pub fn identity(&self, device: &str) -> PathBuf {
         self.folder.join("work").join(device).join("identity.pem")
@@ -187,7 +211,7 @@ impl Fleet {
 fn configuration(server: &Server, birth: &Birth<'_>) -> String {
     let (image, version) = birth.factory;
     let rule = if birth.foreign_images { "ignore" } else { "match" };
-    let Batch { channels, hardware, security_version, .. } = birth.batch;
+    let Batch { channels, hardware, poll_min, security_version, .. } = birth.batch;
     format!(
         "product = \"{PRODUCT}\"\nhardware = \"{hardware}\"\nchip = \"esp32c3\"\nchannels = {channels:?}\n\
          slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n\
@@ -195,7 +219,7 @@ fn configuration(server: &Server, birth: &Birth<'_>) -> String {
          [factory]\nimage = \"{}\"\nversion = \"{version}\"\nsecurity_version = {security_version}\n\
          [trust]\ndirector_root = \"{}\"\nimage_root = \"{}\"\n\
          [image]\nversion = \"{rule}\"\n\
-         [policy]\npoll_min = \"200ms\"\npoll_max = \"1s\"\nback_off_min = \"200ms\"\n\
+         [policy]\npoll_min = \"{poll_min}\"\npoll_max = \"1s\"\nback_off_min = \"200ms\"\n\
          back_off_max = \"1s\"\n",
         birth.batch.device_address.unwrap_or_else(|| server.address(Listener::Device)),
         server.address(Listener::Enrol),

@@ -118,8 +118,17 @@ impl Process {
     ///
     /// Fails when the process cannot be signalled.
     pub fn stop(mut self) -> Result<ExitStatus> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        self.ask_to_end()?;
         Ok(self.child.wait()?)
+    }
+
+    /// Asks the process to end (SIGTERM).
+    ///
+    /// # Errors
+    ///
+    /// Fails when the process cannot be signalled.
+    pub fn ask_to_end(&self) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), Signal::TERM)?)
     }
 }
 

@@ -15,13 +15,17 @@ use crate::workspace::{cargo, command, run, target_dir};
 const EMULATOR: Package =
     Package { name: "qemu-system-misc", probe: &["qemu-system-riscv32", "--version"] };
 
-/// The option of `bench trust` that leaves out what depends on the machine.
+/// What a fleet is made of in `bench device`, besides the server.
+const FLEET: [&str; 3] = ["waxwing", "waxwing-agent-host", "waxwing-keys"];
+
+/// The option of `bench trust` and `bench device` that leaves out what depends on the machine.
 const COUNTS: &str = "--counts";
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to measure, and how: `poll`, `poll --json`, `trust`, `trust --counts`, `device`, `help`
+    /// What to measure, and how: `poll`, `poll --json`, `trust`, `trust --counts`, `device`,
+    /// `device --devices 500`, `help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }
@@ -38,27 +42,16 @@ enum Profile {
 ///
 /// When either does not build, the measurement fails, or a goal is missed.
 pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
-    if args.arguments.first().is_some_and(|what| what == "device") {
-        return run_device();
-    }
     // Counts depend on no optimisation of ours; the build for tests is there already.
     let is_counts = args.arguments.iter().any(|option| option == COUNTS);
-    let program = build(if is_counts { Profile::Dev } else { Profile::Release })?;
-    let is_trust = args.arguments.first().is_some_and(|what| what == "trust");
-    let harnesses = if is_trust { harnesses()? } else { Vec::new() };
-    measure(&program, args.arguments.iter().chain(&harnesses))
-}
-
-/// Prints what an update costs a simulated device, in counts and ratios: they are tests as well.
-///
-/// # Errors
-///
-/// When a goal is missed.
-fn run_device() -> anyhow::Result<()> {
-    let numbers = "package(waxwing-agent-host) & test(/^numbers::/)";
-    let mut test = cargo("nextest");
-    test.args(["run", "--workspace", "--all-features", "--test", "it", "--no-capture"]);
-    run(test.args(["-E", numbers]))
+    let is = |what: &str| args.arguments.first().is_some_and(|first| first == what);
+    let (programs, options) = match () {
+        () if is("device") => (&FLEET[..], firmware_numbers()?),
+        () if is("trust") => (&[][..], harnesses()?),
+        () => (&[][..], Vec::new()),
+    };
+    let program = build(if is_counts { Profile::Dev } else { Profile::Release }, programs)?;
+    measure(&program, args.arguments.iter().chain(&options))
 }
 
 /// Measures only what is the same on every machine: sizes, memory and bytes.
@@ -70,9 +63,10 @@ pub(crate) fn run_counts() -> anyhow::Result<()> {
     run_all(&Args { arguments: vec!["trust".into(), COUNTS.into()] })
 }
 
-fn build(profile: Profile) -> anyhow::Result<PathBuf> {
+fn build(profile: Profile, programs: &[&str]) -> anyhow::Result<PathBuf> {
     let mut build = cargo("build");
     build.args(["-p", "waxwing-server", "-p", "waxwing-bench", "--bins"]);
+    build.args(programs.iter().flat_map(|program| ["-p", program]));
     let folder = match profile {
         Profile::Dev => "debug",
         Profile::Release => {
@@ -82,6 +76,19 @@ fn build(profile: Profile) -> anyhow::Result<PathBuf> {
     };
     run(&mut build)?;
     Ok(target_dir()?.join(folder).join("waxwing-bench"))
+}
+
+/// Names to `waxwing-bench device` what `cargo xtask firmware` found, if it has been run.
+fn firmware_numbers() -> anyhow::Result<Vec<OsString>> {
+    let target = target_dir()?;
+    let manifest = target.join("firmware/manifest.json");
+    let mut options = vec!["--previous".into(), target.join("bench-device.json").into()];
+    if manifest.exists() {
+        options.extend(["--firmware".into(), manifest.into()]);
+    } else {
+        eprintln!("bench: nothing is said of firmware until `cargo xtask firmware` has been run");
+    }
+    Ok(options)
 }
 
 /// Builds the trust core for a device, and names the programs to `waxwing-bench trust`.

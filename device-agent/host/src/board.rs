@@ -11,11 +11,13 @@ mod power;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest as _, Sha256};
 use waxwing_agent::ports::{ResetReason, Slot};
 use waxwing_esp_image::app::App;
 use waxwing_esp_image::model::{Boot, BootError, BootLoader};
 use waxwing_esp_image::partition::Partition;
 use waxwing_esp_image::{Flash as _, SECTOR_BYTES};
+use waxwing_wire::Digest;
 
 pub use layout::{Layout, LayoutError};
 pub use ports::{Application, BoardFlash, BootPort, JournalPort, SlotPort, Switch};
@@ -54,8 +56,10 @@ pub struct Running {
     pub slot: Slot,
     /// What it says about itself.
     pub app: App,
-    /// Its bytes.
-    pub image: Vec<u8>,
+    /// How many bytes its file has.
+    pub bytes: u32,
+    /// Their SHA-256.
+    pub sha256: Digest,
     /// Why the board restarted.
     pub reset: ResetReason,
 }
@@ -77,9 +81,21 @@ impl Board {
         let Boot { slot, app } = self.boot_loader.boot(&mut *flash)?;
         let partition = self.layout.partition_of(slot).ok_or(BootError::NoImage)?;
         let bytes = file_bytes(&mut flash, partition, &app)?;
-        let mut image = vec![0; usize::try_from(bytes).map_err(|_| FlashFault::OutOfRange)?];
-        flash.read(partition.offset, &mut image)?;
-        Ok(Running { slot, app, image, reset })
+        let mut hash = Sha256::new();
+        flash.each_piece(partition.offset, bytes, |piece| hash.update(piece))?;
+        Ok(Running { slot, app, bytes, sha256: Digest(hash.finalize().into()), reset })
+    }
+
+    /// Reads the first bytes of an image that runs, at most so many.
+    pub fn image(&self, running: &Running, bytes_max: u32) -> Vec<u8> {
+        let mut image = Vec::new();
+        if let Some(partition) = self.layout.partition_of(running.slot) {
+            let bytes = running.bytes.min(bytes_max);
+            let read = |piece: &[u8]| image.extend_from_slice(piece);
+            // It was read a moment ago; what cannot be read now is not there.
+            let _ = self.flash().each_piece(partition.offset, bytes, read);
+        }
+        image
     }
 
     /// Returns the lowest `secure_version` that the eFuses let boot.

@@ -16,6 +16,8 @@ use waxwing_esp_image::Chip;
 use waxwing_esp_image::model::Rollback;
 use waxwing_wire::{Channel, DeviceId, Hardware, ProductId};
 
+use crate::profile::Mix;
+
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +55,9 @@ pub struct Config {
     /// Limits other than the device's own.
     #[serde(default)]
     pub policy: Limits,
+    /// What goes wrong around how many per cent of a fleet.
+    #[serde(default)]
+    pub profiles: Mix,
 }
 
 /// Where the server is.
@@ -335,6 +340,7 @@ mod tests {
             ("\"200ms\"", "\"soon\"", "poll_min"),
             ("localhost:8443", "localhost", "host:port"),
             ("acme-th1", "acme/th1", "a name is"),
+            ("[policy]", "[profiles]\nrain = 10\n[policy]", "rain"),
         ] {
             let error = toml::from_str::<Config>(&GOOD.replace(from, to)).unwrap_err();
             assert!(error.to_string().contains(named), "{error}");

@@ -2,9 +2,9 @@
 //!
 //! The agent is the one that ships. What is simulated is around it: the board and its application.
 
+mod birth;
 mod seen;
 
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -12,34 +12,33 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use semver::Version;
-use sha2::{Digest as _, Sha256};
 use waxwing_agent::driver::{Driver, Identity, Platform, Ports, StartError};
 use waxwing_agent::network::Entropy as _;
 use waxwing_agent::ports::{FlashError, ResetReason};
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Firmware};
-use waxwing_agent_net::est::{self, EstError, KeyStore as _};
+use waxwing_agent_net::SharedClient;
+use waxwing_agent_net::est::{self, EstError};
 use waxwing_agent_net::http::Expired;
 use waxwing_agent_net::identity::{MessageSigner, SharedIdentity};
 use waxwing_agent_net::mqtt::{Link, Mailbox, mailbox};
-use waxwing_agent_net::{Identity as Credentials, SharedClient};
-use waxwing_esp_image::model::{BootError, BootLoader};
+use waxwing_esp_image::model::BootError;
 use waxwing_tuf::{Refusal, Time, uptane};
-use waxwing_wire::{DeviceId, Digest};
+use waxwing_wire::DeviceId;
 
-use crate::board::{
-    Application, Board, BootPort, JournalPort, Layout, LayoutError, Running, SlotPort,
-};
+use crate::board::{Application, Board, BootPort, JournalPort, LayoutError, Running, SlotPort};
 use crate::credentials::{CredentialsError, KeyFolder};
-use crate::flash::{Flash, FlashFault, FlashFile};
+use crate::flash::FlashFault;
 use crate::happening::{Happening, What};
 use crate::kit::{BUILT_AT_S, Kit};
-use crate::network::{HostNetwork, Https, https};
+use crate::network::{HostNetwork, Https, https_over};
 use crate::pins::{PinsPort, ServerPins};
 use crate::random::SystemEntropy;
 use crate::store::Metadata;
 use crate::time::Uptime;
 use seen::{Seen, booted};
+
+pub use birth::Place;
 
 /// The platform of a simulated device.
 #[derive(Debug)]
@@ -73,8 +72,7 @@ pub struct Device {
     director: Metadata,
     image: Metadata,
     seen: Seen,
-    /// Which of the devices of this process it is.
-    number: u32,
+    place: Place,
 }
 
 /// A device cannot go on.
@@ -115,101 +113,6 @@ pub enum DeviceError {
 pub type Observer<'a> = dyn FnMut(Happening) -> ControlFlow<()> + 'a;
 
 impl Device {
-    /// Makes one of thousands: flash and metadata in memory, credentials in the work folder.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`] when it cannot be made or enrolled.
-    pub async fn in_memory(
-        kit: &Arc<Kit>,
-        id: DeviceId,
-        token: Option<&str>,
-    ) -> Result<Self, DeviceError> {
-        let layout = Layout::new(kit.config.slot_bytes);
-        let mut flash = Flash::erased(layout.sectors(), &kit.sectors);
-        layout.manufacture(&mut flash, &kit.factory)?;
-        let stores = (Metadata::in_memory(), Metadata::in_memory());
-        Self::enrolled(kit, id, token, flash, stores).await
-    }
-
-    /// Makes a device for a close look, or finds it again: everything is in the work folder, the
-    /// flash as `<work>/<id>/flash.bin`.
-    ///
-    /// # Errors
-    ///
-    /// [`DeviceError`] when it cannot be made, read or enrolled.
-    pub async fn in_folder(
-        kit: &Arc<Kit>,
-        id: DeviceId,
-        token: Option<&str>,
-    ) -> Result<Self, DeviceError> {
-        let folder = kit.config.work.join(id.as_str());
-        let file = |path: PathBuf| move |source| DeviceError::File { path, source };
-        let store = |name: &str| {
-            let path = folder.join(name);
-            Metadata::in_folder(path.clone()).map_err(file(path))
-        };
-        let stores = (store("director")?, store("image")?);
-        let path = folder.join("flash.bin");
-        let flash = if path.exists() {
-            let (flash_file, content) = FlashFile::open(&path).map_err(file(path))?;
-            Flash::in_file(flash_file, &content, &kit.sectors)
-        } else {
-            let layout = Layout::new(kit.config.slot_bytes);
-            let flash_file =
-                FlashFile::create(&path, layout.sectors()).map_err(file(path.clone()))?;
-            let (_, content) = FlashFile::open(&path).map_err(file(path))?;
-            let mut flash = Flash::in_file(flash_file, &content, &kit.sectors);
-            layout.manufacture(&mut flash, &kit.factory)?;
-            flash
-        };
-        Self::enrolled(kit, id, token, flash, stores).await
-    }
-
-    async fn enrolled(
-        kit: &Arc<Kit>,
-        id: DeviceId,
-        token: Option<&str>,
-        flash: Flash,
-        (director, image): (Metadata, Metadata),
-    ) -> Result<Self, DeviceError> {
-        let folder = kit.config.work.join(id.as_str());
-        let mut keys = KeyFolder::open(folder.clone())?;
-        let pins = ServerPins::open(&folder, &kit.server);
-        let credentials = match keys.identity()? {
-            Some(credentials) => credentials,
-            None => enrol(kit, &pins, &mut keys, &id, token.ok_or(DeviceError::NoToken)?).await?,
-        };
-        let credentials = Rc::new(credentials);
-        let client = Rc::new(RefCell::new(pins.trust().client(Some(&credentials))));
-        let rollback = kit.config.boot_loader.into();
-        let boot_loader = BootLoader { chip: kit.config.chip, rollback };
-        let board = Board::new(flash, Layout::new(kit.config.slot_bytes), boot_loader);
-        let (kit, identity) = (Arc::clone(kit), Rc::new(RefCell::new(credentials)));
-        let seen = Seen::beginning_with(pins.kept());
-        let expired = Expired::default();
-        Ok(Self {
-            kit,
-            id,
-            board,
-            keys,
-            identity,
-            client,
-            expired,
-            pins,
-            director,
-            image,
-            seen,
-            number: 0,
-        })
-    }
-
-    /// Tells a device that it is one of thousands in this process.
-    #[must_use]
-    pub fn numbered(self, number: u32) -> Self {
-        Self { number, ..self }
-    }
-
     /// Switches the device on and lets it run until the observer has seen enough.
     ///
     /// # Errors
@@ -218,13 +121,11 @@ impl Device {
     pub async fn run(&mut self, observer: &mut Observer<'_>) -> Result<(), DeviceError> {
         let mut reset = ResetReason::PowerOn;
         loop {
+            self.switch_on();
             let running = match self.board.start(reset) {
                 Ok(running) => running,
-                // Somebody cut the power while the boot loader wrote: once more.
-                Err(BootError::Flash(FlashFault::PowerCut)) => {
-                    self.board.flash().cut_power(None);
-                    continue;
-                }
+                // The power went while the boot loader wrote: once more.
+                Err(BootError::Flash(FlashFault::PowerCut)) => continue,
                 Err(error) => return Err(DeviceError::Boot(error)),
             };
             match self.run_until_reset(&running, observer).await? {
@@ -239,15 +140,32 @@ impl Device {
         &self.board
     }
 
+    fn switch_on(&self) {
+        let (mut flash, trouble) = (self.board.flash(), &self.place.trouble);
+        if flash.was_cut() {
+            trouble.happened();
+        } else if flash.next_cut().is_some() {
+            return;
+        }
+        let next_cut = trouble.next_cut(flash.operations());
+        flash.cut_power(next_cut);
+    }
+
     async fn run_until_reset(
         &mut self,
         running: &Running,
         observer: &mut Observer<'_>,
     ) -> Result<ControlFlow<(), ResetReason>, DeviceError> {
-        let network = Rc::new(HostNetwork::of_device(self.number));
+        let network = Rc::new(self.place.network());
         let clock = network.uptime();
         let (mailbox, link) = mailbox(&network, &self.id, &self.client);
-        let mut driver = self.driver(running, network, mailbox)?;
+        let mut driver = match self.driver(running, network, mailbox) {
+            Ok(driver) => driver,
+            Err(_) if self.board.flash().was_cut() => {
+                return Ok(ControlFlow::Continue(self.board.power().pulled().await));
+            }
+            Err(error) => return Err(error),
+        };
         if self.tell(observer, booted(running, driver.agent().firmware())).is_break() {
             return Ok(ControlFlow::Break(()));
         }
@@ -289,7 +207,7 @@ impl Device {
                 .boot_port(running)
                 .map_err(|_: FlashError| LayoutError::ImageTooLarge)?,
             journal: self.board.journal_port(),
-            app: Application::new(&self.board, running),
+            app: self.application(running),
             clock: network.uptime(),
             server: Https::new(network, config.server.device.clone(), Rc::clone(&self.client))
                 .noting(Rc::clone(&self.expired)),
@@ -310,6 +228,14 @@ impl Device {
         let (firmware, policy) = (self.firmware(running), config.policy());
         let (rules, trust) = (config.image_rules(), self.trust()?);
         Ok(Driver::boot(ports, identity, firmware, policy, rules, trust)?)
+    }
+
+    fn application(&self, running: &Running) -> Application {
+        if running.sha256 == self.kit.factory_sha256 || !self.place.trouble.crashes_updates() {
+            return Application::new(&self.board, running);
+        }
+        self.place.trouble.happened();
+        Application::crashing(&self.board)
     }
 
     fn trust(&self) -> Result<Trust<Metadata>, DeviceError> {
@@ -335,18 +261,17 @@ impl Device {
     /// What is compiled into the running image. The simulated one says so in its descriptor, if it
     /// has one.
     fn firmware(&self, running: &Running) -> Firmware {
-        let sha256 = Digest(Sha256::digest(&running.image).into());
         let factory = &self.kit.config.factory;
         let described = || {
             let descriptor = running.app.descriptor.as_ref()?;
             descriptor.version.as_str()?.parse().ok()
         };
-        let release = if sha256 == self.kit.factory_sha256 {
+        let release = if running.sha256 == self.kit.factory_sha256 {
             factory.version.clone()
         } else {
             described().unwrap_or(Version::new(0, 0, 0))
         };
-        Firmware { release, sha256, security_version: factory.security_version }
+        Firmware { release, sha256: running.sha256, security_version: factory.security_version }
     }
 
     /// Renews the certificate at two thirds of its life, or when the server says that it has ended.
@@ -357,7 +282,8 @@ impl Device {
             return;
         }
         let present = Rc::clone(&self.client.borrow());
-        let mut server = https(self.kit.config.server.device.clone(), present);
+        let address = self.kit.config.server.device.clone();
+        let mut server = https_over(self.place.network(), address, present);
         let Ok(renewed) = est::renew(&mut server, &mut self.keys, &self.id).await else { return };
         let renewed = Rc::new(renewed);
         *self.client.borrow_mut() = self.pins.trust().client(Some(&renewed));
@@ -366,19 +292,9 @@ impl Device {
     }
 
     fn tell(&self, observer: &mut Observer<'_>, what: What) -> ControlFlow<()> {
-        observer(Happening { device: self.id.clone(), what })
+        let faults = self.place.trouble.times() + self.board.flash().ignored();
+        observer(Happening { device: self.id.clone(), faults, what })
     }
-}
-
-async fn enrol(
-    kit: &Kit,
-    pins: &ServerPins,
-    keys: &mut KeyFolder,
-    id: &DeviceId,
-    token: &str,
-) -> Result<Credentials, DeviceError> {
-    let mut server = https(kit.config.server.enrol.clone(), pins.trust().client(None));
-    Ok(est::enrol(&mut server, keys, id, token).await?)
 }
 
 async fn keep_up(link: Link<HostNetwork>, kit: &Kit) -> std::convert::Infallible {

@@ -13,14 +13,13 @@ use std::sync::Arc;
 use waxwing_esp_image::SECTOR_BYTES;
 
 pub use file::FlashFile;
+use shared::Sector;
 pub use shared::SharedSectors;
 
 /// [`SECTOR_BYTES`] as a length in memory.
 const SECTOR_LEN: usize = 4096;
 
-type Sector = [u8; SECTOR_LEN];
-
-const ERASED: Sector = [0xff; SECTOR_LEN];
+const ERASED: [u8; SECTOR_LEN] = [0xff; SECTOR_LEN];
 
 /// Flash of a whole chip.
 #[derive(Debug)]
@@ -34,6 +33,8 @@ pub struct Flash {
     erases: Vec<u16>,
     /// Sectors that keep nothing any more.
     worn_out: BTreeSet<usize>,
+    /// Erases and writes that did nothing because of that.
+    ignored: u64,
     cut: Option<PowerCut>,
 }
 
@@ -88,6 +89,7 @@ impl Flash {
             operations: 0,
             erases: vec![0; sectors],
             worn_out: BTreeSet::new(),
+            ignored: 0,
             cut: None,
         }
     }
@@ -118,6 +120,11 @@ impl Flash {
         self.cut = cut;
     }
 
+    /// Returns the power cut that was arranged.
+    pub const fn next_cut(&self) -> Option<PowerCut> {
+        self.cut
+    }
+
     /// Tells whether the power went and has not come back.
     pub const fn was_cut(&self) -> bool {
         match self.cut {
@@ -142,9 +149,31 @@ impl Flash {
         self.worn_out.insert(sector);
     }
 
+    /// Returns how many erases and writes did nothing because a sector was worn out.
+    pub const fn ignored(&self) -> u64 {
+        self.ignored
+    }
+
     /// Returns the whole content.
     pub fn content(&self) -> Vec<u8> {
-        self.sectors.iter().flat_map(|sector| sector.iter().copied()).collect()
+        self.sectors.iter().flat_map(|sector| sector.content()).collect()
+    }
+
+    /// Reads so many bytes, one piece of a sector after another.
+    pub(crate) fn each_piece(
+        &self,
+        offset: u32,
+        bytes: u32,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), FlashFault> {
+        let (mut at, end) = (length(offset)?, length(offset.saturating_add(bytes))?);
+        while at < end {
+            let within = at % SECTOR_LEN;
+            let count = (end - at).min(SECTOR_LEN - within);
+            self.sector(at / SECTOR_LEN)?.pieces(within, count).into_iter().for_each(&mut take);
+            at += count;
+        }
+        Ok(())
     }
 
     /// Counts an operation and returns how it is torn, if the power goes during it.
@@ -162,14 +191,14 @@ impl Flash {
         self.sectors.get(index).map(|sector| &**sector).ok_or(FlashFault::OutOfRange)
     }
 
-    fn put(&mut self, index: usize, content: &Sector) -> Result<(), FlashFault> {
+    fn put(&mut self, index: usize, content: &[u8; SECTOR_LEN]) -> Result<(), FlashFault> {
         let shared = self.shared.get(content);
         self.place(index, shared)
     }
 
     fn place(&mut self, index: usize, content: Arc<Sector>) -> Result<(), FlashFault> {
         if let Some(file) = &mut self.file {
-            file.put(index, &content).map_err(|_| FlashFault::File)?;
+            file.put(index, &content.content()).map_err(|_| FlashFault::File)?;
         }
         let place = self.sectors.get_mut(index).ok_or(FlashFault::OutOfRange)?;
         *place = content;
@@ -178,8 +207,8 @@ impl Flash {
 
     fn program(&mut self, at: usize, bytes: &[u8]) -> Result<(), FlashFault> {
         let (index, within) = (at / SECTOR_LEN, at % SECTOR_LEN);
-        let mut sector = *self.sector(index)?;
-        if self.worn_out.contains(&index) {
+        let mut sector = self.sector(index)?.content();
+        if self.ignores(index) {
             return Ok(());
         }
         let cells = sector.get_mut(within..).into_iter().flatten();
@@ -187,6 +216,13 @@ impl Flash {
             *cell &= byte;
         }
         self.put(index, &sector)
+    }
+
+    /// Tells whether a sector keeps nothing, and counts that it did not.
+    fn ignores(&mut self, index: usize) -> bool {
+        let ignores = self.worn_out.contains(&index);
+        self.ignored += u64::from(ignores);
+        ignores
     }
 
     /// Programs bytes wherever they are, sector by sector.
@@ -202,8 +238,8 @@ impl Flash {
     }
 
     fn erase(&mut self, index: usize, tear: Option<Tear>) -> Result<(), FlashFault> {
-        let before = *self.sector(index)?;
-        if tear == Some(Tear::Bytes(0)) || self.worn_out.contains(&index) {
+        let before = Arc::clone(self.sectors.get(index).ok_or(FlashFault::OutOfRange)?);
+        if tear == Some(Tear::Bytes(0)) || self.ignores(index) {
             return Ok(());
         }
         if let Some(count) = self.erases.get_mut(index) {
@@ -215,7 +251,7 @@ impl Flash {
             Tear::AllBut(from) => !(from..from.saturating_add(TORN_BYTES)).contains(&at),
         };
         let mut sector = ERASED;
-        for (at, (cell, was)) in sector.iter_mut().zip(before).enumerate() {
+        for (at, (cell, was)) in sector.iter_mut().zip(before.content()).enumerate() {
             if !is_erased(at) {
                 *cell = was | HALF_ERASED;
             }
@@ -228,18 +264,13 @@ impl waxwing_esp_image::Flash for Flash {
     type Error = FlashFault;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), FlashFault> {
-        let mut at = length(offset)?;
+        let count = u32::try_from(bytes.len()).map_err(|_| FlashFault::OutOfRange)?;
         let mut rest = bytes;
-        while !rest.is_empty() {
-            let within = at % SECTOR_LEN;
-            let (piece, behind) = rest.split_at_mut(rest.len().min(SECTOR_LEN - within));
-            let sector = self.sector(at / SECTOR_LEN)?;
-            let from = sector.get(within..within + piece.len()).ok_or(FlashFault::OutOfRange)?;
-            piece.copy_from_slice(from);
-            at += piece.len();
+        self.each_piece(offset, count, |piece| {
+            let (to, behind) = std::mem::take(&mut rest).split_at_mut(piece.len());
+            to.copy_from_slice(piece);
             rest = behind;
-        }
-        Ok(())
+        })
     }
 
     fn erase_sector(&mut self, offset: u32) -> Result<(), FlashFault> {
@@ -335,7 +366,7 @@ mod tests {
         flash.wear_out(1);
         flash.erase_sector(4096).unwrap();
         flash.write(4096, &[0]).unwrap();
-        assert_eq!(read(&mut flash, 4096), 0x0f);
+        assert_eq!((read(&mut flash, 4096), flash.ignored()), (0x0f, 2));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! Each thread drives its share of them. What happens is counted, and can be followed line by line.
 
 mod counters;
+mod view;
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +18,16 @@ use waxwing_agent::network::Entropy as _;
 use waxwing_agent::policy::Jitter;
 use waxwing_wire::DeviceId;
 
-pub use counters::Counters;
+pub use counters::{Counters, OfProfile};
+pub use view::View;
 
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, Place};
 use crate::happening::{Happening, What};
 use crate::kit::Kit;
+use crate::profile::{Mix, Profile};
 use crate::random::SystemEntropy;
+use crate::trouble::Trouble;
+use counters::Last;
 
 /// A fleet, before it starts.
 #[derive(Clone, Debug)]
@@ -30,6 +36,10 @@ pub struct Fleet {
     pub kit: Arc<Kit>,
     /// Its devices and their one-time tokens.
     pub devices: Vec<(DeviceId, String)>,
+    /// What goes wrong around which of them.
+    pub profiles: Mix,
+    /// The same seed makes the same trouble.
+    pub seed: u64,
     /// Over how long the starts are spread.
     pub spread: Duration,
     /// Whether what happens is printed, as NDJSON.
@@ -38,16 +48,25 @@ pub struct Fleet {
 
 /// What is known about a fleet while it runs. Clones are the same board.
 #[derive(Clone, Debug, Default)]
-pub struct Scoreboard(Arc<Mutex<Counters>>);
+pub struct Scoreboard(Arc<Mutex<Score>>);
+
+#[derive(Debug, Default)]
+struct Score {
+    counters: Counters,
+    devices: BTreeMap<DeviceId, Last>,
+}
 
 impl Scoreboard {
     /// Returns the counters of this moment.
     pub fn counters(&self) -> Counters {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counters.clone()
     }
 
-    fn count(&self, happening: &Happening) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).count(happening);
+    fn count(&self, profile: Profile, happening: &Happening) {
+        let mut score = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Score { counters, devices } = &mut *score;
+        let last = devices.entry(happening.device.clone()).or_default();
+        counters.count(profile, happening, last);
     }
 }
 
@@ -93,6 +112,8 @@ impl Fleet {
                 kit: Arc::clone(&self.kit),
                 id,
                 number,
+                profile: self.profiles.of(number),
+                seed: self.seed,
                 token,
                 print: self.print,
                 scoreboard: scoreboard.clone(),
@@ -115,6 +136,8 @@ struct Member {
     kit: Arc<Kit>,
     id: DeviceId,
     number: u32,
+    profile: Profile,
+    seed: u64,
     token: String,
     print: bool,
     scoreboard: Scoreboard,
@@ -129,7 +152,7 @@ impl Member {
     }
 
     async fn run(&self) -> Result<(), DeviceError> {
-        let mut device = self.enrol().await?.numbered(self.number);
+        let mut device = self.enrol().await?;
         self.tell(What::Enrolled);
         let mut observer = |happening: Happening| {
             self.observe(&happening);
@@ -145,8 +168,10 @@ impl Member {
         SystemEntropy.fill(&mut seed);
         let mut jitter = Jitter::new(u64::from_le_bytes(seed));
         let mut failures = 0_u32;
+        let place = self.place();
         loop {
-            match Device::in_memory(&self.kit, self.id.clone(), Some(&self.token)).await {
+            let (id, token) = (self.id.clone(), Some(self.token.as_str()));
+            match Device::in_memory(&self.kit, id, token, place.clone()).await {
                 Err(DeviceError::Enrolment(error)) if error.is_passing() => {
                     failures = failures.saturating_add(1);
                     tokio::time::sleep(policy.back_off(failures, jitter.draw())).await;
@@ -156,12 +181,19 @@ impl Member {
         }
     }
 
+    /// Each device has luck of its own, and the same in every run with this seed.
+    fn place(&self) -> Place {
+        let [fleet, member] = [self.seed, self.number.into()].map(|seed| Jitter::new(seed).draw());
+        let seed = u64::from(fleet) << 32 | u64::from(member);
+        Place { number: self.number, trouble: Trouble::new(self.profile, seed) }
+    }
+
     fn tell(&self, what: What) {
-        self.observe(&Happening { device: self.id.clone(), what });
+        self.observe(&Happening { device: self.id.clone(), faults: 0, what });
     }
 
     fn observe(&self, happening: &Happening) {
-        self.scoreboard.count(happening);
+        self.scoreboard.count(self.profile, happening);
         if self.print && !matches!(happening.what, What::Polled) {
             print_line(happening);
         }

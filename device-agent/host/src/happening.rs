@@ -11,6 +11,9 @@ use waxwing_wire::{DeviceId, Digest, ErrorCode, RolloutId};
 pub struct Happening {
     /// The device.
     pub device: DeviceId,
+    /// How often something has gone wrong around it, in this process.
+    #[serde(skip_serializing_if = "is_none")]
+    pub faults: u64,
     /// What.
     #[serde(flatten)]
     pub what: What,
@@ -76,6 +79,11 @@ pub enum What {
         /// Why.
         error: String,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_none(faults: &u64) -> bool {
+    *faults == 0
 }
 
 /// The name of a slot in the partition table.

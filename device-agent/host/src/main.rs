@@ -9,16 +9,21 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use waxwing_agent_host::config::BootLoader;
-use waxwing_agent_host::fleet::{Counters, Fleet, Scoreboard, describe, print_line};
+use waxwing_agent_host::fleet::{Counters, Fleet, Scoreboard, View, describe, print_line};
+use waxwing_agent_host::profile::Mix;
 use waxwing_agent_host::{Config, Device, Kit};
 use waxwing_wire::DeviceId;
 
 /// How often the counters on a terminal change.
 const REFRESH: Duration = Duration::from_millis(200);
+/// Open files of a device: two connections, and one that is just being closed.
+const FILES_PER_DEVICE: u64 = 3;
+/// Open files of the process itself, and of a few name lookups.
+const FILES_BESIDES: u64 = 64;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,6 +31,17 @@ Examples:
   waxwing-agent-host run --config device.toml --id d-1
   waxwing-agent-host fleet --config fleet.toml --devices 1000
   waxwing-agent-host fleet --config fleet.toml --for 60s --json > summary.json
+  waxwing-agent-host fleet --config fleet.toml --profile loss=20,power-cuts=10 --seed 7
+  waxwing-agent-host fleet --config fleet.toml --profile crash --events | jq .
+
+Profiles, in per cent of a fleet; what goes wrong is around the agent, which does not know of it:
+  bad-sector   a sector of the slot for updates keeps nothing
+  clock        the clock is 49.7 days ahead and a quarter too fast
+  crash        every image but the first crashes before it is confirmed
+  latency      after each silence, what comes is half a second late
+  loss         a fifth of all connections is never made, others break
+  power-cuts   the power goes in the middle of an operation of the flash, every 20 to 100 of them
+  slow         16 KiB a second
 
 A configuration:
   product = \"acme-th1\"
@@ -50,6 +66,8 @@ A configuration:
   version = \"ignore\"                # take images whose descriptor has another version
   [policy]                          # optional: the device's own limits are 1m and 24h
   poll_min = \"200ms\"
+  [profiles]                        # optional, as --profile
+  loss = 20
 
 Exit codes: 0 as asked for, 1 something failed, 2 wrong usage.";
 
@@ -115,6 +133,12 @@ struct FleetArgs {
     /// How many devices of the tokens file; else all.
     #[arg(long, value_name = "N")]
     devices: Option<usize>,
+    /// What goes wrong around how many per cent of the devices; else as in the configuration.
+    #[arg(long, value_name = "NAME=PERCENT,...")]
+    profile: Option<Mix>,
+    /// The same number makes the same trouble: bad sectors, power cuts, lost connections.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Over how long the starts are spread.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "1s")]
     spread: Duration,
@@ -183,17 +207,37 @@ fn fleet(args: &FleetArgs) -> Result<()> {
         bail!("{} has tokens for {} devices, not {wanted}", tokens.display(), devices.len());
     }
     devices.truncate(wanted);
-    let fleet = Fleet { kit: Arc::clone(&kit), devices, spread: args.spread, print: args.events };
+    let wanted = u64::try_from(wanted)?;
+    open_files(wanted)?;
+    let profiles = args.profile.clone().unwrap_or_else(|| kit.config.profiles.clone());
+    let (spread, print, seed) = (args.spread, args.events, args.seed);
+    let fleet = Fleet { kit: Arc::clone(&kit), devices, profiles, seed, spread, print };
     let threads = args.threads.unwrap_or_else(cores);
     let (scoreboard, (stop, stopped)) = (Scoreboard::default(), watch::channel(false));
     let duration = args.duration;
-    let watcher = scoreboard.clone();
     let show = !args.events && !args.json && std::io::stderr().is_terminal();
+    let watcher = show.then(|| (View::new(wanted), scoreboard.clone()));
     std::thread::scope(|scope| {
-        scope.spawn(move || single(watch_over(stop, duration, show.then_some(watcher))));
+        scope.spawn(move || single(watch_over(stop, duration, watcher)));
         fleet.run(threads, &scoreboard, &stopped)
     })?;
     finish(&scoreboard.counters(), args)
+}
+
+/// Sees to it that the process may have enough files open.
+fn open_files(devices: u64) -> Result<()> {
+    let wanted = devices.saturating_mul(FILES_PER_DEVICE).saturating_add(FILES_BESIDES);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if let Some(most) = limit.maximum.filter(|most| *most < wanted) {
+        bail!(
+            "{devices} devices need {wanted} open files, and the hard limit is {most} (ulimit -Hn)"
+        );
+    }
+    limit.current = Some(wanted);
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
 }
 
 fn cores() -> usize {
@@ -204,25 +248,22 @@ fn cores() -> usize {
 async fn watch_over(
     stop: watch::Sender<bool>,
     duration: Option<Duration>,
-    scoreboard: Option<Scoreboard>,
+    watcher: Option<(View, Scoreboard)>,
 ) -> Result<()> {
     let outcome = tokio::select! {
         outcome = over(duration) => outcome,
-        never = show(scoreboard) => never,
+        never = show(watcher) => never,
     };
     stop.send_replace(true);
     outcome
 }
 
-async fn show(scoreboard: Option<Scoreboard>) -> Result<()> {
-    let Some(scoreboard) = scoreboard else { return std::future::pending().await };
-    let line =
-        ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
+async fn show(watcher: Option<(View, Scoreboard)>) -> Result<()> {
+    let Some((mut view, scoreboard)) = watcher else { return std::future::pending().await };
     let mut refresh = tokio::time::interval(REFRESH);
     loop {
         refresh.tick().await;
-        line.set_message(scoreboard.counters().to_string());
-        line.tick();
+        view.show(&scoreboard.counters());
     }
 }
 

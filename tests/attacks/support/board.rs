@@ -238,7 +238,7 @@ impl Subject {
                 Some(driver) => {
                     self.note(cost.bytes_current, cost.bytes_max);
                     self.running = Some((driver, running.slot));
-                    return Step::Started(running.image);
+                    return Step::Started(self.board.image(&running, u32::MAX));
                 }
                 None if self.board.flash().was_cut() => self.switch_on(),
                 None => panic!("the agent does not start"),
@@ -276,7 +276,7 @@ impl Subject {
         };
         let release = version_of(&running.app);
         let security_version = (make.compiled)(&release);
-        let sha256 = digest(&running.image);
+        let sha256 = running.sha256;
         let firmware = Firmware { release, sha256, security_version };
         let rules = ImageRules {
             chip: Chip::Esp32c3,

@@ -5,13 +5,29 @@
 //! xtask bench` does. Not here: gates. Ratios are printed, people and issues judge them (D32).
 
 mod bare;
+mod device;
 mod fleet;
 mod load;
 mod metadata;
 mod poll;
 mod process;
 mod report;
+mod table;
 mod trust;
+
+// A board, the agent on it and an honest server, as the tests of the simulator have them.
+
+#[path = "../../../device-agent/host/tests/it/backend.rs"]
+#[expect(dead_code, clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
+mod backend;
+#[path = "../../../device-agent/host/tests/it/cost.rs"]
+#[expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
+mod cost;
+#[path = "../../../device-agent/host/tests/it/ports.rs"]
+mod ports;
+#[path = "../../../device-agent/host/tests/it/world.rs"]
+#[expect(dead_code, clippy::panic, clippy::unwrap_used, reason = "test code")]
+mod world;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +44,8 @@ enum What {
     /// Serve nothing but `204 No Content`, for comparison.
     #[command(hide = true)]
     Bare(bare::Args),
+    /// Measure the agent: firmware, an update in erases and hashes, a fleet of thousands.
+    Device(device::Args),
     /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
     Poll(poll::Args),
     /// Measure the trust core: size, memory, instructions, bytes, signatures.
@@ -38,6 +56,7 @@ enum What {
 async fn main() -> anyhow::Result<()> {
     match Bench::parse().what {
         What::Bare(args) => bare::serve(&args).await,
+        What::Device(args) => tokio::task::spawn_blocking(move || device::run(&args)).await?,
         What::Poll(args) => poll::run(&args).await,
         What::Trust(args) => trust::run(&args).await,
     }

@@ -57,27 +57,47 @@ impl Process {
 
     /// Returns the processor time used so far, in user and kernel mode, by all its threads.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let id = self.child.id().context("the server has ended")?;
-        let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // The second field is the name of the program, in parentheses and with any character.
-        let (_, fields) = stat.rsplit_once(')').context("unreadable stat")?;
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks = |at: usize| -> anyhow::Result<u32> {
-            Ok(fields.get(at).context("short stat")?.parse()?)
-        };
-        // utime and stime: fields 14 and 15 of proc(5), 3 being the first after the name.
-        Ok(Duration::from_secs((ticks(11)? + ticks(12)?).into()) / TICKS_PER_SECOND)
+        cpu(self.child.id().context("the server has ended")?)
     }
 
     /// Returns the memory in use, in bytes.
     pub(crate) fn memory(&self) -> anyhow::Result<u64> {
-        let id = self.child.id().context("the server has ended")?;
-        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
-        let line =
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes * 1024)
+        status(self.child.id().context("the server has ended")?, "VmRSS:")
     }
+}
+
+/// Returns the processor time a process has used so far, in user and kernel mode, by all its threads.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub(crate) fn cpu(id: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // The second field is the name of the program, in parentheses and with any character.
+    let (_, fields) = stat.rsplit_once(')').context("unreadable stat")?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks =
+        |at: usize| -> anyhow::Result<u32> { Ok(fields.get(at).context("short stat")?.parse()?) };
+    // utime and stime: fields 14 and 15 of proc(5), 3 being the first after the name.
+    Ok(Duration::from_secs((ticks(11)? + ticks(12)?).into()) / TICKS_PER_SECOND)
+}
+
+/// Returns the most memory that a process has had, in bytes.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub(crate) fn memory_most(id: u32) -> anyhow::Result<u64> {
+    status(id, "VmHWM:")
+}
+
+/// Returns a length that the kernel tells of a process, in bytes.
+fn status(id: u32, name: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    let line = line.with_context(|| format!("no {name}"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kilobytes * 1024)
 }
 
 /// Returns the server to measure: the one given, else the one beside this program.

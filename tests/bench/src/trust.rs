@@ -11,14 +11,13 @@ mod proxy;
 mod repository;
 mod scenario;
 mod signing;
-mod table;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use self::device::Numbers;
-use self::table::{Row, Table};
+use crate::table::{Row, Table};
 
 /// What is called a kilobyte here, as in the limits in the code.
 const KB: u32 = 1024;

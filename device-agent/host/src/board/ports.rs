@@ -52,7 +52,8 @@ impl Board {
     }
 }
 
-/// The board's flash, as the agent's ports take it.
+/// The board's flash, as the agent's ports take it. When the power goes during an operation, nothing
+/// runs any more: the board restarts when it is back.
 #[derive(Clone, Debug)]
 pub struct BoardFlash(Board);
 
@@ -64,11 +65,22 @@ impl Flash for BoardFlash {
     }
 
     fn erase_sector(&mut self, offset: u32) -> Result<(), FlashError> {
-        self.0.flash().erase_sector(offset).map_err(fault)
+        let outcome = self.0.flash().erase_sector(offset);
+        self.powered(outcome)
     }
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError> {
-        self.0.flash().write(offset, bytes).map_err(fault)
+        let outcome = self.0.flash().write(offset, bytes);
+        self.powered(outcome)
+    }
+}
+
+impl BoardFlash {
+    fn powered(&self, outcome: Result<(), FlashFault>) -> Result<(), FlashError> {
+        if outcome == Err(FlashFault::PowerCut) {
+            self.0.power.reset(ResetReason::PowerOn);
+        }
+        outcome.map_err(fault)
     }
 }
 
@@ -107,32 +119,40 @@ enum Behaviour {
 
 /// Where a mark may be, in bytes from the beginning of an image: thousands of devices look for one at
 /// each boot.
-const MARKS_WITHIN: usize = 64 * 1024;
-/// An image with these bytes in it fails its self-test.
-const FAILS_MARK: &[u8] = b"waxwing-sim:self-test=fail";
-/// An image with these bytes in it crashes before it is confirmed.
-const CRASHES_MARK: &[u8] = b"waxwing-sim:crash";
-/// An image with these bytes in it crashes again and again once it is confirmed.
-const CRASHES_LATER_MARK: &[u8] = b"waxwing-sim:crash-later";
-/// An image with these bytes in it becomes unwell once it is confirmed.
-const FALLS_ILL_MARK: &[u8] = b"waxwing-sim:health=bad";
+const MARKS_WITHIN: u32 = 64 * 1024;
+/// What a mark begins with. What follows says how the application behaves.
+const MARK: &[u8] = b"waxwing-sim:";
+/// An image with this mark fails its self-test.
+const FAILS_MARK: &[u8] = b"self-test=fail";
+/// An image with this mark crashes before it is confirmed.
+const CRASHES_MARK: &[u8] = b"crash";
+/// An image with this mark crashes again and again once it is confirmed.
+const CRASHES_LATER_MARK: &[u8] = b"crash-later";
+/// An image with this mark becomes unwell once it is confirmed.
+const FALLS_ILL_MARK: &[u8] = b"health=bad";
 /// What a failed self-test says.
 const FAILED: u16 = 1;
 
 impl Application {
     /// Starts the application of an image.
     pub fn new(board: &Board, running: &Running) -> Self {
-        let begin = running.image.get(..MARKS_WITHIN).unwrap_or(&running.image);
-        let has = |mark: &[u8]| begin.windows(mark.len()).any(|bytes| bytes == mark);
+        let begin = board.image(running, MARKS_WITHIN);
+        let at = begin.windows(MARK.len()).position(|bytes| bytes == MARK);
+        let marked = at.and_then(|at| begin.get(at + MARK.len()..)).unwrap_or_default();
         let marks = [
             (CRASHES_LATER_MARK, Behaviour::CrashesLater),
             (CRASHES_MARK, Behaviour::Crashes),
             (FAILS_MARK, Behaviour::FailsItsSelfTest),
             (FALLS_ILL_MARK, Behaviour::FallsIll),
         ];
-        let marked = marks.into_iter().find(|(mark, _)| has(mark));
-        let behaviour = marked.map_or(Behaviour::Works, |(_, behaviour)| behaviour);
+        let mark = marks.into_iter().find(|(mark, _)| marked.starts_with(mark));
+        let behaviour = mark.map_or(Behaviour::Works, |(_, behaviour)| behaviour);
         Self { board: board.clone(), behaviour }
+    }
+
+    /// Starts an application that crashes before its image is confirmed, whatever that says.
+    pub fn crashing(board: &Board) -> Self {
+        Self { board: board.clone(), behaviour: Behaviour::Crashes }
     }
 }
 

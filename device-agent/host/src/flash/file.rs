@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use super::{ERASED, SECTOR_LEN, Sector};
+use super::{ERASED, SECTOR_LEN};
 
 /// The file behind a chip.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl FlashFile {
         Ok((Self(file), content))
     }
 
-    pub(super) fn put(&mut self, index: usize, content: &Sector) -> io::Result<()> {
+    pub(super) fn put(&mut self, index: usize, content: &[u8; SECTOR_LEN]) -> io::Result<()> {
         let at = u64::try_from(index * SECTOR_LEN).map_err(io::Error::other)?;
         self.0.seek(SeekFrom::Start(at))?;
         self.0.write_all(content)

@@ -1,12 +1,12 @@
 //! What a fleet has come to.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Serialize;
-use waxwing_wire::DeviceId;
+use waxwing_wire::report::State;
 
 use crate::happening::{Happening, What};
+use crate::profile::Profile;
 
 /// What a fleet has come to: the last word of each device, and sums.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -24,87 +24,100 @@ pub struct Counters {
     /// Devices by the release they run.
     pub releases: BTreeMap<String, u64>,
     /// Devices by the state they reported last.
-    pub states: BTreeMap<String, u64>,
+    pub states: BTreeMap<State, u64>,
     /// Devices whose last report named an error, by its name.
     pub errors: BTreeMap<String, u64>,
-    #[serde(skip)]
-    devices: BTreeMap<DeviceId, Last>,
+    /// The same by what goes wrong around the devices.
+    pub profiles: BTreeMap<Profile, OfProfile>,
+}
+
+/// What the devices of one profile have come to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OfProfile {
+    /// Devices that were heard of.
+    pub devices: u64,
+    /// How often something went wrong around them.
+    pub faults: u64,
+    /// Devices by the state they reported last.
+    pub states: BTreeMap<State, u64>,
+    /// Devices whose last report named an error, by its name.
+    pub errors: BTreeMap<String, u64>,
 }
 
 /// The last words of a device.
 #[derive(Clone, Debug, Default)]
-struct Last {
+pub(super) struct Last {
+    is_known: bool,
+    faults: u64,
     release: Option<String>,
-    state: Option<String>,
+    state: Option<State>,
     error: Option<String>,
 }
 
 impl Counters {
-    pub(super) fn count(&mut self, happening: &Happening) {
-        let last = self.devices.entry(happening.device.clone()).or_default();
+    pub(super) fn count(&mut self, profile: Profile, happening: &Happening, last: &mut Last) {
+        let of_profile = self.profiles.entry(profile).or_default();
+        of_profile.count(happening.faults, last);
         match &happening.what {
             What::Booted { release, .. } => {
                 self.boots += 1;
-                change(&mut self.releases, &mut last.release, Some(release.to_string()));
+                change(&mut [&mut self.releases], &mut last.release, Some(release.to_string()));
             }
             What::Enrolled => self.enrolled += 1,
             What::Polled => self.polls += 1,
             What::PollFailed { .. } => self.polls_failed += 1,
             What::Acknowledged { .. } | What::Pinned { .. } | What::Renewed => {}
             What::Reported { state, code, reason, .. } => {
-                change(&mut self.states, &mut last.state, Some(state.to_string()));
+                let states = &mut [&mut self.states, &mut of_profile.states];
+                change(states, &mut last.state, Some(*state));
                 let error = (!code.is_none()).then(|| (*reason).to_owned());
-                change(&mut self.errors, &mut last.error, error);
+                change(&mut [&mut self.errors, &mut of_profile.errors], &mut last.error, error);
             }
             What::Stopped { .. } => self.stopped += 1,
         }
     }
 }
 
-/// Moves a device from one count to another.
-fn change(counts: &mut BTreeMap<String, u64>, last: &mut Option<String>, next: Option<String>) {
-    if let Some(before) = last.take()
-        && let Some(count) = counts.get_mut(&before)
-    {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&before);
-        }
+impl OfProfile {
+    fn count(&mut self, faults: u64, last: &mut Last) {
+        self.devices += u64::from(!last.is_known);
+        last.is_known = true;
+        self.faults += faults.saturating_sub(last.faults);
+        last.faults = last.faults.max(faults);
     }
-    if let Some(name) = &next {
-        *counts.entry(name.clone()).or_default() += 1;
-    }
-    *last = next;
 }
 
-/// One line for a terminal.
-impl fmt::Display for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} enrolled  {} polls", self.enrolled, self.polls)?;
-        if self.polls_failed > 0 {
-            write!(f, " ({} failed)", self.polls_failed)?;
+/// Moves a device from one count to another.
+fn change<K: Clone + Ord>(
+    counts: &mut [&mut BTreeMap<K, u64>],
+    last: &mut Option<K>,
+    next: Option<K>,
+) {
+    for counts in counts {
+        if let Some(before) = last.as_ref()
+            && let Some(count) = counts.get_mut(before)
+        {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(before);
+            }
         }
-        for counts in [&self.releases, &self.states, &self.errors] {
-            f.write_str(" |")?;
-            counts.iter().try_for_each(|(name, count)| write!(f, " {name} {count}"))?;
+        if let Some(name) = &next {
+            *counts.entry(name.clone()).or_default() += 1;
         }
-        if self.stopped > 0 {
-            write!(f, " | {} stopped", self.stopped)?;
-        }
-        Ok(())
     }
+    *last = next;
 }
 
 #[cfg(test)]
 mod tests {
     use waxwing_wire::ErrorCode;
-    use waxwing_wire::report::State;
 
     use super::*;
 
     #[test]
     fn a_device_counts_once_by_its_last_word() {
-        let mut counters = Counters::default();
+        let (mut counters, mut lasts) = (Counters::default(), [Last::default(), Last::default()]);
         let report = |state, code: ErrorCode| What::Reported {
             rollout: "r-1".parse().unwrap(),
             release: "1.1.0".parse().unwrap(),
@@ -113,15 +126,22 @@ mod tests {
             reason: code.name(),
             attempt: 1,
         };
-        for (device, what) in [
-            ("d-1", What::Enrolled),
-            ("d-1", report(State::Downloading, ErrorCode::NONE)),
-            ("d-2", report(State::Downloading, ErrorCode::NONE)),
-            ("d-1", report(State::Failed, ErrorCode::DOWNLOAD_HASH)),
+        for (device, faults, what) in [
+            (0, 0, What::Enrolled),
+            (0, 2, report(State::Downloading, ErrorCode::NONE)),
+            (1, 0, report(State::Downloading, ErrorCode::NONE)),
+            (0, 5, report(State::Failed, ErrorCode::DOWNLOAD_HASH)),
         ] {
-            counters.count(&Happening { device: device.parse().unwrap(), what });
+            let (id, profile) = ("d-1".parse().unwrap(), [Profile::Loss, Profile::Clean][device]);
+            let happening = Happening { device: id, faults, what };
+            counters.count(profile, &happening, &mut lasts[device]);
         }
-        let text = counters.to_string();
-        assert_eq!(text, "1 enrolled  0 polls | | downloading 1 failed 1 | download_hash 1");
+        let json = serde_json::to_value(counters).unwrap();
+        let of_loss = serde_json::json!({
+            "devices": 1, "faults": 5, "states": {"failed": 1}, "errors": {"download_hash": 1},
+        });
+        assert_eq!(json["profiles"]["loss"], of_loss);
+        assert_eq!(json["states"], serde_json::json!({"downloading": 1, "failed": 1}));
+        assert_eq!((&json["enrolled"], &json["errors"]["download_hash"]), (&1.into(), &1.into()));
     }
 }

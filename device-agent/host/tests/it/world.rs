@@ -30,7 +30,7 @@ use waxwing_tuf::{Time, uptane};
 use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
 
-use crate::backend::{BEGIN_S, Backend, Near, device_id, digest};
+use crate::backend::{BEGIN_S, Backend, Near, device_id};
 use crate::ports::{Counting, Memory, Scribble, Silence, StillClock};
 
 /// Room for an image that crosses the first mark of progress at 64 KiB.
@@ -198,7 +198,7 @@ impl World {
                     break reason;
                 }
                 if matches!(driver.next(), Action::Wait { .. }) && self.is_over(&driver, turn) {
-                    return running.image;
+                    return self.board.image(&running, u32::MAX);
                 }
             };
         }
@@ -215,9 +215,10 @@ impl World {
 
     /// Nothing runs that nobody signed, or that the eFuses would not let run.
     fn check_started(&mut self, running: &Running) {
-        let is_new = running.image == self.backend.borrow().new;
+        let image = self.board.image(running, u32::MAX);
+        let is_new = image == self.backend.borrow().new;
         self.starts_of_new += u32::from(is_new);
-        assert!(self.signed.contains(&running.image), "something nobody signed was started");
+        assert!(self.signed.contains(&image), "something nobody signed was started");
         let descriptor = running.app.descriptor.as_ref();
         let secure_version = descriptor.map_or(0, |descriptor| descriptor.secure_version);
         assert!(secure_version >= self.board.secure_version(), "the eFuses forbid what runs");
@@ -264,7 +265,7 @@ impl World {
         };
         let firmware = Firmware {
             release: Version::new(1, 0, 0),
-            sha256: digest(&running.image),
+            sha256: running.sha256,
             security_version: 1,
         };
         let rules = ImageRules {

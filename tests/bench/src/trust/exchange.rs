@@ -25,8 +25,8 @@ use waxwing_wire::{Digest, Hardware, Nonce, ProductId};
 
 use super::proxy::{Counted, Proxy};
 use super::repository::{Image, PRODUCT, Release};
-use super::table::{Row, Table};
 use crate::process::Process;
+use crate::table::{Row, Table};
 use crate::{bare, fleet, load};
 
 /// Releases the repository lists.
