@@ -5,32 +5,23 @@
 //! sector has endured is counted. Not here: what lies where.
 
 mod file;
-mod shared;
+mod sectors;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use waxwing_esp_image::SECTOR_BYTES;
 
+use crate::shared::Shared;
+use sectors::{ERASED, SECTOR_LEN, Sectors};
+
 pub use file::FlashFile;
-use shared::Sector;
-pub use shared::SharedSectors;
-
-/// [`SECTOR_BYTES`] as a length in memory.
-const SECTOR_LEN: usize = 4096;
-
-const ERASED: [u8; SECTOR_LEN] = [0xff; SECTOR_LEN];
 
 /// Flash of a whole chip.
 #[derive(Debug)]
 pub struct Flash {
-    sectors: Vec<Arc<Sector>>,
-    shared: SharedSectors,
-    erased: Arc<Sector>,
+    sectors: Sectors,
     file: Option<FlashFile>,
     operations: u64,
-    /// How often each sector was erased.
-    erases: Vec<u16>,
     /// Sectors that keep nothing any more.
     worn_out: BTreeSet<usize>,
     /// Erases and writes that did nothing because of that.
@@ -79,27 +70,30 @@ pub enum FlashFault {
 
 impl Flash {
     /// Makes an erased chip.
-    pub fn erased(sectors: usize, shared: &SharedSectors) -> Self {
-        let sector = shared.get(&ERASED);
-        Self {
-            sectors: vec![Arc::clone(&sector); sectors],
-            shared: shared.clone(),
-            erased: sector,
-            file: None,
-            operations: 0,
-            erases: vec![0; sectors],
-            worn_out: BTreeSet::new(),
-            ignored: 0,
-            cut: None,
-        }
+    pub fn erased(sectors: usize, shared: &Shared) -> Self {
+        Self::of(Sectors::erased(sectors, shared))
+    }
+
+    /// Makes a chip with the same content, which it shares until it changes; a file is not copied.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { worn_out: self.worn_out.clone(), ..Self::of(self.sectors.clone()) }
     }
 
     /// Takes the chip's content from a file, and keeps it there.
-    pub fn in_file(file: FlashFile, content: &[u8], shared: &SharedSectors) -> Self {
-        let (sectors, _) = content.as_chunks::<SECTOR_LEN>();
-        let sectors = sectors.iter().map(|sector| shared.get(sector)).collect();
-        let file = Some(file);
-        Self { sectors, file, ..Self::erased(content.len() / SECTOR_LEN, shared) }
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn in_file(file: FlashFile, content: &[u8], shared: &Shared) -> Result<Self, FlashFault> {
+        let mut flash = Self::erased(content.len() / SECTOR_LEN, shared);
+        flash.burn(0, content)?;
+        Ok(Self { file: Some(file), ..flash })
+    }
+
+    fn of(sectors: Sectors) -> Self {
+        let (worn_out, ignored) = (BTreeSet::new(), 0);
+        Self { sectors, file: None, operations: 0, worn_out, ignored, cut: None }
     }
 
     /// Writes a chip's content before the device is first switched on, without the rules of NOR.
@@ -139,8 +133,8 @@ impl Flash {
     }
 
     /// Returns how often each sector was erased.
-    pub fn erases(&self) -> &[u16] {
-        &self.erases
+    pub fn erases(&self) -> Vec<u16> {
+        self.sectors.erases()
     }
 
     /// Lets a sector keep nothing from now on: erasing and programming do nothing, and say so to
@@ -156,7 +150,7 @@ impl Flash {
 
     /// Returns the whole content.
     pub fn content(&self) -> Vec<u8> {
-        self.sectors.iter().flat_map(|sector| sector.content()).collect()
+        self.sectors.all()
     }
 
     /// Reads so many bytes, one piece of a sector after another.
@@ -170,7 +164,8 @@ impl Flash {
         while at < end {
             let within = at % SECTOR_LEN;
             let count = (end - at).min(SECTOR_LEN - within);
-            self.sector(at / SECTOR_LEN)?.pieces(within, count).into_iter().for_each(&mut take);
+            let pieces = self.sectors.pieces(at / SECTOR_LEN, within, count)?;
+            pieces.into_iter().for_each(&mut take);
             at += count;
         }
         Ok(())
@@ -187,27 +182,16 @@ impl Flash {
         Ok(cut.map(|cut| cut.tear))
     }
 
-    fn sector(&self, index: usize) -> Result<&Sector, FlashFault> {
-        self.sectors.get(index).map(|sector| &**sector).ok_or(FlashFault::OutOfRange)
-    }
-
     fn put(&mut self, index: usize, content: &[u8; SECTOR_LEN]) -> Result<(), FlashFault> {
-        let shared = self.shared.get(content);
-        self.place(index, shared)
-    }
-
-    fn place(&mut self, index: usize, content: Arc<Sector>) -> Result<(), FlashFault> {
         if let Some(file) = &mut self.file {
-            file.put(index, &content.content()).map_err(|_| FlashFault::File)?;
+            file.put(index, content).map_err(|_| FlashFault::File)?;
         }
-        let place = self.sectors.get_mut(index).ok_or(FlashFault::OutOfRange)?;
-        *place = content;
-        Ok(())
+        self.sectors.put(index, content)
     }
 
     fn program(&mut self, at: usize, bytes: &[u8]) -> Result<(), FlashFault> {
         let (index, within) = (at / SECTOR_LEN, at % SECTOR_LEN);
-        let mut sector = self.sector(index)?.content();
+        let mut sector = self.sectors.content(index)?;
         if self.ignores(index) {
             return Ok(());
         }
@@ -238,20 +222,18 @@ impl Flash {
     }
 
     fn erase(&mut self, index: usize, tear: Option<Tear>) -> Result<(), FlashFault> {
-        let before = Arc::clone(self.sectors.get(index).ok_or(FlashFault::OutOfRange)?);
+        let before = self.sectors.content(index)?;
         if tear == Some(Tear::Bytes(0)) || self.ignores(index) {
             return Ok(());
         }
-        if let Some(count) = self.erases.get_mut(index) {
-            *count = count.saturating_add(1);
-        }
-        let Some(tear) = tear else { return self.place(index, Arc::clone(&self.erased)) };
+        self.sectors.count_erase(index)?;
+        let Some(tear) = tear else { return self.put(index, &ERASED) };
         let is_erased = |at: usize| match tear {
             Tear::Bytes(bytes) => at < bytes,
             Tear::AllBut(from) => !(from..from.saturating_add(TORN_BYTES)).contains(&at),
         };
         let mut sector = ERASED;
-        for (at, (cell, was)) in sector.iter_mut().zip(before.content()).enumerate() {
+        for (at, (cell, was)) in sector.iter_mut().zip(before).enumerate() {
             if !is_erased(at) {
                 *cell = was | HALF_ERASED;
             }
@@ -275,7 +257,7 @@ impl waxwing_esp_image::Flash for Flash {
 
     fn erase_sector(&mut self, offset: u32) -> Result<(), FlashFault> {
         let index = sector_index(offset)?;
-        self.sector(index)?;
+        self.sectors.pieces(index, 0, 0)?;
         let tear = self.powered()?;
         self.erase(index, tear)?;
         tear.map_or(Ok(()), |_| Err(FlashFault::PowerCut))
@@ -320,7 +302,7 @@ mod tests {
 
     #[test]
     fn programming_only_clears_bits() {
-        let mut flash = Flash::erased(2, &SharedSectors::default());
+        let mut flash = Flash::erased(2, &Shared::default());
         flash.write(10, &[0b1100]).unwrap();
         flash.write(10, &[0b1010]).unwrap();
         assert_eq!(read(&mut flash, 10), 0b1000);
@@ -330,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_power_cut_tears_the_operation_and_stops_the_rest() {
-        let mut flash = Flash::erased(2, &SharedSectors::default());
+        let mut flash = Flash::erased(2, &Shared::default());
         flash.cut_power(Some(PowerCut { operation: 1, tear: Tear::Bytes(2) }));
         flash.write(0, &[1]).unwrap();
         assert_eq!(flash.write(4, &[2, 2, 2, 2]), Err(FlashFault::PowerCut));
@@ -342,7 +324,7 @@ mod tests {
 
     #[test]
     fn an_erase_is_torn_too_and_a_write_may_lose_a_word_in_the_middle() {
-        let mut flash = Flash::erased(2, &SharedSectors::default());
+        let mut flash = Flash::erased(2, &Shared::default());
         flash.write(0, &[0; 4096]).unwrap();
         flash.cut_power(Some(PowerCut { operation: 1, tear: Tear::Bytes(16) }));
         assert_eq!(flash.erase_sector(0), Err(FlashFault::PowerCut));
@@ -358,7 +340,7 @@ mod tests {
 
     #[test]
     fn erases_are_counted_and_a_worn_out_sector_keeps_nothing() {
-        let mut flash = Flash::erased(2, &SharedSectors::default());
+        let mut flash = Flash::erased(2, &Shared::default());
         flash.erase_sector(4096).unwrap();
         flash.erase_sector(4096).unwrap();
         assert_eq!(flash.erases(), [0, 2]);
@@ -371,7 +353,7 @@ mod tests {
 
     #[test]
     fn places_outside_are_refused() {
-        let mut flash = Flash::erased(2, &SharedSectors::default());
+        let mut flash = Flash::erased(2, &Shared::default());
         assert_eq!(flash.erase_sector(8192), Err(FlashFault::OutOfRange));
         assert_eq!(flash.erase_sector(1), Err(FlashFault::OutOfRange));
         assert_eq!(flash.write(8191, &[0, 0]), Err(FlashFault::OutOfRange));
@@ -380,7 +362,7 @@ mod tests {
 
     #[test]
     fn two_devices_with_the_same_content_hold_it_once() {
-        let shared = SharedSectors::default();
+        let shared = Shared::default();
         let mut flashes = [(); 2].map(|()| Flash::erased(4, &shared));
         for flash in &mut flashes {
             flash.write(4096, &[7; 4096]).unwrap();
@@ -394,13 +376,13 @@ mod tests {
     fn a_file_keeps_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("flash.bin");
-        let shared = SharedSectors::default();
+        let shared = Shared::default();
         let file = FlashFile::create(&path, 2).unwrap();
-        let mut flash = Flash::in_file(file, &[0xff; 8192], &shared);
+        let mut flash = Flash::in_file(file, &[0xff; 8192], &shared).unwrap();
         flash.write(4096, b"kept").unwrap();
         drop(flash);
         let (file, content) = FlashFile::open(&path).unwrap();
-        let mut flash = Flash::in_file(file, &content, &shared);
+        let mut flash = Flash::in_file(file, &content, &shared).unwrap();
         assert_eq!(read(&mut flash, 4096), b'k');
     }
 

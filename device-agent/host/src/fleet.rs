@@ -152,7 +152,8 @@ impl Member {
     }
 
     async fn run(&self) -> Result<(), DeviceError> {
-        let mut device = self.enrol().await?;
+        // Nothing of it stays in memory once it is done.
+        let mut device = Box::pin(self.enrol()).await?;
         self.tell(What::Enrolled);
         let mut observer = |happening: Happening| {
             self.observe(&happening);

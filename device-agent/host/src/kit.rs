@@ -10,8 +10,10 @@ use waxwing_esp_image::ImageError;
 use waxwing_esp_image::app::App;
 use waxwing_wire::{DeviceId, Digest};
 
+use crate::board::{Layout, LayoutError};
 use crate::config::Config;
-use crate::flash::SharedSectors;
+use crate::flash::Flash;
+use crate::shared::Shared;
 
 /// Unix time at which the simulated firmware was built: 2026-11-01.
 pub const BUILT_AT_S: u64 = 1_793_491_200;
@@ -26,7 +28,10 @@ pub struct Kit {
     pub(crate) director_root: Vec<u8>,
     pub(crate) image_root: Vec<u8>,
     pub(crate) server: ServerTrust,
-    pub(crate) sectors: SharedSectors,
+    /// A chip as it leaves the factory.
+    pub(crate) chip: Flash,
+    /// What devices hold in memory.
+    pub(crate) shared: Shared,
 }
 
 /// Something the configuration names cannot be used.
@@ -40,6 +45,9 @@ pub enum KitError {
         /// What is wrong with it.
         source: ImageError,
     },
+    /// The chip of a device cannot be laid out.
+    #[error("device cannot be made")]
+    Layout(#[from] LayoutError),
     /// A file cannot be read.
     #[error("cannot read {path}")]
     Read {
@@ -78,13 +86,17 @@ impl Kit {
             .map_err(|source| KitError::Image { path: config.factory.image.clone(), source })?;
         let server = ServerTrust::from_pem(&read(&config.server.ca)?, BUILT_AT_S)
             .map_err(|source| KitError::Ca { path: config.server.ca.clone(), source })?;
+        let (layout, shared) = (Layout::new(config.slot_bytes), Shared::default());
+        let mut chip = Flash::erased(layout.sectors(), &shared);
+        layout.manufacture(&mut chip, &factory)?;
         Ok(Self {
             factory_sha256: Digest(Sha256::digest(&factory).into()),
             factory,
             director_root: read(&config.trust.director_root)?,
             image_root: read(&config.trust.image_root)?,
             server,
-            sectors: SharedSectors::default(),
+            chip,
+            shared,
             config,
         })
     }

@@ -22,6 +22,7 @@ pub mod network;
 pub mod pins;
 pub mod profile;
 pub mod random;
+pub mod shared;
 pub mod store;
 pub mod time;
 pub mod trouble;

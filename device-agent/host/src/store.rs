@@ -1,23 +1,29 @@
 //! Where a device keeps the metadata it trusts.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use waxwing_tuf::{MemoryStore, Store, StoreError};
+use waxwing_tuf::{Store, StoreError};
 
 use crate::credentials::replace_file;
+use crate::shared::{Bytes, Shared};
 
 /// The trusted files of one repository. Clones are the same store: it outlives a restart.
 #[derive(Clone, Debug)]
 pub enum Metadata {
     /// In a folder, one file each.
     Folder(PathBuf),
-    /// In memory, for one of thousands of devices.
-    Memory(Rc<RefCell<MemoryStore>>),
+    /// In memory, for one of thousands of devices: what many have is held once.
+    Memory(Rc<RefCell<Files>>, Shared),
 }
+
+/// Files by their names.
+type Files = BTreeMap<String, Arc<Bytes>>;
 
 impl Metadata {
     /// Keeps files in a folder, made if it is not there.
@@ -32,7 +38,12 @@ impl Metadata {
 
     /// Keeps files in memory.
     pub fn in_memory() -> Self {
-        Self::Memory(Rc::default())
+        Self::sharing(&Shared::default())
+    }
+
+    /// Keeps files in memory, together with others.
+    pub fn sharing(shared: &Shared) -> Self {
+        Self::Memory(Rc::default(), shared.clone())
     }
 }
 
@@ -44,7 +55,7 @@ impl Store for Metadata {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(_) => Err(StoreError),
             },
-            Self::Memory(store) => store.borrow().load(name),
+            Self::Memory(files, _) => Ok(files.borrow().get(name).map(|file| file.to_vec())),
         }
     }
 
@@ -53,7 +64,10 @@ impl Store for Metadata {
             Self::Folder(folder) => {
                 replace_file(&folder.join(file_name(name)), bytes).map_err(|_| StoreError)
             }
-            Self::Memory(store) => store.borrow_mut().save(name, bytes),
+            Self::Memory(files, shared) => {
+                files.borrow_mut().insert(name.to_owned(), shared.get(bytes));
+                Ok(())
+            }
         }
     }
 
@@ -63,7 +77,10 @@ impl Store for Metadata {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError),
                 Ok(()) | Err(_) => Ok(()),
             },
-            Self::Memory(store) => store.borrow_mut().remove(name),
+            Self::Memory(files, _) => {
+                files.borrow_mut().remove(name);
+                Ok(())
+            }
         }
     }
 }

@@ -21,7 +21,8 @@ use waxwing_agent::trust::Trust;
 use waxwing_agent_host::board::{
     Application, Board, BootPort, JournalPort, Layout, Running, SlotPort,
 };
-use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors, Tear};
+use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, Tear};
+use waxwing_agent_host::shared::Shared;
 use waxwing_agent_host::store::Metadata;
 use waxwing_esp_image::Flash as _;
 use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
@@ -127,7 +128,7 @@ impl Subject {
         clock: &Rc<Cell<Duration>>,
     ) -> Self {
         let layout = Layout::new(SLOT_BYTES);
-        let mut flash = Flash::erased(layout.sectors(), &SharedSectors::default());
+        let mut flash = Flash::erased(layout.sectors(), &Shared::default());
         layout.manufacture(&mut flash, &make.factory).unwrap();
         let boot_loader = BootLoader { chip: Chip::Esp32c3, rollback: Rollback::Enabled };
         Self {

@@ -12,7 +12,7 @@ use waxwing_wire::DeviceId;
 
 use super::seen::Seen;
 use super::{Device, DeviceError};
-use crate::board::{Board, Layout};
+use crate::board::{Board, Layout, LayoutError};
 use crate::credentials::KeyFolder;
 use crate::flash::{Flash, FlashFile};
 use crate::kit::Kit;
@@ -50,13 +50,11 @@ impl Device {
         token: Option<&str>,
         place: Place,
     ) -> Result<Self, DeviceError> {
-        let layout = Layout::new(kit.config.slot_bytes);
-        let mut flash = Flash::erased(layout.sectors(), &kit.sectors);
-        layout.manufacture(&mut flash, &kit.factory)?;
+        let (layout, mut flash) = (Layout::new(kit.config.slot_bytes), kit.chip.copy());
         if let Some(sector) = place.trouble.bad_sector(layout, kit.factory.len()) {
             flash.wear_out(sector);
         }
-        let stores = (Metadata::in_memory(), Metadata::in_memory());
+        let stores = (Metadata::sharing(&kit.shared), Metadata::sharing(&kit.shared));
         Self::enrolled(kit, id, token, flash, stores, place).await
     }
 
@@ -81,13 +79,14 @@ impl Device {
         let path = folder.join("flash.bin");
         let flash = if path.exists() {
             let (flash_file, content) = FlashFile::open(&path).map_err(file(path))?;
-            Flash::in_file(flash_file, &content, &kit.sectors)
+            Flash::in_file(flash_file, &content, &kit.shared).map_err(LayoutError::Flash)?
         } else {
             let layout = Layout::new(kit.config.slot_bytes);
             let flash_file =
                 FlashFile::create(&path, layout.sectors()).map_err(file(path.clone()))?;
             let (_, content) = FlashFile::open(&path).map_err(file(path))?;
-            let mut flash = Flash::in_file(flash_file, &content, &kit.sectors);
+            let flash = Flash::in_file(flash_file, &content, &kit.shared);
+            let mut flash = flash.map_err(LayoutError::Flash)?;
             layout.manufacture(&mut flash, &kit.factory)?;
             flash
         };

@@ -59,9 +59,10 @@ pub(crate) fn erases() -> Erases {
     let sectors = new.len().div_ceil(SECTOR_BYTES);
     let slot = world.board.layout().partition_of(Slot::Ota(1)).unwrap();
     let first = usize::try_from(slot.offset).unwrap() / SECTOR_BYTES;
-    let of_slot = &flash.erases()[first..first + sectors];
+    let erases = flash.erases();
+    let of_slot = &erases[first..first + sectors];
     Erases {
-        count: flash.erases().iter().map(|count| usize::from(*count)).sum(),
+        count: erases.iter().map(|count| usize::from(*count)).sum(),
         count_max: sectors * 105 / 100 + ERASES_BESIDES_MAX,
         of_a_sector_max: of_slot.iter().copied().max().unwrap_or(0),
     }

@@ -21,7 +21,8 @@ use waxwing_agent::{Action, Firmware};
 use waxwing_agent_host::board::{
     Application, Board, BootPort, JournalPort, Layout, Running, SlotPort,
 };
-use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, SharedSectors, Tear};
+use waxwing_agent_host::flash::{Flash, FlashFault, PowerCut, Tear};
+use waxwing_agent_host::shared::Shared;
 use waxwing_agent_host::store::Metadata;
 use waxwing_esp_image::Chip;
 use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
@@ -106,7 +107,7 @@ impl World {
     pub(crate) fn new(old: &[u8], new: &[u8], rollback: Rollback) -> Self {
         let image_bytes = u32::try_from(old.len().max(new.len())).unwrap();
         let layout = Layout::new(image_bytes.max(SLOT_BYTES_MIN));
-        let mut flash = Flash::erased(layout.sectors(), &SharedSectors::default());
+        let mut flash = Flash::erased(layout.sectors(), &Shared::default());
         layout.manufacture(&mut flash, old).unwrap();
         let board = Board::new(flash, layout, BootLoader { chip: Chip::Esp32c3, rollback });
         let clock = Rc::new(Cell::new(Duration::ZERO));
