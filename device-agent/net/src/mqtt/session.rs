@@ -73,7 +73,9 @@ async fn connect_and_carry<N: Network + 'static>(
     let Ok(stream) = Connection::open(&link.network, address, &client).await else { return false };
     let mut buffer = AllocBuffer;
     let mut mqtt = Client::new(&mut buffer);
-    let hello = within(&*link.network, HELLO_MAX, hello(&mut mqtt, stream, &link.device)).await;
+    // Nor does what saying hello takes stay once it is said.
+    let hello = Box::pin(hello(&mut mqtt, stream, &link.device));
+    let hello = within(&*link.network, HELLO_MAX, hello).await;
     let was_connected = matches!(hello, Ok(Ok(())));
     if was_connected {
         link.post.connection.set(Some(connection));
