@@ -127,14 +127,16 @@ impl Library {
             device: device(),
         };
         let files = generations.iter().flat_map(|generation| generation.files.values());
-        let genuine = files.map(|file| (file.clone(), version_of(file))).collect();
+        let genuine =
+            files.map(|file| (file.trim_ascii_end().to_vec(), version_of(file))).collect();
         Self { make, foreign: foreign(&releases), releases, generations, genuine }
     }
 
     /// Returns the version of a file of the Image repository, if it was signed for the device's
     /// product.
     pub(crate) fn genuine(&self, bytes: &[u8]) -> Option<u64> {
-        self.genuine.get(bytes).copied()
+        // Blanks behind a file are no part of what is signed.
+        self.genuine.get(bytes.trim_ascii_end()).copied()
     }
 
     /// Returns the security version that the developers gave an image.
