@@ -79,6 +79,8 @@ pub struct Seed {
 pub enum Event {
     /// A poll was answered, and the answer is authentic.
     Answered(Contact),
+    /// A poll was not answered: the server asks to be left alone for this long.
+    Busy(Duration),
     /// The last action is done.
     Done,
     /// The last action did not work out.
@@ -147,7 +149,7 @@ pub enum Action {
         /// First byte wanted.
         from: u32,
     },
-    /// Ask the server: [`Event::Answered`] when the answer is authentic.
+    /// Ask the server: [`Event::Answered`] when the answer is authentic, or [`Event::Busy`].
     Poll,
     /// Restart the device; what follows comes from [`Agent::boot`].
     Reboot,
@@ -249,6 +251,11 @@ impl Agent {
         self.memory.record.security_version.max(self.memory.firmware.security_version)
     }
 
+    /// Returns what the hardware and the boot records said at this start.
+    pub const fn started(&self) -> &BootView {
+        &self.memory.view
+    }
+
     /// Returns the time in Unix seconds, once the server attested it in this boot.
     pub fn unix_s(&self, now: Duration) -> Option<u64> {
         self.memory.clock.attested(now)
@@ -268,6 +275,7 @@ impl Agent {
                 self.state = state.without_journal(&mut self.memory, now);
             }
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)

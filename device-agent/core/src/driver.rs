@@ -233,7 +233,10 @@ impl<P: Platform> Driver<P> {
         let mut nonce = Nonce([0; 16]);
         self.entropy.fill(&mut nonce.0);
         let request = self.request(nonce).encode();
-        let answer = self.server.poll(&request).await.map_err(|_| ErrorCode::NO_CONTACT)?;
+        let answer = match self.server.poll(&request).await {
+            Err(NoAnswer::Busy(wait)) => return Ok(Event::Busy(wait)),
+            answer => answer.map_err(|_| ErrorCode::NO_CONTACT)?,
+        };
         let bundle = Bundle::parse(&answer).map_err(|_| ErrorCode::TRUST_MALFORMED)?;
         for name in bundle.names(bundle::Kind::Acknowledged) {
             if let Ok(id) = MessageId::parse(name) {
@@ -276,7 +279,7 @@ impl<P: Platform> Driver<P> {
     async fn open(&mut self, from: u32) -> Result<Event, ErrorCode> {
         self.local.protect()?;
         let sha256 = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?.sha256;
-        self.server.open(&sha256, from).await.map(Event::Opened).map_err(broken_off)
+        self.server.open(&sha256, from).await.map(Event::Opened).map_err(NoAnswer::broken_off)
     }
 
     async fn transfer(&mut self, offset: u32, bytes: u32) -> Result<Event, ErrorCode> {
@@ -291,7 +294,7 @@ impl<P: Platform> Driver<P> {
     /// Reads so much of what was opened last, and no byte more.
     async fn fill(&mut self, mut rest: &mut [u8]) -> Result<(), ErrorCode> {
         while !rest.is_empty() {
-            let read = self.server.read(rest).await.map_err(broken_off)?;
+            let read = self.server.read(rest).await.map_err(NoAnswer::broken_off)?;
             if read == 0 {
                 return Err(ErrorCode::DOWNLOAD_TRUNCATED);
             }
@@ -304,7 +307,7 @@ impl<P: Platform> Driver<P> {
     async fn recall(&mut self, named: &Digest) -> Result<Event, ErrorCode> {
         let length = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?.length;
         let file_bytes = chunks::list_bytes(length.into()).ok_or(ErrorCode::DOWNLOAD_HASH)?;
-        let opened = self.server.open(named, 0).await.map_err(broken_off)?;
+        let opened = self.server.open(named, 0).await.map_err(NoAnswer::broken_off)?;
         if opened.status != 200 {
             return Ok(Event::Opened(opened));
         }
@@ -367,14 +370,6 @@ impl<P: Platform> Driver<P> {
         }
         self.local.boot.reboot();
         Event::Tick
-    }
-}
-
-const fn broken_off(reason: NoAnswer) -> ErrorCode {
-    match reason {
-        NoAnswer::Refused(_) => ErrorCode::DOWNLOAD_STATUS,
-        NoAnswer::Stalled => ErrorCode::DOWNLOAD_STALLED,
-        NoAnswer::Unreachable => ErrorCode::DOWNLOAD_TRUNCATED,
     }
 }
 

@@ -11,7 +11,7 @@ use core::fmt;
 use core::time::Duration;
 
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{Digest, MessageId};
+use waxwing_wire::{Digest, ErrorCode, MessageId};
 
 use crate::download::Opened;
 
@@ -21,7 +21,8 @@ pub trait Server {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] when there was none, or one that is no bundle.
+    /// [`NoAnswer`] when there was none, or one that is no bundle; for how long the server wants to be
+    /// left alone is for the agent to keep.
     async fn poll(&mut self, request: &str) -> Result<Vec<u8>, NoAnswer>;
 
     /// Asks for an image, or for the list of an image's chunks, from byte `from` on, with `If-Range`
@@ -43,6 +44,8 @@ pub trait Server {
 /// Why there was no answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum NoAnswer {
+    /// The server asks to be left alone for this long.
+    Busy(Duration),
     /// The server answered with this HTTP status.
     Refused(u16),
     /// The answer stopped coming.
@@ -51,9 +54,21 @@ pub enum NoAnswer {
     Unreachable,
 }
 
+impl NoAnswer {
+    /// Returns what a download that broke off for this is reported as.
+    pub(crate) const fn broken_off(self) -> ErrorCode {
+        match self {
+            Self::Busy(_) | Self::Refused(_) => ErrorCode::DOWNLOAD_STATUS,
+            Self::Stalled => ErrorCode::DOWNLOAD_STALLED,
+            Self::Unreachable => ErrorCode::DOWNLOAD_TRUNCATED,
+        }
+    }
+}
+
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Busy(wait) => write!(f, "server asks to wait {} s", wait.as_secs()),
             Self::Refused(status) => write!(f, "server answered {status}"),
             Self::Stalled => f.write_str("answer stopped coming"),
             Self::Unreachable => f.write_str("server cannot be reached"),

@@ -133,6 +133,18 @@ mod tests {
     }
 
     #[test]
+    fn devices_that_failed_together_come_back_over_half_of_the_wait() {
+        for (failures, full) in [(4, Duration::from_mins(8)), (30, POLICY.back_off_max)] {
+            let mut jitter = Jitter::new(7);
+            let waits: Vec<Duration> =
+                (0..1000).map(|_| POLICY.back_off(failures, jitter.draw())).collect();
+            let (earliest, latest) = (waits.iter().min().unwrap(), waits.iter().max().unwrap());
+            assert!(*earliest >= full / 2 && *latest <= full, "{earliest:?} to {latest:?}");
+            assert!(latest.abs_diff(*earliest) > full * 48 / 100, "{earliest:?} to {latest:?}");
+        }
+    }
+
+    #[test]
     fn jitter_spreads_devices_over_a_fifth_of_the_interval() {
         let hour = Duration::from_hours(1);
         let mut jitter = Jitter::new(7);

@@ -68,8 +68,6 @@ pub struct Https<N> {
     open: Option<Open>,
     download: Option<Pace>,
     expired: Expired,
-    /// Until when the server wants to be left alone.
-    later: Duration,
 }
 
 /// A connection and what is left of the present answer.
@@ -86,8 +84,7 @@ struct Open {
 impl<N: Network + 'static> Https<N> {
     /// Prepares requests; connects with the first.
     pub fn new(network: Rc<N>, address: Address, client: SharedClient) -> Self {
-        let (expired, later) = (Expired::default(), Duration::ZERO);
-        Self { network, address, client, open: None, download: None, expired, later }
+        Self { network, address, client, open: None, download: None, expired: Expired::default() }
     }
 
     /// Notes there when a poll is refused because the certificate has expired.
@@ -114,7 +111,7 @@ impl<N: Network + 'static> Https<N> {
     ///
     /// # Errors
     ///
-    /// [`NoAnswer`] when there was none, in time, of that length.
+    /// [`NoAnswer`] when there was none, in time, of that length, or it asks to wait.
     pub async fn exchange(
         &mut self,
         request: &Request<'_>,
@@ -123,30 +120,21 @@ impl<N: Network + 'static> Https<N> {
         let head = self.send(request).await?;
         let network = Rc::clone(&self.network);
         let body = within(&*network, ANSWER_MAX, self.read_all(bytes_max)).await;
-        match body.unwrap_or(Err(NoAnswer::Stalled)) {
-            Ok(body) => Ok((head.status, body)),
-            Err(why) => {
-                self.open = None;
-                Err(why)
-            }
+        let body = body.unwrap_or(Err(NoAnswer::Stalled)).inspect_err(|_| self.open = None)?;
+        match wait(&head).filter(|_| matches!(head.status, 429 | 503)) {
+            Some(wait) => Err(NoAnswer::Busy(wait)),
+            None => Ok((head.status, body)),
         }
     }
 
     /// Sends a request on the connection there is, or on a new one, and reads the answer's head.
     async fn send(&mut self, request: &Request<'_>) -> Result<Head, NoAnswer> {
         self.download = None;
-        if self.network.now() < self.later {
-            return Err(NoAnswer::Refused(503));
-        }
         let kept = self.open.take();
         let text = self.text(request)?;
         let network = Rc::clone(&self.network);
         let asking = within(&*network, ANSWER_MAX, self.ask(kept, &text, request.body)).await;
-        let head = asking.unwrap_or(Err(NoAnswer::Stalled));
-        if let Ok(Head { status: 503, retry_after: Some(wait), .. }) = &head {
-            self.later = self.network.now().saturating_add(*wait.min(&RETRY_AFTER_MAX));
-        }
-        head
+        asking.unwrap_or(Err(NoAnswer::Stalled))
     }
 
     /// A server may have closed a connection that was idle: then once more, on a new one. All our
@@ -247,6 +235,11 @@ impl<N: Network + 'static> Https<N> {
     }
 }
 
+/// For how long the server wants to be left alone.
+fn wait(head: &Head) -> Option<Duration> {
+    head.retry_after.map(|wait| wait.min(RETRY_AFTER_MAX))
+}
+
 fn exceeds(length: u64, bytes_max: usize) -> bool {
     usize::try_from(length).map_or(true, |length| length > bytes_max)
 }
@@ -328,7 +321,7 @@ impl<N: Network + 'static> Server for Https<N> {
         self.download = Some(Pace::begin(self.network.now()));
         // A part of another image is no part of this one, whatever its range.
         let range = head.range.filter(|_| head.etag.as_ref().is_none_or(|tag| *tag == etag));
-        let (status, retry_after) = (head.status, head.retry_after);
+        let (status, retry_after) = (head.status, wait(&head));
         Ok(Opened { status, range, body_bytes: head.length, retry_after })
     }
 

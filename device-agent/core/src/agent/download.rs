@@ -43,6 +43,7 @@ impl Resuming {
             Event::Failed(code) if memory.stalls > 0 && !is_local(*code) => self.go_on(memory),
             Event::Failed(code) => broken_off(memory, now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Done
             | Event::Health(_)
@@ -102,6 +103,7 @@ impl Opening {
             Event::Opened(opened) => opened,
             Event::Failed(code) => return broken_off(memory, now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Compared(_)
             | Event::Health(_)
@@ -150,6 +152,7 @@ impl Transferring {
                 broken_off(memory, now, *code)
             }
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Compared(_)
             | Event::Health(_)
@@ -202,6 +205,7 @@ impl Hashing {
             Event::Compared(found) => start_again(memory, now, code_of(*found)),
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Health(_)
             | Event::Opened(_)
@@ -229,6 +233,7 @@ impl Inspecting {
             }
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)

@@ -23,6 +23,7 @@ impl Idle {
             Event::PollRequested => true,
             Event::Tick => now >= self.until,
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Failed(_)
             | Event::Compared(_)
@@ -51,6 +52,7 @@ impl Polling {
                 memory.note(now, contact);
                 consider(memory, now)
             }
+            Event::Busy(wait) => memory.wait_for_server(now, wait),
             Event::Failed(_) => memory.back_off(now),
             Event::Done
             | Event::Compared(_)

@@ -304,8 +304,11 @@ impl Memory {
 
     /// Waits as long as a busy server asks for: that is held against nobody.
     pub(super) fn wait_for_server(&mut self, now: Duration, wait: Duration) -> State {
-        let wait = self.policy.later(wait, self.jitter.draw());
-        State::Idle(Idle { until: now + wait })
+        State::Idle(Idle { until: self.later_until(now, wait) })
+    }
+
+    pub(super) fn later_until(&mut self, now: Duration, wait: Duration) -> Duration {
+        now + self.policy.later(wait, self.jitter.draw())
     }
 
     /// A power cut must not make a whole town poll in the same second.

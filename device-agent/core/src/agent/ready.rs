@@ -66,6 +66,10 @@ impl Rechecking {
                 }
                 idle::consider(memory, now)
             }
+            Event::Busy(wait) => {
+                let until = memory.later_until(now, wait);
+                State::Deferred(Deferred { offer: self.offer, until })
+            }
             Event::Failed(_) => {
                 let until = memory.back_off_until(now);
                 State::Deferred(Deferred { offer: self.offer, until })
@@ -96,6 +100,7 @@ impl Proving {
             Event::Compared(_) => start_again(memory, now, ErrorCode::FLASH_REREAD),
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Health(_)
             | Event::Opened(_)
@@ -125,6 +130,7 @@ impl Activating {
             }
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)

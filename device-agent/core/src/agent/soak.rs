@@ -91,6 +91,10 @@ impl Soaking {
                 self.next_poll = memory.next_poll_at(now);
                 self.doing = Doing::Waiting;
             }
+            (Doing::Polling, Event::Busy(wait)) => {
+                self.next_poll = memory.later_until(now, wait);
+                self.doing = Doing::Waiting;
+            }
             (Doing::Polling, Event::Failed(_)) => {
                 self.next_poll = memory.back_off_until(now);
                 self.doing = Doing::Waiting;
@@ -155,6 +159,7 @@ impl Burning {
                 memory.conclude(now, Reached::Healthy, ErrorCode::NONE)
             }
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
@@ -204,6 +209,7 @@ impl Reverting {
             (Event::Failed(_), Way::ActivateOld) => memory.fail(now, self.code),
             (
                 Event::Answered(_)
+                | Event::Busy(_)
                 | Event::Compared(_)
                 | Event::Health(_)
                 | Event::Opened(_)

@@ -1,6 +1,7 @@
 //! The machine, told step by step; then any order of events against what must never happen.
 
 mod device;
+mod hooks;
 mod resume;
 mod surprises;
 mod walk;
@@ -101,19 +102,6 @@ fn a_failed_poll_before_the_activation_is_repeated_not_skipped() {
     device.now += Policy::DEVICE.back_off_max;
     device.on(Event::Tick, Action::AskToReboot);
     device.on(Event::Permitted(Permission::Now), Action::Poll);
-}
-
-#[test]
-fn the_application_decides_when_to_restart() {
-    let mut device = Device::new();
-    device.poll();
-    device.download();
-    device.on(Event::Done, Action::AskToReboot);
-    let later = Duration::from_mins(7);
-    device
-        .on(Event::Permitted(Permission::Later(later)), Action::Wait { until: device.now + later });
-    device.now += later;
-    device.on(Event::Tick, Action::AskToReboot);
 }
 
 #[test]

@@ -47,6 +47,7 @@ impl Testing {
                 State::Testing(self)
             }
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Done
             | Event::Failed(_)
             | Event::Compared(_)
@@ -83,8 +84,12 @@ impl Contacting {
                 memory.note(now, contact);
                 Confirming::begin(memory, self.slots)
             }
-            Event::Failed(_) if now >= self.deadline => {
+            Event::Busy(_) | Event::Failed(_) if now >= self.deadline => {
                 Rejecting::begin(memory, self.slots, ErrorCode::NO_CONTACT)
+            }
+            Event::Busy(wait) => {
+                self.paused_until = Some(memory.later_until(now, wait).min(self.deadline));
+                State::Contacting(self)
             }
             Event::Failed(_) => {
                 self.paused_until = Some(memory.back_off_until(now).min(self.deadline));
@@ -138,6 +143,7 @@ impl Confirming {
                 Some(slots) => Rejecting::begin(memory, Some(slots), *code),
             },
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
@@ -173,6 +179,7 @@ impl Rejecting {
             // not, the journal has the next boot try again.
             Event::Done | Event::Failed(_) => State::Rebooting,
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)
@@ -196,6 +203,7 @@ impl Restoring {
         match event {
             Event::Done | Event::Failed(_) => memory.conclude(now, Reached::RolledBack, self.code),
             Event::Answered(_)
+            | Event::Busy(_)
             | Event::Compared(_)
             | Event::Health(_)
             | Event::Opened(_)

@@ -1,4 +1,4 @@
-//! One test per row of the table.
+//! The table of the design, and a test per row of our own, which has more of them.
 
 use SlotState::{Aborted, Blank, Invalid, New, PendingVerify, Undefined, Valid};
 use semver::Version;
@@ -13,6 +13,73 @@ const OLD: Slot = Slot::Ota(0);
 const SLOTS: Slots = Slots { new: NEW, old: OLD, old_sha256: Digest([0; 32]) };
 const EVERY_STATE: [SlotState; 7] = [Aborted, Blank, Invalid, New, PendingVerify, Undefined, Valid];
 const CODE: ErrorCode = ErrorCode::SELF_TEST;
+
+/// What it is, the journal's phase, the running slot, states of its record and of the other, and what
+/// they mean together.
+type Row<'r> = (&'r str, Option<Phase>, Slot, &'r [SlotState], &'r [SlotState], Verdict);
+
+/// The decision table at boot, as it was designed (device agent, 7.4), row by row.
+#[test]
+fn row_by_row_the_decision_table_of_the_design_at_boot() {
+    let activating = Phase::Activating(SLOTS);
+    let trial = |boots| Phase::Trial { slots: SLOTS, boots };
+    let confirming = Phase::Confirming(SLOTS);
+    let rejecting = Phase::Rejecting { slots: SLOTS, code: CODE };
+    let again = Verdict::ActivateAgain;
+    let begun = Verdict::Trial { slots: SLOTS, boots: 1 };
+    let begun_again = Verdict::Trial { slots: SLOTS, boots: 2 };
+    let unloadable = Verdict::Failed(ErrorCode::BOOT_REJECTED);
+    let reset = Verdict::RolledBack(ErrorCode::BOOT_RESET);
+    // Torn records read as BLANK, and are booted as UNDEFINED where they were readable.
+    let software: [SlotState; 4] = [Blank, New, Undefined, Valid];
+    let steady: [SlotState; 5] = [Aborted, Blank, Invalid, Undefined, Valid];
+    let torn: &[SlotState] = &[Blank];
+    let table: [Row<'_>; 18] = [
+        ("none: steady", None, OLD, &steady, &EVERY_STATE, Verdict::Steady),
+        ("none: foreign", None, OLD, &[PendingVerify], &EVERY_STATE, Verdict::TrialOfForeign),
+        ("trial", Some(activating), NEW, &[PendingVerify], &EVERY_STATE, begun),
+        ("trial", Some(trial(1)), NEW, &[PendingVerify], &EVERY_STATE, begun_again),
+        ("software trial", Some(activating), NEW, &software, &EVERY_STATE, begun),
+        ("software trial", Some(trial(1)), NEW, &software, &EVERY_STATE, begun_again),
+        (
+            "software trial, started too often",
+            Some(trial(2)),
+            NEW,
+            &software,
+            &EVERY_STATE,
+            Verdict::Reject(SLOTS, ErrorCode::BOOT_RESET),
+        ),
+        ("never restarted", Some(activating), OLD, &[Valid], &[New], Verdict::Restart),
+        ("cut in the boot loader", Some(activating), OLD, &[Valid], torn, again),
+        ("cut, or reset, in a trial", Some(trial(1)), OLD, &[Valid], torn, reset),
+        ("did not load", Some(activating), OLD, &[Valid], &[PendingVerify], unloadable),
+        ("did not load", Some(trial(1)), OLD, &[Valid], &[PendingVerify], unloadable),
+        ("reset in a trial", Some(trial(1)), OLD, &[Valid], &[Aborted], reset),
+        (
+            "gave itself up",
+            Some(rejecting),
+            OLD,
+            &[Valid],
+            &[Invalid, Blank],
+            Verdict::RolledBack(CODE),
+        ),
+        ("confirm was cut", Some(confirming), OLD, &[Valid], &[Blank, Aborted], again),
+        ("confirmed", Some(confirming), NEW, &[Valid], &EVERY_STATE, Verdict::Confirmed(SLOTS)),
+        ("recovery", Some(activating), Slot::Factory, &steady, &EVERY_STATE, Verdict::Recovery),
+        ("recovery", Some(trial(1)), Slot::Ota(2), &steady, &EVERY_STATE, Verdict::Recovery),
+    ];
+    for (name, phase, running, running_states, target_states, expected) in table {
+        let update = phase.map(update);
+        for (running_state, target_state) in running_states
+            .iter()
+            .flat_map(|one| target_states.iter().map(move |other| (*one, *other)))
+        {
+            let view = view(running, running_state, target_state);
+            let verdict = decide(update.as_ref(), &view, &Policy::DEVICE);
+            assert_eq!(verdict, expected, "{name}: {view:?}");
+        }
+    }
+}
 
 #[test]
 fn without_an_update_only_an_image_that_nobody_confirmed_needs_proof() {

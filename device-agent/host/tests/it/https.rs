@@ -22,7 +22,7 @@ async fn a_poll_brings_back_the_body() {
 
 #[tokio::test]
 async fn an_answer_that_is_no_bundle_is_no_answer() {
-    let unavailable = "HTTP/1.1 503 x\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n";
+    let unavailable = "HTTP/1.1 503 x\r\ncontent-length: 0\r\n\r\n";
     let (mut https, _server) = listen(&[unavailable]).await;
     assert_eq!(https.poll("{}").await, Err(NoAnswer::Refused(503)));
 }

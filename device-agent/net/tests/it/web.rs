@@ -131,21 +131,29 @@ async fn one_connection_is_enough_and_a_closed_one_is_made_again() {
 }
 
 #[tokio::test]
-async fn a_busy_server_is_left_alone_for_as_long_as_it_wants_within_limits() {
-    let second = Duration::from_secs(1);
-    for (wants, waits) in [("7", 7 * second), ("99999999", RETRY_AFTER_MAX)] {
-        let busy = format!("HTTP/1.1 503 x\r\ncontent-length: 0\r\nretry-after: {wants}\r\n\r\n");
-        let (mut https, mut requests) = answering(texts(&[&busy, BUNDLE])).await;
-        assert_eq!(https.poll("1").await, Err(NoAnswer::Refused(503)));
-        tokio::time::pause();
-        tokio::time::advance(waits.saturating_sub(second)).await;
-        assert_eq!(https.poll("2").await, Err(NoAnswer::Refused(503)));
-        tokio::time::advance(second).await;
-        tokio::time::resume();
-        assert_eq!(https.poll("3").await, Ok(b"TB1\n".to_vec()));
-        assert!(requests.try_recv().unwrap().ends_with('1'));
-        assert!(requests.try_recv().unwrap().ends_with('3'), "it was not asked in between");
+async fn a_busy_server_says_for_how_long_it_wants_to_be_left_alone_within_limits() {
+    let busy = |seconds| Err(NoAnswer::Busy(Duration::from_secs(seconds)));
+    for (status, header, expected) in [
+        (503, "retry-after: 7", busy(7)),
+        (429, "Retry-After:  120", busy(120)),
+        (503, "retry-after: 99999999", Err(NoAnswer::Busy(RETRY_AFTER_MAX))),
+        (503, "retry-after: Fri, 20 Nov 2026 23:00:00 GMT", Err(NoAnswer::Refused(503))),
+        (503, "x: y", Err(NoAnswer::Refused(503))),
+        (404, "retry-after: 7", Err(NoAnswer::Refused(404))),
+    ] {
+        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 4\r\n{header}\r\n\r\nbusy");
+        let (mut https, _requests) = answering(texts(&[&answer, BUNDLE])).await;
+        assert_eq!(https.poll("1").await, expected, "{header}");
+        assert_eq!(https.poll("2").await, Ok(b"TB1\n".to_vec()), "on the same connection");
     }
+}
+
+#[tokio::test]
+async fn a_busy_server_begins_no_download_and_says_when() {
+    let busy = "HTTP/1.1 503 x\r\ncontent-length: 0\r\nretry-after: 90\r\n\r\n";
+    let (mut https, _requests) = answering(texts(&[busy])).await;
+    let opened = https.open(&IMAGE, 0).await.unwrap();
+    assert_eq!((opened.status, opened.retry_after), (503, Some(Duration::from_secs(90))));
 }
 
 #[tokio::test]

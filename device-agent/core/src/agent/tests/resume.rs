@@ -139,3 +139,52 @@ fn a_busy_server_is_waited_for_as_long_as_it_asks_and_is_held_against_nobody() {
         }
     }
 }
+
+#[test]
+fn a_server_that_is_too_busy_for_a_poll_is_asked_again_when_it_says() {
+    let wait = Duration::from_mins(20);
+    let mut device = Device::new();
+    device.poll();
+    for _ in 0..20 {
+        let action = device.step(Event::Busy(wait));
+        let Action::Wait { until } = action else { panic!("{action:?}") };
+        assert!((wait..=wait * 3 / 2).contains(&until.abs_diff(device.now)));
+        device.now = until;
+        device.on(Event::Tick, Action::Poll);
+    }
+}
+
+/// D18: no longer than without an answer, and to the last minute.
+#[test]
+fn a_busy_server_gets_until_the_deadline_of_a_trial_and_is_asked_once_more_then() {
+    let mut device = Device::on_trial();
+    device.on(Event::Done, Action::SelfTest);
+    device.on(Event::SelfTested(SelfTest::Passed), Action::Poll);
+    let until = device.now + Policy::DEVICE.no_contact_max;
+    device.on(Event::Busy(Duration::from_hours(5)), Action::Wait { until });
+    device.now = until;
+    device.on(Event::Tick, Action::Poll);
+    device.on(Event::Busy(Duration::from_hours(5)), Action::Save);
+    let code = ErrorCode::NO_CONTACT;
+    assert_eq!(device.phase(), Some(Phase::Rejecting { slots: SLOTS, code }));
+}
+
+#[test]
+fn a_busy_server_stops_neither_an_activation_nor_a_soak_for_good() {
+    let wait = Duration::from_mins(20);
+    let mut device = Device::new();
+    device.poll();
+    device.download();
+    device.on(Event::Done, Action::AskToReboot);
+    device.on(Event::Permitted(Permission::Now), Action::Poll);
+    device.on_wait(Event::Busy(wait));
+    device.now += wait * 3 / 2;
+    device.on(Event::Tick, Action::AskToReboot);
+
+    let mut device = Device::soaking();
+    device.on_wait(Event::Health(Health::Good));
+    device.on(Event::PollRequested, Action::Poll);
+    device.on_wait(Event::Busy(wait));
+    device.now += Duration::from_mins(1);
+    device.on(Event::Tick, Action::CheckHealth);
+}
