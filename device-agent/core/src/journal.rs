@@ -177,6 +177,15 @@ pub struct UnsentReport {
 }
 
 impl Record {
+    /// Forgets how much of an image is in the slot, unless all of it is.
+    pub(crate) fn start_over(&mut self) {
+        if let Some(Update { deployment, phase: Phase::Fetching { stored }, .. }) = &mut self.update
+            && *stored < deployment.length
+        {
+            *stored = 0;
+        }
+    }
+
     /// Returns how often the image failed here.
     pub fn failures_of(&self, sha256: &Digest) -> u32 {
         self.failed.iter().find(|image| image.sha256 == *sha256).map_or(0, |image| image.times)

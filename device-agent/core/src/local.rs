@@ -61,7 +61,10 @@ pub struct Local<F, B, J, A> {
 impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
     /// Opens the journal, and returns its newest record.
     pub fn open(flash: F, boot: B, journal: J, app: A, rules: ImageRules) -> (Self, Record) {
-        let (journal, record) = Pages::open(journal);
+        let (journal, mut record) = Pages::open(journal);
+        if !flash.goes_on() {
+            record.start_over();
+        }
         (Self { flash, boot, app, journal, rules, scanned: None }, record)
     }
 
@@ -146,6 +149,9 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
     ///
     /// [`ErrorCode::FLASH_REREAD`] when flash reports a fault.
     pub fn recall(&mut self, recall: &mut Recall) -> Result<bool, ErrorCode> {
+        if !self.flash.goes_on() {
+            return Ok(true);
+        }
         recall.advance(&mut self.flash).map_err(|_| ErrorCode::FLASH_REREAD)
     }
 

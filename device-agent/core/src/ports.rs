@@ -36,6 +36,12 @@ pub trait SlotFlash {
     ///
     /// [`FlashError`] when the range leaves the slot or the flash chip reports a fault.
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), FlashError>;
+
+    /// Tells whether an image can be gone on with in the middle, after a reset too. Where a driver only
+    /// writes from the beginning, each download that was interrupted by one begins anew.
+    fn goes_on(&self) -> bool {
+        true
+    }
 }
 
 /// Flash could not do what was asked.

@@ -13,9 +13,16 @@
 //! What esp-ota 0.2 does not offer shapes the rest:
 //!
 //! * An update begins by erasing the whole slot, which blocks for seconds, and is written from
-//!   the beginning: [`start_over`] says so to the agent after a reset.
+//!   the beginning: after a reset a download begins anew, chunk list or not.
 //! * Rejecting restarts the device at once: [`BootPort`]'s `reject` does not come back.
 //! * Some failures are panics: the ports look before they ask, so that none is to be expected.
+//! * With `CONFIG_BOOTLOADER_APP_ANTI_ROLLBACK`, ESP-IDF and its boot loader burn the version of an
+//!   image as soon as it is confirmed, before it has soaked. There is nothing left for the agent to
+//!   burn, and no way back to an image with a lower `secure_version`: raise it in a release that
+//!   changes nothing else.
+//!
+//! The product brings the other ports: a journal of two flash sectors or more, best a partition of
+//! its own, and the network, which `waxwing-agent-net` makes of any async sockets.
 //!
 //! `EspOta`, which only exists for ESP-IDF, is a translation without decisions; everything that
 //! decides is tested on the host, against a stand-in that obeys ESP-IDF's rules.
@@ -30,8 +37,6 @@ mod slot;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use waxwing_agent::journal::{Phase, Record};
-
 pub use board::Board;
 pub use boot::BootPort;
 #[cfg(target_os = "espidf")]
@@ -43,15 +48,6 @@ pub use slot::SlotPort;
 pub fn ports<B: Board, O: Ota>(board: B, ota: O) -> (SlotPort<B, O>, BootPort<B, O>) {
     let shared = Rc::new(RefCell::new(Shared { board, ota, open: None }));
     (SlotPort::new(Rc::clone(&shared)), BootPort::new(shared))
-}
-
-/// Forgets how much of an image was written before this boot: esp-ota cannot go on with it.
-pub fn start_over(record: &mut Record) {
-    if let Some(update) = &mut record.update
-        && let Phase::Fetching { stored } = &mut update.phase
-    {
-        *stored = 0;
-    }
 }
 
 /// Codes in [`waxwing_agent::ports::FlashError::Device`] and

@@ -59,6 +59,10 @@ impl<B: Board, O: Ota> SlotFlash for SlotPort<B, O> {
         open.written += len;
         Ok(())
     }
+
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 fn len(bytes: &[u8]) -> Result<u32, FlashError> {

@@ -1,10 +1,13 @@
 //! Updates through both ports.
 
+use waxwing_agent::chunks::{ChunkList, Recall};
 use waxwing_agent::journal::{Deployment, Phase, Record, Update};
+use waxwing_agent::local::{ImageRules, Local, VersionRule};
 use waxwing_agent::ports::{
-    BootControl, BootError, FlashError, SECTOR_BYTES, Slot, SlotFlash, SlotState,
+    AppHooks, BootControl, BootError, FlashError, Health, Journal, Permission, SECTOR_BYTES,
+    SelfTest, Slot, SlotFlash, SlotState,
 };
-use waxwing_agent_esp_idf::{BootPort, OtaError, SlotPort, code, ports, start_over};
+use waxwing_agent_esp_idf::{BootPort, OtaError, SlotPort, code, ports};
 use waxwing_esp_image::otadata::Sector;
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_wire::Digest;
@@ -15,6 +18,11 @@ const OLD: Slot = Slot::Ota(0);
 const NEW_SLOT: Slot = Slot::Ota(1);
 /// The ports do not hash: the agent did.
 const SHA256: Digest = Digest([0; 32]);
+/// SHA-256 of 32 zeros.
+const ZEROS_SHA256: Digest = Digest([
+    0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62, 0xbd, 0x77, 0x6c, 0x8f, 0xc1, 0x8b, 0x8e, 0x9f, 0x8e, 0x20,
+    0x08, 0x97, 0x14, 0x85, 0x6e, 0xe2, 0x33, 0xb3, 0x90, 0x2a, 0x59, 0x1d, 0x0d, 0x5f, 0x29, 0x25,
+]);
 
 fn image(version: &str) -> Vec<u8> {
     AppBuilder::new(CHIP).version(version).rodata(vec![0x5a; 9000]).build().unwrap()
@@ -296,25 +304,72 @@ fn success_that_the_records_do_not_show_is_an_error() {
     assert_eq!(boot.activate(NEW_SLOT, &SHA256), refused);
 }
 
+/// A journal of two pages in memory.
+struct Kept([Vec<u8>; 2]);
+
+impl Journal for Kept {
+    fn pages(&self) -> u8 {
+        2
+    }
+
+    fn read_page(&mut self, page: u8, bytes: &mut [u8]) -> Result<(), FlashError> {
+        bytes.fill(0xff);
+        let kept = &self.0[usize::from(page)];
+        bytes[..kept.len()].copy_from_slice(kept);
+        Ok(())
+    }
+
+    fn replace_page(&mut self, page: u8, bytes: &[u8]) -> Result<(), FlashError> {
+        self.0[usize::from(page)] = bytes.to_vec();
+        Ok(())
+    }
+}
+
+/// An application that agrees with everything.
+struct App;
+
+impl AppHooks for App {
+    fn may_download(&mut self) -> Permission {
+        Permission::Now
+    }
+
+    fn may_reboot(&mut self) -> Permission {
+        Permission::Now
+    }
+
+    fn self_test(&mut self) -> SelfTest {
+        SelfTest::Passed
+    }
+
+    fn health(&mut self) -> Health {
+        Health::Good
+    }
+}
+
 #[test]
-fn progress_of_an_earlier_boot_is_forgotten() {
-    let update = |phase| Update {
-        deployment: Deployment {
-            rollout: "spring".parse().unwrap(),
-            release: "1.1.0".parse().unwrap(),
-            sha256: SHA256,
-            length: 9000,
-            security_version: 1,
-            secure_version: 0,
-            soak_s: 60,
-        },
-        attempt: 1,
-        repeats: 0,
-        phase,
+fn a_download_that_a_reset_interrupted_begins_anew_and_a_whole_one_does_not() {
+    let deployment = Deployment {
+        rollout: "spring".parse().unwrap(),
+        release: "1.1.0".parse().unwrap(),
+        sha256: SHA256,
+        length: 9000,
+        security_version: 1,
+        secure_version: 0,
+        soak_s: 60,
     };
-    let mut record =
-        Record { update: Some(update(Phase::Fetching { stored: 8192 })), ..Record::default() };
-    start_over(&mut record);
-    assert_eq!(record.update, Some(update(Phase::Fetching { stored: 0 })));
-    start_over(&mut Record::default());
+    for (stored, found) in [(8192, 0), (9000, 9000)] {
+        let (slot, boot) = open(&Device::new(&image("1.0.0")));
+        let phase = |stored| Some(Phase::Fetching { stored });
+        let update = Update { phase: phase(stored).unwrap(), ..Update::new(deployment.clone()) };
+        let record = Record { update: Some(update), ..Record::default() };
+        let journal = Kept([record.encode(1).unwrap(), Vec::new()]);
+        let version = VersionRule::Ignore;
+        let rules = ImageRules { chip: CHIP, version, project: None, secure_version: 0 };
+        let (mut local, record) = Local::open(slot, boot, journal, App, rules);
+        assert_eq!(record.update.map(|update| update.phase), phase(found));
+        // A chunk list changes nothing: one that is 32 zeros, and its own hash.
+        let list = ChunkList::read(&[0; 32], &ZEROS_SHA256).unwrap();
+        let mut recall = Recall::new(list, deployment.length);
+        assert_eq!((local.recall(&mut recall), recall.good()), (Ok(true), 0));
+    }
 }
