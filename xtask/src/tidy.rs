@@ -5,6 +5,7 @@
 //! about foreign crates are in `deny.toml`.
 
 mod crates;
+mod examples;
 mod links;
 mod modules;
 mod promises;
@@ -29,6 +30,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut violations = sources::check(&tree);
     violations.extend(modules::check(&tree));
     violations.extend(crates::check(&metadata));
+    violations.extend(examples::check(&tree));
     violations.extend(links::check(&tree));
     violations.extend(promises::check(&tree));
     for violation in &violations {

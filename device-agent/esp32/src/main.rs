@@ -17,8 +17,9 @@ use embassy_futures::select::select;
 use embassy_time::Timer;
 use esp_hal::timer::timg::TimerGroup;
 use esp_println::println;
+use waxwing_agent::journal::Condition;
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest};
+use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest, SlotState};
 use waxwing_esp32::{Noise, Product, Sockets, Storage, Telemetry, Updater, network};
 use waxwing_wire::Provision;
 
@@ -72,7 +73,9 @@ async fn main(spawner: Spawner) {
     let app = App { behaviour, works: thermometer.is_some() };
     match Updater::start(storage, &provision, sockets, app, product).await {
         Ok(updater) => {
-            let status = Status { starts: chip.starts, reset: chip.reset };
+            let (journal, boot) = updater.found();
+            let (starts, reset, record) = (chip.starts, chip.reset, boot.running_state);
+            let status = Status { starts, reset, journal, record };
             let readings = send(updater.telemetry(), thermometer, status, settings.send_every_s);
             let run = updater.run(|agent, turn| {
                 println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
@@ -198,6 +201,8 @@ impl Settings {
 struct Status {
     starts: u32,
     reset: ResetReason,
+    journal: Condition,
+    record: SlotState,
 }
 
 /// Sends the temperature and the state of health, for ever.
@@ -222,13 +227,14 @@ fn reading(
 ) -> alloc::string::String {
     let heap = esp_alloc::HEAP.stats();
     let low = heap.size.saturating_sub(heap.max_usage);
-    let Status { starts, reset } = status;
+    let Status { starts, reset, journal, record } = status;
     let free = heap.size.saturating_sub(heap.current_usage);
     let temperature = thermometer.map(Thermometer::measure).filter(|it| it.is_plausible());
     let temperature = temperature.map_or("null".into(), |tenths| format!("{tenths}"));
     format!(
         "{{\"measured_at\":{measured_at},\"temperature_c\":{temperature},\"heap_free\":{free},\
-         \"heap_low\":{low},\"starts\":{starts},\"reset\":\"{reset:?}\"}}"
+         \"heap_low\":{low},\"starts\":{starts},\"reset\":\"{reset:?}\",\
+         \"journal\":\"{journal:?}\",\"record\":\"{record:?}\"}}"
     )
 }
 
