@@ -193,6 +193,36 @@ async fn an_image_in_chunks_is_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_download_that_breaks_off_and_one_that_stops_are_told_apart() {
+    for (hangs_up, expected) in [(true, NoAnswer::Unreachable), (false, NoAnswer::Stalled)] {
+        let own = Authority::new();
+        let (address, _server) =
+            serve(config(own.server(|_| ()), None), move |mut stream| async move {
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = "HTTP/1.1 206 x\r\ncontent-range: bytes 4096-8191/8192\r\n";
+                let answer = format!("{head}content-length: 4096\r\n\r\n{}", "x".repeat(1000));
+                let _ = stream.write_all(answer.as_bytes()).await;
+                if !hangs_up {
+                    let _ = stream.read(&mut [0]).await;
+                }
+                let _ = stream.shutdown().await;
+            })
+            .await;
+        let mut https = https(&Host::new(), address, own.client());
+        let opened = https.open(&IMAGE, 4096).await.unwrap();
+        assert_eq!(opened.range.map(|range| (range.first, range.length)), Some((4096, 8192)));
+        let (mut sum, mut bytes) = (0, [0; 512]);
+        while sum < 1000 {
+            sum += https.read(&mut bytes).await.unwrap();
+        }
+        tokio::time::pause();
+        assert_eq!(https.read(&mut bytes).await, Err(expected));
+        assert_eq!(https.read(&mut bytes).await, Ok(0), "nothing is open any more");
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_given_up() {
     for half in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nTB"] {
         let (mut https, _requests) = answering(texts(&[BUNDLE, half])).await;
