@@ -2,7 +2,7 @@
 //! built for a real chip, with the real server.
 //!
 //! These tests need what only `cargo xtask test` and `cargo xtask emulate` build: firmware for the
-//! chip, and the emulator. `cargo nextest run` leaves them out, see `.config/nextest.toml`.
+//! chip, and the emulator. `cargo nextest run --profile emulated` runs them after that.
 #![expect(clippy::as_conversions, reason = "test code")]
 #![expect(clippy::indexing_slicing, reason = "test code")]
 #![expect(clippy::unwrap_used, reason = "test code")]

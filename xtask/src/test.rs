@@ -59,11 +59,10 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     let python = steps.run("python packages", python::environment)?;
     steps.run("test runner", || tools::require(tools::NEXTEST))?;
     steps.run("build", || run(cargo("build").args(["--workspace", "--bins", "--all-features"])))?;
-    let results = target_dir().ok()?.join("nextest/default/junit.xml");
+    let tests = run_tests(steps, "tests", "default", &python, args.deep);
     steps.run("firmware", firmware::run_for_emulator);
     steps.run("emulator build", emulator::build);
-    steps.run("tests", || nextest(&python, args.deep, &results));
-    let tests = Count::of_junit(&fs::read_to_string(&results).ok()?)?;
+    let emulated = run_tests(steps, "emulated chip", "emulated", &python, args.deep);
     let doc_tests = steps.run("doc tests", doc_tests).unwrap_or(Count::FAILED);
     if args.deep {
         steps.run("the same firmware twice", firmware::run_twice)?;
@@ -72,18 +71,31 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     let conformance = conformance.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
     let emulator = steps.run("emulator", emulator::test);
     let emulator = emulator.map_or(Count::FAILED, |said| Count::of_rustdoc(&said));
-    Some(tests.plus(doc_tests).plus(conformance).plus(emulator))
+    Some(tests.plus(emulated).plus(doc_tests).plus(conformance).plus(emulator))
 }
 
-/// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance. Here everything
-/// is built that the default filter keeps out.
-fn nextest(python: &Path, deep: bool, results: &Path) -> anyhow::Result<()> {
+/// Runs the tests of a profile of `.config/nextest.toml` as a step, and counts them.
+fn run_tests(
+    steps: &mut Steps,
+    step: &'static str,
+    profile: &str,
+    python: &Path,
+    deep: bool,
+) -> Count {
+    let Ok(target) = target_dir() else { return Count::FAILED };
+    let results = target.join("nextest").join(profile).join("junit.xml");
+    steps.run(step, || nextest(profile, python, deep, &results));
+    let report = fs::read_to_string(&results).ok();
+    report.as_deref().and_then(Count::of_junit).unwrap_or(Count::FAILED)
+}
+
+/// `WAXWING_IMAGES` reaches the tests as every other variable does: by inheritance.
+fn nextest(profile: &str, python: &Path, deep: bool, results: &Path) -> anyhow::Result<()> {
     if results.exists() {
         fs::remove_file(results)?;
     }
     let mut command = cargo("nextest");
-    command.args(["run", "--workspace", "--all-features", "--profile", "default"]);
-    command.arg("--ignore-default-filter");
+    command.args(["run", "--workspace", "--all-features", "--profile", profile]);
     command.env("WAXWING_PYTHON", python);
     if deep {
         command.env("PROPTEST_CASES", DEEP_CASES);
