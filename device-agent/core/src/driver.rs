@@ -3,12 +3,12 @@
 //! It decides nothing. What it adds are the messages themselves: polls are put together here,
 //! answers are handed to [`Trust`], reports are sealed and sent.
 
+mod pause;
 mod reports;
 mod start;
 
 use alloc::boxed::Box;
-use core::future::poll_fn;
-use core::task::Poll;
+use core::pin::Pin;
 use core::time::Duration;
 
 use waxwing_wire::bundle::{self, Bundle};
@@ -25,6 +25,7 @@ use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
+use pause::yield_now;
 use reports::HandedOver;
 pub use start::StartError;
 
@@ -96,10 +97,11 @@ pub struct Identity {
 /// An agent and the device it runs on.
 #[derive(Debug)]
 pub struct Driver<P: Platform> {
-    agent: Agent,
+    // The large ones are elsewhere: a driver is handed on by value, through the stacks of devices.
+    agent: Box<Agent>,
     next: Action,
     identity: Identity,
-    trust: Trust<P::Store>,
+    trust: Box<Trust<P::Store>>,
     local: Local<P::Flash, P::Boot, P::Journal, P::App>,
     server: P::Server,
     messages: P::Messages,
@@ -141,13 +143,14 @@ impl<P: Platform> Driver<P> {
         let (local, record) = Local::open(ports.flash, ports.boot, ports.journal, ports.app, rules);
         let now = ports.clock.now();
         let unix_s = trust.time_floor_s();
-        let mut agent = Agent::boot(firmware, policy, record, view, seed, now, unix_s);
+        let agent = Agent::boot(firmware, policy, record, view, seed, now, unix_s);
+        let mut agent = Box::new(agent);
         let next = agent.step(now, Event::Tick);
         let mut driver = Self {
             agent,
             next,
             identity,
-            trust,
+            trust: Box::new(trust),
             local,
             server: ports.server,
             messages: ports.messages,
@@ -189,7 +192,7 @@ impl<P: Platform> Driver<P> {
     }
 
     /// Returns the agent, to look at.
-    pub const fn agent(&self) -> &Agent {
+    pub fn agent(&self) -> &Agent {
         &self.agent
     }
 
@@ -207,12 +210,13 @@ impl<P: Platform> Driver<P> {
         if let Some(event) = self.local.perform(&self.agent, action) {
             return event;
         }
-        let result = match action {
-            Action::Compare => self.compare().await,
-            Action::Open { from, .. } => self.open(from).await,
-            Action::Poll => Box::pin(self.poll()).await,
-            Action::Recall { list } => self.recall(&list).await,
-            Action::Transfer { offset, bytes } => self.transfer(offset, bytes).await,
+        // Each has a place of its own, on the heap and on the stack: what one takes, others do not.
+        let work: Pin<Box<dyn Future<Output = Result<Event, ErrorCode>> + '_>> = match action {
+            Action::Compare => Box::pin(self.compare()),
+            Action::Open { from, .. } => Box::pin(self.open(from)),
+            Action::Poll => Box::pin(self.poll()),
+            Action::Recall { list } => Box::pin(self.recall(list)),
+            Action::Transfer { offset, bytes } => Box::pin(self.transfer(offset, bytes)),
             Action::Wait { until } => return self.wait(until).await,
             Action::Reboot => return self.restart().await,
             Action::Activate { .. }
@@ -226,7 +230,7 @@ impl<P: Platform> Driver<P> {
             | Action::Save
             | Action::SelfTest => return Event::Tick,
         };
-        result.unwrap_or_else(Event::Failed)
+        work.await.unwrap_or_else(Event::Failed)
     }
 
     async fn poll(&mut self) -> Result<Event, ErrorCode> {
@@ -237,7 +241,14 @@ impl<P: Platform> Driver<P> {
             Err(NoAnswer::Busy(wait)) => return Ok(Event::Busy(wait)),
             answer => answer.map_err(|_| ErrorCode::NO_CONTACT)?,
         };
-        let bundle = Bundle::parse(&answer).map_err(|_| ErrorCode::TRUST_MALFORMED)?;
+        self.answered(nonce, &answer)
+    }
+
+    /// Takes an answer. On its own, so that what a check needs of the stack is not taken while the
+    /// answer is awaited.
+    #[inline(never)]
+    fn answered(&mut self, nonce: Nonce, answer: &[u8]) -> Result<Event, ErrorCode> {
+        let bundle = Bundle::parse(answer).map_err(|_| ErrorCode::TRUST_MALFORMED)?;
         for name in bundle.names(bundle::Kind::Acknowledged) {
             if let Ok(id) = MessageId::parse(name) {
                 self.agent.acknowledge(&id);
@@ -260,6 +271,7 @@ impl<P: Platform> Driver<P> {
         }
     }
 
+    #[inline(never)]
     fn request(&mut self, nonce: Nonce) -> Request {
         let reports = self.sealed_reports();
         let firmware = self.agent.firmware();
@@ -304,10 +316,10 @@ impl<P: Platform> Driver<P> {
     }
 
     /// Asks for the chunk list, and reads in flash how much of the image is there (D8).
-    async fn recall(&mut self, named: &Digest) -> Result<Event, ErrorCode> {
+    async fn recall(&mut self, named: Digest) -> Result<Event, ErrorCode> {
         let length = self.agent.deployment().ok_or(ErrorCode::DOWNLOAD_STATUS)?.length;
         let file_bytes = chunks::list_bytes(length.into()).ok_or(ErrorCode::DOWNLOAD_HASH)?;
-        let opened = self.server.open(named, 0).await.map_err(NoAnswer::broken_off)?;
+        let opened = self.server.open(&named, 0).await.map_err(NoAnswer::broken_off)?;
         if opened.status != 200 {
             return Ok(Event::Opened(opened));
         }
@@ -317,7 +329,7 @@ impl<P: Platform> Driver<P> {
         }
         let mut file = alloc::vec![0; file_bytes];
         self.fill(&mut file).await?;
-        let list = ChunkList::read(&file, named).ok_or(ErrorCode::DOWNLOAD_HASH)?;
+        let list = ChunkList::read(&file, &named).ok_or(ErrorCode::DOWNLOAD_HASH)?;
         let mut recall = Recall::new(list, length);
         while !self.local.recall(&mut recall)? {
             yield_now().await;
@@ -377,18 +389,4 @@ fn draw(entropy: &mut impl Entropy) -> u64 {
     let mut bytes = [0; 8];
     entropy.fill(&mut bytes);
     u64::from_le_bytes(bytes)
-}
-
-/// Lets others run between two sectors.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -19,6 +19,7 @@ use waxwing_wire::provision::{self, HEADER_BYTES, InvalidProvision};
 
 use crate::flash::FlashChip;
 use crate::hardware;
+use crate::memory::Memory;
 use crate::reset::{self, ResetLine};
 
 /// How long the executor may be stuck until the chip restarts. A sector is erased in a tenth of a
@@ -86,6 +87,7 @@ pub fn guard(policy: &Policy, spare: Option<&str>) -> Chip {
     let mut rtc = Rtc::new(peripherals.RTC_TIMER);
     rtc.rwdt.enable();
     rtc.rwdt.set_timeout(RwdtStage::Stage0, WATCHDOG);
+    Memory::watch();
     esp_alloc::heap_allocator!(#[esp_hal::ram(reclaimed)] size: RECLAIMED_HEAP_BYTES);
     esp_alloc::heap_allocator!(size: HEAP_BYTES);
     let reset = reset::reason();

@@ -1,5 +1,5 @@
 //! Registers and memory that `esp-hal` has no name for: the Ethernet controller of emulated chips,
-//! and the page of flash that the running image is mapped from.
+//! the page of flash that the running image is mapped from, and the stack.
 //!
 //! The only unsafe code of the firmware. Addresses and bits are from the OpenCores Ethernet MAC
 //! specification (rev. 1.7) and the ESP32-C3 technical reference manual. One core, and nothing
@@ -25,16 +25,60 @@ pub fn running_image_at() -> u32 {
     (read(MMU_FIRST_ENTRY) & MMU_PAGE_MASK) * MMU_PAGE_BYTES
 }
 
-/// Reads a register.
+/// What a word of the stack holds that was never used.
+const PAINT: u32 = 0x5741_5853;
+/// What is left unpainted below the frame that paints.
+const PAINT_MARGIN_BYTES: usize = 256;
+
+unsafe extern "C" {
+    /// The lowest word of the stack, which hardware watches.
+    static __stack_chk_guard: u32;
+    /// Where the stack begins: it grows downwards.
+    static _stack_start: u32;
+}
+
+/// Returns the lowest address the stack may use.
+fn stack_floor() -> usize {
+    (&raw const __stack_chk_guard).addr() + size_of::<u32>()
+}
+
+/// Returns how long the stack is, in bytes.
+pub fn stack_bytes() -> usize {
+    (&raw const _stack_start).addr().saturating_sub(stack_floor())
+}
+
+/// Paints what of the stack is not in use, so that [`unused_stack_bytes`] can tell what never was.
+#[inline(never)]
+pub fn paint_stack() {
+    let here = 0_u32;
+    let end = ptr::from_ref(&here).addr().saturating_sub(PAINT_MARGIN_BYTES);
+    let mut at = stack_floor();
+    while at < end {
+        write(at, PAINT);
+        at += size_of::<u32>();
+    }
+}
+
+/// Returns how many bytes of the stack were never used since it was painted.
+pub fn unused_stack_bytes() -> usize {
+    let floor = stack_floor();
+    let words = stack_bytes() / size_of::<u32>();
+    let painted = (0..words).take_while(|word| read(floor + word * size_of::<u32>()) == PAINT);
+    painted.count() * size_of::<u32>()
+}
+
+/// Reads a register, or a word of the stack.
 fn read(address: usize) -> u32 {
-    // SAFETY: only called with addresses of registers of this chip; a read has no effect on memory.
+    // SAFETY: only called with addresses of registers of this chip and of its stack, which is always
+    // there; a read has no effect on memory.
     unsafe { ptr::with_exposed_provenance::<u32>(address).read_volatile() }
 }
 
-/// Writes a register.
+/// Writes a register, or a word of the stack that is not in use.
 fn write(address: usize, value: u32) {
-    // SAFETY: only called with addresses of registers of this chip; those that make hardware access
-    // memory are given buffers that live for ever.
+    // SAFETY: only called with addresses of registers of this chip, and with those of its stack that
+    // lie below every frame; the registers that make hardware access memory are given buffers that
+    // live for ever.
     unsafe { ptr::with_exposed_provenance_mut::<u32>(address).write_volatile(value) }
 }
 

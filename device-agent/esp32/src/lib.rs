@@ -9,6 +9,8 @@
 extern crate alloc;
 
 #[cfg(feature = "agent")]
+mod account;
+#[cfg(feature = "agent")]
 mod clock;
 #[cfg(feature = "agent")]
 mod entropy;
@@ -19,6 +21,7 @@ mod guard;
 pub mod hardware;
 #[cfg(feature = "agent")]
 mod keys;
+mod memory;
 pub mod network;
 #[cfg(feature = "agent")]
 mod reset;
@@ -31,6 +34,7 @@ mod updater;
 
 #[cfg(feature = "agent")]
 pub use agent::*;
+pub use memory::Memory;
 
 #[cfg(feature = "agent")]
 mod agent {

@@ -17,13 +17,14 @@ use embassy_futures::select::select;
 use embassy_time::Timer;
 use esp_hal::timer::timg::TimerGroup;
 use esp_println::println;
+use waxwing_agent::Action;
 use waxwing_agent::journal::Condition;
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest, SlotState};
-use waxwing_esp32::{Noise, Product, Sockets, Storage, Telemetry, Updater, network};
+use waxwing_esp32::{Memory, Noise, Product, Sockets, Storage, Telemetry, Updater, network};
 use waxwing_wire::Provision;
 
-use sensor::Thermometer;
+use sensor::{Tenths, Thermometer};
 
 esp_bootloader_esp_idf::esp_app_desc!();
 
@@ -73,12 +74,17 @@ async fn main(spawner: Spawner) {
     let app = App { behaviour, works: thermometer.is_some() };
     match Updater::start(storage, &provision, sockets, app, product).await {
         Ok(updater) => {
+            // The agent has what it needs of it.
+            drop(provision);
             let (journal, boot) = updater.found();
             let (starts, reset, record) = (chip.starts, chip.reset, boot.running_state);
-            let status = Status { starts, reset, journal, record };
+            let status = Status { starts, boots: updater.boots(), reset, journal, record };
             let readings = send(updater.telemetry(), thermometer, status, settings.send_every_s);
             let run = updater.run(|agent, turn| {
                 println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
+                if let Action::Activate { .. } = turn.action {
+                    println!("memory: {}", Memory::now());
+                }
             });
             select(run, readings).await;
         }
@@ -196,10 +202,11 @@ impl Settings {
     }
 }
 
-/// How this start came about.
+/// How this start came about, and what it found.
 #[derive(Clone, Copy)]
 struct Status {
     starts: u32,
+    boots: Option<u32>,
     reset: ResetReason,
     journal: Condition,
     record: SlotState,
@@ -213,27 +220,30 @@ async fn send(
     every_s: u64,
 ) {
     loop {
+        let memory = Memory::now();
+        println!("memory: {memory}");
         if let Some(measured_at) = telemetry.unix_s() {
-            telemetry.send(&reading(thermometer.as_ref(), status, measured_at));
+            let temperature = thermometer.as_ref().map(Thermometer::measure);
+            telemetry.send(&reading(temperature, status, memory, measured_at));
         }
         Timer::after_secs(every_s).await;
     }
 }
 
 fn reading(
-    thermometer: Option<&Thermometer>,
+    temperature: Option<Tenths>,
     status: Status,
+    memory: Memory,
     measured_at: u64,
 ) -> alloc::string::String {
-    let heap = esp_alloc::HEAP.stats();
-    let low = heap.size.saturating_sub(heap.max_usage);
-    let Status { starts, reset, journal, record } = status;
-    let free = heap.size.saturating_sub(heap.current_usage);
-    let temperature = thermometer.map(Thermometer::measure).filter(|it| it.is_plausible());
+    let Status { starts, boots, reset, journal, record } = status;
+    let temperature = temperature.filter(|it| it.is_plausible());
     let temperature = temperature.map_or("null".into(), |tenths| format!("{tenths}"));
+    let boots = boots.map_or("null".into(), |boots| format!("{boots}"));
+    let (heap_low, stack_low) = (memory.heap_low(), memory.stack_low());
     format!(
-        "{{\"measured_at\":{measured_at},\"temperature_c\":{temperature},\"heap_free\":{free},\
-         \"heap_low\":{low},\"starts\":{starts},\"reset\":\"{reset:?}\",\
+        "{{\"measured_at\":{measured_at},\"temperature_c\":{temperature},\"heap_low\":{heap_low},\
+         \"stack_low\":{stack_low},\"starts\":{starts},\"boots\":{boots},\"reset\":\"{reset:?}\",\
          \"journal\":\"{journal:?}\",\"record\":\"{record:?}\"}}"
     )
 }

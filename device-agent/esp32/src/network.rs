@@ -5,6 +5,7 @@
 
 #[cfg(feature = "ethernet")]
 mod ethernet;
+pub mod tcp;
 #[cfg(feature = "wifi")]
 mod wifi;
 
@@ -59,6 +60,7 @@ pub struct NoNetwork;
 /// # Errors
 ///
 /// [`NoNetwork`] when the hardware does not start, or the names are too long for it.
+#[inline(never)]
 pub fn start(
     spawner: Spawner,
     parts: Parts,

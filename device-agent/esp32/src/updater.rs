@@ -1,12 +1,12 @@
 //! The agent of this chip, put together and kept going.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
-use core::cell::{Cell, RefCell};
 use core::convert::Infallible;
 use core::future::pending;
 use core::marker::PhantomData;
-use core::pin::pin;
+use core::pin::{Pin, pin};
 
 use embassy_futures::select::{Either, select};
 use semver::Version;
@@ -15,7 +15,7 @@ use waxwing_agent::guard::Guarded;
 use waxwing_agent::journal::Condition;
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::network::{Clock as _, Entropy as _};
-use waxwing_agent::policy::{Jitter, Policy};
+use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{AppHooks, BootView, FlashError};
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Agent, Firmware};
@@ -23,26 +23,29 @@ use waxwing_agent_flash::{
     BootPort, Drawer, JournalPort, Region, SlotPort, State, StateError, image,
 };
 use waxwing_agent_net::address::InvalidAddress;
-use waxwing_agent_net::est::{self, EstError, KeyStore as _};
-use waxwing_agent_net::identity::{MessageSigner, SharedIdentity};
+use waxwing_agent_net::identity::MessageSigner;
 use waxwing_agent_net::mqtt::{Link, Mailbox, mailbox};
-use waxwing_agent_net::{Address, Client, Https, Identity, Network as _, SharedClient};
+use waxwing_agent_net::{Address, Https, Network as _};
 use waxwing_esp_image::Chip;
 use waxwing_tuf::{Refusal, Time, uptane};
 use waxwing_wire::Provision;
 
 use crate::BUILT_AT_S;
+use crate::account::Account;
 use crate::clock::Uptime;
 use crate::entropy::Noise;
 use crate::flash::FlashChip;
 use crate::guard::Storage;
-use crate::keys::{Keys, KnownServer, server_trust};
+use crate::keys::KnownServer;
 use crate::reset::ResetLine;
 use crate::sockets::Sockets;
 use crate::telemetry::{KnownTime, Telemetry};
 
 /// The chip this crate is for.
 const CHIP: Chip = Chip::Esp32c3;
+
+/// Where the number of starts is kept.
+const BOOTS: &str = "boots";
 
 /// What is compiled into an application.
 #[derive(Clone, Debug)]
@@ -77,7 +80,7 @@ impl<A: AppHooks> Platform for Esp32<A> {
 
 /// The agent, ready to run.
 pub struct Updater<A: AppHooks> {
-    driver: Driver<Esp32<A>>,
+    driver: Box<Driver<Esp32<A>>>,
     link: Link<Sockets>,
     messages: Option<Address>,
     account: Account,
@@ -85,6 +88,7 @@ pub struct Updater<A: AppHooks> {
     telemetry: Telemetry,
     policy: Policy,
     seed: u64,
+    boots: Option<u32>,
 }
 
 /// The agent cannot be started. The product runs without updates, and says so.
@@ -120,10 +124,24 @@ impl<A: AppHooks> Updater<A> {
         app: A,
         product: Product,
     ) -> Result<Self, NotStarted> {
+        // From the heap, as all that runs for long: see `run`.
+        let start: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(Self::started(storage, provision, sockets, app, product));
+        start.await
+    }
+
+    async fn started(
+        storage: Storage,
+        provision: &Provision,
+        sockets: Sockets,
+        app: A,
+        product: Product,
+    ) -> Result<Self, NotStarted> {
         let network = Rc::new(sockets);
         let seed = draw(&mut network.entropy());
         let region = Region::new(storage.flash.clone(), storage.layout.state());
         let state = State::open(region).map_err(NotStarted::State)?;
+        let boots = count_boot(&state);
         let account = Account::open(&network, &state, provision, &product.policy, seed).await?;
         let (mailbox, link) = mailbox(&network, &provision.device, &account.client);
         let telemetry = Telemetry {
@@ -137,8 +155,14 @@ impl<A: AppHooks> Updater<A> {
         let messages = provision.mqtt.as_deref().map(str::parse).transpose();
         let messages = messages.map_err(NotStarted::Address)?;
         let (policy, time) = (product.policy, Rc::clone(&telemetry.time));
-        let driver = driver(storage, provision, &account, mailbox, app, product)?;
-        Ok(Self { driver, link, messages, account, time, telemetry, policy, seed })
+        let trust = trust(&account, provision, &storage, product.security_version)?;
+        let driver = driver(storage, provision, &account, mailbox, app, product, trust)?;
+        Ok(Self { driver, link, messages, account, time, telemetry, policy, seed, boots })
+    }
+
+    /// Returns how often the device started in its life; `None` when that cannot be kept.
+    pub const fn boots(&self) -> Option<u32> {
+        self.boots
     }
 
     /// Returns what the application sends its readings with.
@@ -160,7 +184,20 @@ impl<A: AppHooks> Updater<A> {
     }
 
     /// Runs until the chip restarts. `told` sees each turn, for logs.
-    pub async fn run(self, mut told: impl FnMut(&Agent, Turn)) {
+    ///
+    /// It runs from the heap, where it takes what it needs; a task that awaits it stays small.
+    #[inline(never)]
+    pub fn run<'a>(
+        self,
+        told: impl FnMut(&Agent, Turn) + 'a,
+    ) -> Pin<Box<dyn Future<Output = ()> + 'a>>
+    where
+        A: 'a,
+    {
+        Box::pin(self.turns(told))
+    }
+
+    async fn turns(self, mut told: impl FnMut(&Agent, Turn)) {
         let Self { mut driver, link, messages, mut account, time, policy, seed, .. } = self;
         let mut link = pin!(keep_up(link, messages, policy, seed));
         loop {
@@ -194,6 +231,8 @@ async fn keep_up(
     }
 }
 
+/// Makes the driver in its place: it is large, and copies of it would stay on the stack.
+#[inline(never)]
 fn driver<A: AppHooks>(
     storage: Storage,
     provision: &Provision,
@@ -201,7 +240,8 @@ fn driver<A: AppHooks>(
     messages: Mailbox<Sockets>,
     app: A,
     product: Product,
-) -> Result<Driver<Esp32<A>>, NotStarted> {
+    trust: Trust<Drawer<FlashChip>>,
+) -> Result<Box<Driver<Esp32<A>>>, NotStarted> {
     let layout = &storage.layout;
     let target = *layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
     let running = *layout.image(storage.running).ok_or(NotStarted::NoSlot)?;
@@ -211,13 +251,12 @@ fn driver<A: AppHooks>(
         sha256: image::sha256(running).map_err(NotStarted::Image)?,
         security_version: product.security_version,
     };
-    let trust = trust(account, provision, product.security_version, target.bytes)?;
     let ports = Ports {
         flash: SlotPort::new(Region::new(storage.flash.clone(), &target)),
         boot: storage.boot,
         journal: storage.journal,
         app,
-        server: account.https(&provision.server)?.noting(Rc::clone(&account.expired)),
+        server: account.https().noting(Rc::clone(&account.expired)),
         messages,
         signer: MessageSigner(Rc::clone(&account.identity)),
         clock: Uptime,
@@ -235,17 +274,20 @@ fn driver<A: AppHooks>(
         project: product.project,
         secure_version: 0,
     };
-    Driver::boot(ports, who, firmware, product.policy, rules, trust).map_err(NotStarted::Start)
+    let driver = Driver::boot(ports, who, firmware, product.policy, rules, trust);
+    driver.map(Box::new).map_err(NotStarted::Start)
 }
 
 /// Opens the trusted metadata. What is damaged is forgotten, and the device begins with the roots it
 /// was made with: the server brings the rest.
+#[inline(never)]
 fn trust(
     account: &Account,
     provision: &Provision,
+    storage: &Storage,
     security_version: u32,
-    slot_bytes: u32,
 ) -> Result<Trust<Drawer<FlashChip>>, NotStarted> {
+    let target = storage.layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
     let open = || {
         let device = uptane::Device {
             id: provision.device.to_string(),
@@ -253,7 +295,7 @@ fn trust(
             channels: provision.channels.iter().map(ToString::to_string).collect(),
             hardware: provision.hardware.to_string(),
             chip: CHIP.as_str().into(),
-            slot_bytes: slot_bytes.into(),
+            slot_bytes: target.bytes.into(),
             security_version,
             secure_versions: 0..=CHIP.secure_version_max(),
         };
@@ -275,109 +317,12 @@ fn trust(
     Ok(Trust::new(client, Time::from_seconds(BUILT_AT_S)))
 }
 
-/// The device's account with its server.
-struct Account {
-    network: Rc<Sockets>,
-    state: State<FlashChip>,
-    provision: Provision,
-    identity: SharedIdentity,
-    client: SharedClient,
-    kept: Option<waxwing_wire::Digest>,
-    expired: Rc<Cell<bool>>,
-}
-
-impl Account {
-    async fn open(
-        network: &Rc<Sockets>,
-        state: &State<FlashChip>,
-        provision: &Provision,
-        policy: &Policy,
-        seed: u64,
-    ) -> Result<Self, NotStarted> {
-        let trust = server_trust(state, &provision.server_ca).ok_or(NotStarted::Pins)?;
-        let mut keys = Keys(state.clone());
-        let identity = match keys.identity() {
-            Ok(Some(identity)) => identity,
-            Ok(None) => enrol(network, &mut keys, provision, &trust.0, policy, seed).await?,
-            // Beyond repair: nothing of it is worth keeping without the key.
-            Err(_) => {
-                state.erase().map_err(NotStarted::State)?;
-                enrol(network, &mut keys, provision, &trust.0, policy, seed).await?
-            }
-        };
-        let identity = Rc::new(identity);
-        let client = Client { trust: trust.0, identity: Some(Rc::clone(&identity)) };
-        Ok(Self {
-            network: Rc::clone(network),
-            state: state.clone(),
-            provision: provision.clone(),
-            identity: Rc::new(RefCell::new(identity)),
-            client: Rc::new(RefCell::new(Rc::new(client))),
-            kept: trust.1,
-            expired: Rc::default(),
-        })
-    }
-
-    fn https(&self, server: &str) -> Result<Https<Sockets>, NotStarted> {
-        let address = server.parse().map_err(NotStarted::Address)?;
-        Ok(Https::new(Rc::clone(&self.network), address, Rc::clone(&self.client)))
-    }
-
-    fn pins(&self) -> KnownServer {
-        KnownServer { state: self.state.clone(), client: Rc::clone(&self.client), kept: self.kept }
-    }
-
-    /// Erases the state but for key and certificate: without them the device could not come back.
-    fn forget_all_but_identity(&self) -> Result<(), NotStarted> {
-        self.state.erase().map_err(NotStarted::State)?;
-        let identity = Rc::clone(&self.identity.borrow());
-        Keys(self.state.clone()).keep(&identity).map_err(NotStarted::State)
-    }
-
-    /// Renews the certificate at two thirds of its life, or when the server says that it has ended.
-    /// A failure waits for the next poll.
-    async fn renew_if_due(&mut self, unix_s: Option<u64>) {
-        let is_due = unix_s.is_some_and(|unix_s| self.identity.borrow().is_due(unix_s));
-        if !self.expired.take() && !is_due {
-            return;
-        }
-        let Ok(mut server) = self.https(&self.provision.server) else { return };
-        let mut keys = Keys(self.state.clone());
-        let renewed = est::renew(&mut server, &mut keys, &self.provision.device).await;
-        let Ok(renewed) = renewed else { return };
-        let renewed = Rc::new(renewed);
-        let trust = self.client.borrow().trust.clone();
-        self.client.replace(Rc::new(Client { trust, identity: Some(Rc::clone(&renewed)) }));
-        self.identity.replace(renewed);
-    }
-}
-
-/// Asks for the first certificate until there is one.
-async fn enrol(
-    network: &Rc<Sockets>,
-    keys: &mut Keys,
-    provision: &Provision,
-    trust: &waxwing_agent_net::ServerTrust,
-    policy: &Policy,
-    seed: u64,
-) -> Result<Identity, NotStarted> {
-    let address: Address = provision.enrol.parse().map_err(NotStarted::Address)?;
-    let client = Rc::new(Client { trust: trust.clone(), identity: None });
-    let client: SharedClient = Rc::new(RefCell::new(client));
-    let mut server = Https::new(Rc::clone(network), address, client);
-    let mut jitter = Jitter::new(seed);
-    for failures in 1_u32.. {
-        let token = provision.token.expose();
-        match est::enrol(&mut server, keys, &provision.device, token).await {
-            Ok(identity) => return Ok(identity),
-            Err(EstError::Keys(error)) => return Err(NotStarted::State(error)),
-            // Also what the server refuses for good: somebody may register the device later.
-            Err(EstError::Answer | EstError::NoAnswer(_) | EstError::Refused { .. }) => {}
-        }
-        let wait = policy.back_off(failures, jitter.draw());
-        network.sleep_until(network.now().saturating_add(wait)).await;
-    }
-    Err(NotStarted::Pins)
+/// Counts this start among all of the device's. What is not a number begins anew.
+fn count_boot(state: &State<FlashChip>) -> Option<u32> {
+    let before = state.load(BOOTS).ok().flatten();
+    let before = before.and_then(|bytes| Some(u32::from_le_bytes(bytes.try_into().ok()?)));
+    let boots = before.unwrap_or(0).saturating_add(1);
+    state.save(BOOTS, &boots.to_le_bytes()).ok().map(|()| boots)
 }
 
 fn draw(noise: &mut Noise) -> u64 {

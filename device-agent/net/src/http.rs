@@ -14,6 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::fmt::Write as _;
+use core::pin::pin;
 use core::time::Duration;
 
 use embedded_io_async::Write as _;
@@ -98,7 +99,8 @@ impl<N: Network + 'static> Https<N> {
         self.download = None;
         if let Some(open) = self.open.take() {
             // Whether it is heard changes nothing.
-            let _ = within(&*self.network, ANSWER_MAX, open.connection.close()).await;
+            let closing = pin!(open.connection.close());
+            let _ = within(&*self.network, ANSWER_MAX, closing).await;
         }
     }
 
@@ -119,7 +121,7 @@ impl<N: Network + 'static> Https<N> {
     ) -> Result<(u16, Vec<u8>), NoAnswer> {
         let head = self.send(request).await?;
         let network = Rc::clone(&self.network);
-        let body = within(&*network, ANSWER_MAX, self.read_all(bytes_max)).await;
+        let body = within(&*network, ANSWER_MAX, pin!(self.read_all(bytes_max))).await;
         let body = body.unwrap_or(Err(NoAnswer::Stalled)).inspect_err(|_| self.open = None)?;
         match wait(&head).filter(|_| matches!(head.status, 429 | 503)) {
             Some(wait) => Err(NoAnswer::Busy(wait)),
@@ -133,7 +135,7 @@ impl<N: Network + 'static> Https<N> {
         let kept = self.open.take();
         let text = self.text(request)?;
         let network = Rc::clone(&self.network);
-        let asking = within(&*network, ANSWER_MAX, self.ask(kept, &text, request.body)).await;
+        let asking = within(&*network, ANSWER_MAX, pin!(self.ask(kept, &text, request.body))).await;
         asking.unwrap_or(Err(NoAnswer::Stalled))
     }
 
@@ -196,6 +198,9 @@ impl<N: Network + 'static> Https<N> {
             return Err(NoAnswer::Stalled);
         }
         let mut whole = Vec::new();
+        // All at once: growing by doubling, an answer would be in memory up to three times.
+        let length = open.body.length().and_then(|length| usize::try_from(length).ok());
+        whole.reserve_exact(length.unwrap_or(0));
         loop {
             let piece = open.piece(usize::MAX).await?;
             if piece.is_empty() {
@@ -222,7 +227,7 @@ impl<N: Network + 'static> Https<N> {
         let network = Rc::clone(&self.network);
         loop {
             let Some(pace) = self.download else { return Ok(0) };
-            let read = until(&*network, pace.deadline(), self.read_piece(bytes)).await;
+            let read = until(&*network, pace.deadline(), pin!(self.read_piece(bytes))).await;
             let count = read.ok().and_then(Result::ok).unwrap_or(0);
             if let Some(pace) = &mut self.download {
                 let advanced = pace.advance(network.now(), count);

@@ -3,6 +3,7 @@
 #![expect(async_fn_in_trait, reason = "whether futures move between threads is the host's choice")]
 
 use core::fmt;
+use core::pin::Pin;
 use core::time::Duration;
 
 use embassy_futures::select::{Either, select};
@@ -49,11 +50,12 @@ impl core::error::Error for NoConnection {}
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct TimeUp;
 
-/// Works for so long at most.
+/// Works for so long at most. The work stays where it is: handed over by value, it would be in memory
+/// once more for each hand it goes through.
 pub(crate) async fn within<N: Network, T>(
     network: &N,
     time: Duration,
-    work: impl Future<Output = T>,
+    work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, TimeUp> {
     until(network, network.now().saturating_add(time), work).await
 }
@@ -62,7 +64,7 @@ pub(crate) async fn within<N: Network, T>(
 pub(crate) async fn until<N: Network, T>(
     network: &N,
     uptime: Duration,
-    work: impl Future<Output = T>,
+    work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, TimeUp> {
     match select(work, network.sleep_until(uptime)).await {
         Either::First(done) => Ok(done),

@@ -6,6 +6,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::num::NonZero;
+use core::pin::pin;
 use core::time::Duration;
 
 use embassy_futures::select::{Either3, select3};
@@ -74,8 +75,10 @@ async fn connect_and_carry<N: Network + 'static>(
     let mut buffer = AllocBuffer;
     let mut mqtt = Client::new(&mut buffer);
     // Nor does what saying hello takes stay once it is said.
-    let hello = Box::pin(hello(&mut mqtt, stream, &link.device));
-    let hello = within(&*link.network, HELLO_MAX, hello).await;
+    let hello = {
+        let mut hello = Box::pin(hello(&mut mqtt, stream, &link.device));
+        within(&*link.network, HELLO_MAX, hello.as_mut()).await
+    };
     let was_connected = matches!(hello, Ok(Ok(())));
     if was_connected {
         link.post.connection.set(Some(connection));
@@ -116,7 +119,8 @@ async fn carry<N: Network + 'static>(
     loop {
         match next(mqtt, link, in_flight.len() < IN_FLIGHT_MAX, ping).await? {
             Next::Packet(header) => {
-                let body = within(network, MESSAGE_MAX, mqtt.poll_body(header)).await;
+                let body = pin!(mqtt.poll_body(header));
+                let body = within(network, MESSAGE_MAX, body).await;
                 let body = body.map_err(|_| Over)?.map_err(|_| Over)?;
                 heard = network.now();
                 if let Some(message) = received(&body, &mut in_flight) {
@@ -128,13 +132,13 @@ async fn carry<N: Network + 'static>(
                 if !Rc::ptr_eq(client, &link.client.borrow()) {
                     return Err(Over);
                 }
-                let publishing = publish(mqtt, &link.device, message);
+                let publishing = pin!(publish(mqtt, &link.device, message));
                 let published = within(network, MESSAGE_MAX, publishing).await;
                 in_flight.push(published.map_err(|_| Over)??);
             }
             Next::Time if network.now() >= heard.saturating_add(SILENCE_MAX) => return Err(Over),
             Next::Time => {
-                let pinged = within(network, MESSAGE_MAX, mqtt.ping()).await;
+                let pinged = within(network, MESSAGE_MAX, pin!(mqtt.ping())).await;
                 pinged.map_err(|_| Over)?.map_err(|_| Over)?;
                 ping = network.now().saturating_add(PING_INTERVAL);
             }
@@ -162,7 +166,8 @@ async fn next<N: Network>(
 /// Hands a message to the agent, which may be busy for as long as we need not probe the server.
 async fn deliver<N: Network>(link: &Link<N>, message: Message) -> Result<(), Over> {
     let limit = link.network.now().saturating_add(PING_INTERVAL);
-    until(&*link.network, limit, link.post.incoming.send(message)).await.map_err(|_| Over)
+    let sending = pin!(link.post.incoming.send(message));
+    until(&*link.network, limit, sending).await.map_err(|_| Over)
 }
 
 /// What an event means to the agent.

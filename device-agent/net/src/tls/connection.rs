@@ -11,7 +11,7 @@ use alloc::vec;
 use core::convert::Infallible;
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::Pin;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use core::time::Duration;
 
@@ -63,7 +63,7 @@ impl Connection {
         });
         let mut connection = Self { work, ended: None, pipe };
         let opening = connection.drive(|pipe| pipe.is_open().then_some(()));
-        within(&**network, CONNECT_MAX, opening).await.map_err(|_| Broken::TimeUp)??;
+        within(&**network, CONNECT_MAX, pin!(opening)).await.map_err(|_| Broken::TimeUp)??;
         Ok(connection)
     }
 
@@ -172,7 +172,8 @@ async fn live<N: Network>(
     while !pipe.is_closing() {
         carry(&mut tls, &records, pipe).await?;
     }
-    let closed = tls.close().await;
+    // In a place of its own: it takes the whole connection there, and comes last.
+    let closed = Box::pin(tls.close()).await;
     Err(Broken::Tls(closed.map_or_else(|(_, error)| error, |_| TlsError::ConnectionClosed)))
 }
 
