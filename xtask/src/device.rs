@@ -25,8 +25,8 @@ const COMPILER: [Package; 3] = [
     Package { name: "rustc-web", probe: &["/usr/bin/rustc", "--version"] },
     Package { name: "rust-web-src", probe: &["test", "-d", "/usr/lib/rustlib/src/rust/library"] },
 ];
-/// Debian's compiler comes without the linker that rustup's has.
-const LINKER: Package = Package { name: "lld", probe: &["ld.lld", "--version"] };
+/// Debian's compiler comes without a linker for the device. Older ones than this do not shorten calls.
+const LINKER: Package = Package { name: "lld-16", probe: &["ld.lld-16", "--version"] };
 
 /// What of the trust core is in the harness.
 #[derive(Clone, Copy, Debug)]
@@ -100,10 +100,23 @@ fn has_target() -> bool {
     output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).exists())
 }
 
+/// Returns the linker that comes with a compiler of rustup's, if there is one.
+fn rustup_linker() -> Option<PathBuf> {
+    let say = |what: &str| {
+        let output = command("rustc").args(["--print", what]).output().ok()?;
+        Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+    };
+    let linker = say("target-libdir")?.parent()?.join("bin/rust-lld");
+    linker.exists().then_some(linker)
+}
+
 fn debian_cargo() -> anyhow::Result<Command> {
-    debian::require(&COMPILER)
-        .and_then(|()| debian::require(&[LINKER]))
-        .with_context(|| format!("run `rustup target add {TARGET}`, or use Debian's compiler"))?;
+    let advice = || format!("run `rustup target add {TARGET}`, or use Debian's compiler");
+    debian::require(&COMPILER).with_context(advice)?;
+    let linker = match rustup_linker() {
+        Some(linker) => linker,
+        None => debian::require(&[LINKER]).map(|()| "ld.lld-16".into()).with_context(advice)?,
+    };
     let mut cargo = command("/usr/bin/cargo");
     let path = env::var_os("PATH").unwrap_or_default();
     let paths = [Path::new("/usr/bin").to_owned()].into_iter().chain(env::split_paths(&path));
@@ -112,7 +125,11 @@ fn debian_cargo() -> anyhow::Result<Command> {
     for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
         cargo.env_remove(variable);
     }
-    cargo.env("CARGO_TARGET_RISCV32IMC_UNKNOWN_NONE_ELF_LINKER", "ld.lld");
-    cargo.env("RUSTC_BOOTSTRAP", "1").args(["build", "-Zbuild-std=core,alloc"]);
+    cargo.env("CARGO_TARGET_RISCV32IMC_UNKNOWN_NONE_ELF_LINKER", linker);
+    cargo.env("RUSTC_BOOTSTRAP", "1").args([
+        "build",
+        "-Zbuild-std=core,alloc",
+        "-Zbuild-std-features=optimize_for_size",
+    ]);
     Ok(cargo)
 }

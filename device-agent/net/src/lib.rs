@@ -9,6 +9,7 @@
 extern crate alloc;
 
 pub mod address;
+mod asn1;
 pub mod est;
 pub mod http;
 pub mod identity;

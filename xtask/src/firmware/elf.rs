@@ -23,14 +23,10 @@ pub(super) struct Memory {
 impl Memory {
     /// Reads the section table.
     pub(super) fn of(elf: &[u8]) -> Option<Self> {
-        let at = usize::try_from(number(elf, 0x20, 4)?).ok()?;
-        let count = usize::try_from(number(elf, 0x30, 2)?).ok()?;
         let names = usize::try_from(number(elf, 0x32, 2)?).ok()?;
-        let header = |index: usize| elf.get(at.checked_add(index * HEADER_BYTES)?..);
-        let names = usize::try_from(number(header(names)?, 16, 4)?).ok()?;
+        let names = usize::try_from(number(header(elf, names)?, 16, 4)?).ok()?;
         let mut memory = Self::default();
-        for index in 0..count {
-            let header = header(index)?;
+        for header in sections(elf)? {
             let field = |at: usize| number(header, at, 4);
             let (name, flags, address, bytes) = (field(0)?, field(8)?, field(12)?, field(20)?);
             let name = elf.get(names.checked_add(usize::try_from(name).ok()?)?..)?;
@@ -50,8 +46,21 @@ impl Memory {
     }
 }
 
+/// Returns the section headers.
+pub(super) fn sections(elf: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let count = usize::try_from(number(elf, 0x30, 2)?).ok()?;
+    header(elf, count.checked_sub(1)?)?;
+    Some((0..count).filter_map(|index| header(elf, index)))
+}
+
+/// Returns one section header.
+pub(super) fn header(elf: &[u8], index: usize) -> Option<&[u8]> {
+    let at = usize::try_from(number(elf, 0x20, 4)?).ok()?;
+    elf.get(at.checked_add(index.checked_mul(HEADER_BYTES)?)?..)?.get(..HEADER_BYTES)
+}
+
 /// A little-endian number.
-fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
+pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> Option<u64> {
     let bytes = bytes.get(at..at.checked_add(length)?)?;
     Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
 }
