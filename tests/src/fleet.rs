@@ -52,6 +52,8 @@ pub struct Batch<'a> {
     pub profile: Option<&'a str>,
     /// Shortest time between two polls.
     pub poll_min: &'a str,
+    /// Longest wait after a failure.
+    pub back_off_max: &'a str,
     /// Over how long their starts are spread.
     pub spread: &'a str,
 }
@@ -69,6 +71,7 @@ impl Default for Batch<'_> {
             image_root: None,
             profile: None,
             poll_min: "200ms",
+            back_off_max: "1s",
             spread: "500ms",
         }
     }
@@ -211,7 +214,7 @@ impl Fleet {
 fn configuration(server: &Server, birth: &Birth<'_>) -> String {
     let (image, version) = birth.factory;
     let rule = if birth.foreign_images { "ignore" } else { "match" };
-    let Batch { channels, hardware, poll_min, security_version, .. } = birth.batch;
+    let Batch { channels, hardware, poll_min, back_off_max, security_version, .. } = birth.batch;
     format!(
         "product = \"{PRODUCT}\"\nhardware = \"{hardware}\"\nchip = \"esp32c3\"\nchannels = {channels:?}\n\
          slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n\
@@ -220,7 +223,7 @@ fn configuration(server: &Server, birth: &Birth<'_>) -> String {
          [trust]\ndirector_root = \"{}\"\nimage_root = \"{}\"\n\
          [image]\nversion = \"{rule}\"\n\
          [policy]\npoll_min = \"{poll_min}\"\npoll_max = \"1s\"\nback_off_min = \"200ms\"\n\
-         back_off_max = \"1s\"\n",
+         back_off_max = \"{back_off_max}\"\n",
         birth.batch.device_address.unwrap_or_else(|| server.address(Listener::Device)),
         server.address(Listener::Enrol),
         server.address(Listener::Mqtt),

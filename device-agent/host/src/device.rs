@@ -162,7 +162,8 @@ impl Device {
         let mut driver = match self.driver(running, network, mailbox) {
             Ok(driver) => driver,
             Err(_) if self.board.flash().was_cut() => {
-                return Ok(ControlFlow::Continue(self.board.power().pulled().await));
+                self.board.power().take();
+                return Ok(ControlFlow::Continue(ResetReason::PowerOn));
             }
             Err(error) => return Err(error),
         };
@@ -183,7 +184,9 @@ impl Device {
                         return Ok(ControlFlow::Break(()));
                     }
                     if turn.action == Action::Poll {
-                        self.renew_if_due(driver.agent().unix_s(clock_now(clock)), observer).await;
+                        let unix_s = driver.agent().unix_s(clock_now(clock));
+                        // Rare, and nothing of it stays in memory.
+                        Box::pin(self.renew_if_due(unix_s, observer)).await;
                     }
                 }
                 never = &mut link => match never {},

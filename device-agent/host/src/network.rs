@@ -15,8 +15,8 @@ use crate::time::Uptime;
 use crate::trouble::Trouble;
 
 /// Devices that share a local address: each may have two connections, and a server with its usual
-/// limits lets 64 handshakes from one address run at once. Source ports suffice, too.
-const DEVICES_PER_ADDRESS: u32 = 30;
+/// limits lets 64 handshakes from one address run at once, enrolment included.
+const DEVICES_PER_ADDRESS: u32 = 20;
 
 /// The device listener, or that for enrolment.
 pub type Https = waxwing_agent_net::Https<HostNetwork>;

@@ -182,7 +182,7 @@ impl Backend {
         })
     }
 
-    fn sha256(&self) -> Digest {
+    pub(crate) fn sha256(&self) -> Digest {
         self.sha256
     }
 

@@ -28,10 +28,10 @@ use waxwing_esp_image::Chip;
 use waxwing_esp_image::model::{BootError, BootLoader, Rollback};
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_tuf::{Time, uptane};
-use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
+use waxwing_wire::{Digest, ErrorCode};
 
-use crate::backend::{BEGIN_S, Backend, Near, device_id};
+use crate::backend::{BEGIN_S, Backend, Near, device_id, digest};
 use crate::ports::{Counting, Memory, Scribble, Silence, StillClock};
 
 /// Room for an image that crosses the first mark of progress at 64 KiB.
@@ -81,8 +81,8 @@ pub(crate) type Disturbance = Box<dyn FnMut(Turn, &Board)>;
 pub(crate) struct World {
     pub(crate) board: Board,
     pub(crate) backend: Rc<RefCell<Backend>>,
-    /// Every image that somebody signed for this device.
-    signed: Vec<Vec<u8>>,
+    /// Every image that somebody signed for this device, by its SHA-256.
+    signed: Vec<Digest>,
     entropy: Rc<Cell<u64>>,
     clock: Rc<Cell<Duration>>,
     stores: (Metadata, Metadata),
@@ -118,7 +118,7 @@ impl World {
         Self {
             board,
             backend,
-            signed: vec![old.to_vec(), new.to_vec()],
+            signed: vec![digest(old), digest(new)],
             entropy: Rc::default(),
             clock,
             stores,
@@ -135,7 +135,7 @@ impl World {
 
     /// Publishes another image, and offers it.
     pub(crate) fn offer(&mut self, image: &[u8], rollout: &str) {
-        self.signed.push(image.to_vec());
+        self.signed.push(digest(image));
         let mut backend = self.backend.borrow_mut();
         backend.new = image.to_vec();
         backend.rollout = (rollout.into(), backend.rollout.1 + 1);
@@ -160,6 +160,12 @@ impl World {
     /// Lets the device live until it has settled and its server knows, through resets and power
     /// cuts. Returns the image it runs then.
     pub(crate) fn live(&mut self) -> Vec<u8> {
+        let running = self.settle();
+        self.board.image(&running, u32::MAX)
+    }
+
+    /// As [`World::live`], without reading the image once more.
+    pub(crate) fn settle(&mut self) -> Running {
         let (mut reset, mut turns) = (ResetReason::PowerOn, 0);
         self.boots = 0;
         loop {
@@ -199,7 +205,7 @@ impl World {
                     break reason;
                 }
                 if matches!(driver.next(), Action::Wait { .. }) && self.is_over(&driver, turn) {
-                    return self.board.image(&running, u32::MAX);
+                    return running;
                 }
             };
         }
@@ -216,10 +222,9 @@ impl World {
 
     /// Nothing runs that nobody signed, or that the eFuses would not let run.
     fn check_started(&mut self, running: &Running) {
-        let image = self.board.image(running, u32::MAX);
-        let is_new = image == self.backend.borrow().new;
+        let is_new = running.sha256 == self.backend.borrow().sha256();
         self.starts_of_new += u32::from(is_new);
-        assert!(self.signed.contains(&image), "something nobody signed was started");
+        assert!(self.signed.contains(&running.sha256), "something nobody signed was started");
         let descriptor = running.app.descriptor.as_ref();
         let secure_version = descriptor.map_or(0, |descriptor| descriptor.secure_version);
         assert!(secure_version >= self.board.secure_version(), "the eFuses forbid what runs");

@@ -17,13 +17,18 @@ use crate::process;
 use crate::table::{Row, Table};
 
 /// Most memory of the process that simulates the fleet, in bytes.
-const MEMORY_GOAL: u32 = 300 * 1000 * 1000;
+const MEMORY_GOAL: u32 = 300 * 1024 * 1024;
 /// Most cores it may keep busy.
 const CORES_GOAL: f64 = 2.0;
 /// Devices that start in a second: a handshake and a certificate each.
 const STARTS_PER_SECOND: u32 = 100;
 /// How often a device polls. More often, and polls are what is measured.
-const POLL: &str = "10s";
+const POLL: &str = "20s";
+/// How long a device waits at most after a failure: where the hard limit of open files is low, the server
+/// takes fewer connections than there are devices, and the others ask again.
+const BACK_OFF_MAX: &str = "20s";
+/// The server closes connections on which nothing happens for so long, for the same reason.
+const IDLE: &str = "[limits]\nrequest_head_s = 5\n";
 
 /// What was measured.
 pub(super) struct Fleet {
@@ -46,7 +51,7 @@ pub(super) struct Fleet {
 pub(super) fn measure(devices: u32, code_bytes: u32) -> anyhow::Result<Fleet> {
     let folder = tempfile::tempdir()?;
     let plan = Plan { worthless_keys: true, ..Plan::default() };
-    let world = World::create_as(folder.path(), plan)?;
+    let world = World::create_with(folder.path(), plan, IDLE)?;
     let image = |version| -> anyhow::Result<_> {
         let path = folder.path().join(version);
         let code_bytes = usize::try_from(code_bytes)?;
@@ -56,7 +61,9 @@ pub(super) fn measure(devices: u32, code_bytes: u32) -> anyhow::Result<Fleet> {
     };
     let names: Vec<_> = (1..=devices).map(|number| format!("th1-{number:05}")).collect();
     let spread = format!("{}s", devices.div_ceil(STARTS_PER_SECOND));
-    let batch = Batch { names: &names, poll_min: POLL, spread: &spread, ..Batch::default() };
+    let (poll_min, back_off_max) = (POLL, BACK_OFF_MAX);
+    let batch =
+        Batch { names: &names, poll_min, back_off_max, spread: &spread, ..Batch::default() };
     eprintln!("registering {devices} devices");
     let tokens = world.register_all(&names)?;
     eprintln!("enrolling them, over {spread}");
