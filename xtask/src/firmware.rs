@@ -4,6 +4,7 @@
 //! and by limits on what they cost. Not here: booting them, which is `cargo xtask emulate`.
 
 mod elf;
+mod named;
 mod parts;
 mod twice;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use crate::workspace::{cargo, command, root, run, target_dir};
 use crate::{device, python};
 use elf::Memory;
+use named::Named;
 use parts::Parts;
 
 /// Where the firmware is: a workspace of its own.
@@ -205,12 +207,15 @@ fn build(
     out: &Path,
     variant: Variant,
 ) -> anyhow::Result<Built> {
+    let named = Named::give(source)?;
     let mut build = device::cargo_build_to(target)?;
-    build.current_dir(source.join(FOLDER)).args(["--release", "--locked"]);
+    build.current_dir(source.join(FOLDER)).args(["--release", "--locked", "--manifest-path"]);
+    build.arg(named.path().join(FOLDER).join("Cargo.toml"));
     build.args(["--no-default-features", "--features", variant.features]);
     build.args(["--bin", variant.program]).args(variant.example);
-    build.args(["--config", &remapped(source)?]);
+    build.args(["--config", &remapped(&[source, &named.path()])?]);
     run(build.env("SOURCE_DATE_EPOCH", built_at_s()))?;
+    drop(named);
     let program = target.join(device::TARGET).join("release").join(variant.program);
     let elf = out.join(format!("{}.elf", variant.name));
     fs::copy(&program, &elf).with_context(|| format!("cannot copy {}", program.display()))?;
@@ -227,7 +232,7 @@ fn build(
 
 /// Takes the names of folders out of the program: it is the same wherever it was built, and shorter.
 /// A panic still names its file, beginning with the crate.
-fn remapped(source: &Path) -> anyhow::Result<String> {
+fn remapped(sources: &[&Path]) -> anyhow::Result<String> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
     let registries = home.context("neither CARGO_HOME nor HOME is set")?.join("registry/src");
@@ -236,7 +241,7 @@ fn remapped(source: &Path) -> anyhow::Result<String> {
         .with_context(|| format!("cannot list {}", registries.display()))?;
     let mut folders = registries;
     folders.sort();
-    folders.push(source.to_owned());
+    folders.extend(sources.iter().map(|&source| source.to_owned()));
     let flags: Vec<String> = folders
         .iter()
         .map(|folder| format!("\"--remap-path-prefix={}/=\"", folder.display()))
