@@ -22,6 +22,10 @@ use crate::keys::{Keys, KnownServer, server_trust};
 use crate::sockets::Sockets;
 use crate::updater::NotStarted;
 
+/// Longest answer to a poll, in bytes: half of the smallest heap. Sixteen roots, the most there are in
+/// one answer, may have 2.5 KiB each and leave room for the rest.
+const ANSWER_BYTES_MAX: usize = 48 * 1024;
+
 /// The account.
 pub(crate) struct Account {
     pub(crate) network: Rc<Sockets>,
@@ -70,7 +74,8 @@ impl Account {
     }
 
     pub(crate) fn https(&self) -> Https<Sockets> {
-        Https::new(Rc::clone(&self.network), self.server.clone(), Rc::clone(&self.client))
+        let (network, client) = (Rc::clone(&self.network), Rc::clone(&self.client));
+        Https::new(network, self.server.clone(), client).taking_at_most(ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn pins(&self) -> KnownServer {

@@ -69,6 +69,7 @@ pub struct Https<N> {
     open: Option<Open>,
     download: Option<Pace>,
     expired: Expired,
+    answer_bytes_max: usize,
 }
 
 /// A connection and what is left of the present answer.
@@ -85,7 +86,15 @@ struct Open {
 impl<N: Network + 'static> Https<N> {
     /// Prepares requests; connects with the first.
     pub fn new(network: Rc<N>, address: Address, client: SharedClient) -> Self {
-        Self { network, address, client, open: None, download: None, expired: Expired::default() }
+        let (expired, answer_bytes_max) = (Expired::default(), BUNDLE_BYTES_MAX);
+        Self { network, address, client, open: None, download: None, expired, answer_bytes_max }
+    }
+
+    /// Takes answers to polls of at most so many bytes: for a device that has no room for the
+    /// longest there are.
+    #[must_use]
+    pub fn taking_at_most(self, bytes: usize) -> Self {
+        Self { answer_bytes_max: bytes.min(BUNDLE_BYTES_MAX), ..self }
     }
 
     /// Notes there when a poll is refused because the certificate has expired.
@@ -200,7 +209,8 @@ impl<N: Network + 'static> Https<N> {
         let mut whole = Vec::new();
         // All at once: growing by doubling, an answer would be in memory up to three times.
         let length = open.body.length().and_then(|length| usize::try_from(length).ok());
-        whole.reserve_exact(length.unwrap_or(0));
+        // What there is no room for is no answer, and no reason to restart.
+        whole.try_reserve_exact(length.unwrap_or(0)).map_err(|_| NoAnswer::Stalled)?;
         loop {
             let piece = open.piece(usize::MAX).await?;
             if piece.is_empty() {
@@ -209,6 +219,7 @@ impl<N: Network + 'static> Https<N> {
             if piece.len() > bytes_max.saturating_sub(whole.len()) {
                 return Err(NoAnswer::Stalled);
             }
+            whole.try_reserve(piece.len()).map_err(|_| NoAnswer::Stalled)?;
             whole.extend_from_slice(piece);
         }
     }
@@ -306,7 +317,7 @@ impl<N: Network + 'static> Server for Https<N> {
         let headers = &[("content-type", "application/json")];
         let body = request.as_bytes();
         let request = Request { method: "POST", path: "/v1/poll", headers, body };
-        let (status, answer) = self.exchange(&request, BUNDLE_BYTES_MAX).await?;
+        let (status, answer) = self.exchange(&request, self.answer_bytes_max).await?;
         if status == 200 {
             return Ok(answer);
         }

@@ -122,6 +122,17 @@ async fn an_answer_whose_end_cannot_be_told_is_none() {
 }
 
 #[tokio::test]
+async fn an_answer_longer_than_the_device_has_room_for_is_none_and_the_next_one_is_taken() {
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nTB1\n!\r\n0\r\n\r\n";
+    for long in ["HTTP/1.1 200 OK\r\ncontent-length: 262144\r\n\r\n", chunked] {
+        let (https, _requests) = answering(texts(&[long, BUNDLE])).await;
+        let mut https = https.taking_at_most(4);
+        assert_eq!(https.poll("1").await, Err(NoAnswer::Stalled), "{long}");
+        assert_eq!(https.poll("2").await, Ok(b"TB1\n".to_vec()), "{long}");
+    }
+}
+
+#[tokio::test]
 async fn one_connection_is_enough_and_a_closed_one_is_made_again() {
     let answers = [texts(&[BUNDLE, BUNDLE]), vec![None], texts(&[BUNDLE])].concat();
     let (mut https, _requests) = answering(answers).await;
