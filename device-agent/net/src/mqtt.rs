@@ -42,6 +42,8 @@ struct Post {
     connection: Cell<Option<u64>>,
     outgoing: Channel<NoopRawMutex, Outgoing, OUTGOING_MAX>,
     incoming: Channel<NoopRawMutex, Message, INCOMING_MAX>,
+    /// How many of the incoming messages are commands.
+    commands: Cell<usize>,
 }
 
 impl fmt::Debug for Post {
@@ -83,6 +85,7 @@ pub fn mailbox<N: Network>(
         connection: Cell::new(None),
         outgoing: Channel::new(),
         incoming: Channel::new(),
+        commands: Cell::new(0),
     });
     let mailbox = Mailbox { network: Rc::clone(network), post: Rc::clone(&post) };
     let (network, device, client) = (Rc::clone(network), device.clone(), Rc::clone(client));
@@ -100,7 +103,12 @@ impl<N: Network> Messages for Mailbox<N> {
 
     async fn next(&mut self, until: Duration) -> Message {
         match select(self.post.incoming.receive(), self.network.sleep_until(until)).await {
-            Either::First(message) => message,
+            Either::First(message) => {
+                let is_command = matches!(message, Message::Command(_));
+                let waiting = self.post.commands.get();
+                self.post.commands.set(waiting.saturating_sub(usize::from(is_command)));
+                message
+            }
             Either::Second(()) => Message::TimeUp,
         }
     }

@@ -179,6 +179,57 @@ async fn nothing_is_lost_when_messages_cross_in_pieces() {
     }
 }
 
+/// A command that wants to be acknowledged, on the longest topic there is.
+fn command(body: &[u8]) -> Vec<u8> {
+    let topic = format!("devices/{}/command", "d".repeat(64));
+    let length = u8::try_from(topic.len()).unwrap();
+    let behind = [&[0, length][..], topic.as_bytes(), &[0, 7, 0], body].concat();
+    let low = u8::try_from(behind.len() % 128).unwrap() | 0x80;
+    let high = u8::try_from(behind.len() / 128).unwrap();
+    [&[0x32, low, high][..], &behind].concat()
+}
+
+#[tokio::test]
+async fn of_a_flood_of_the_longest_commands_few_wait_and_those_that_follow_are_heard() {
+    let own = Authority::new();
+    let (flooded, mut floods) = mpsc::unbounded_channel();
+    let address = broker(&own, move |mut stream, _| {
+        let flooded = flooded.clone();
+        async move {
+            hello(&mut stream).await?;
+            for number in 0..40 {
+                send(&mut stream, &command(&[number; 2048])).await?;
+                assert_eq!(packet(&mut stream).await?.0, 0x40);
+            }
+            flooded.send(()).ok()?;
+            let (_, body) = packet(&mut stream).await?;
+            let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+            send(&mut stream, &[0x40, 2, body[topic + 2], body[topic + 3]]).await?;
+            send(&mut stream, &command(b"last")).await?;
+            while stream.read_u8().await.is_ok() {}
+            None
+        }
+    })
+    .await;
+    let (network, mut mailbox, link) = ends(&own);
+    let keeping_up = link.keep_up(&address, &POLICY, 1);
+    let talking = async {
+        floods.recv().await.unwrap();
+        assert_eq!(next(&mut mailbox, &network).await, Message::Connected);
+        for number in 0..4 {
+            assert_eq!(next(&mut mailbox, &network).await, Message::Command(vec![number; 2048]));
+        }
+        let id = MessageId::parse("m-1").unwrap();
+        assert!(mailbox.publish(Kind::Report, &id, "x".into()));
+        assert_eq!(next(&mut mailbox, &network).await, Message::Acknowledged(id));
+        assert_eq!(next(&mut mailbox, &network).await, Message::Command(b"last".to_vec()));
+    };
+    tokio::select! {
+        never = keeping_up => match never {},
+        () = talking => {}
+    }
+}
+
 #[tokio::test]
 async fn a_broker_that_promises_more_than_it_may_send_is_left_and_tried_again() {
     let own = Authority::new();
@@ -199,6 +250,11 @@ async fn a_broker_that_promises_more_than_it_may_send_is_left_and_tried_again() 
                     hello(&mut stream).await?;
                     send(&mut stream, &[0xc0, 0]).await?;
                 }
+                // Longer than any command.
+                4 => {
+                    hello(&mut stream).await?;
+                    send(&mut stream, &[0x30, 0x80, 0x20]).await?;
+                }
                 _ => {
                     hello(&mut stream).await?;
                     std::future::pending::<()>().await;
@@ -212,7 +268,7 @@ async fn a_broker_that_promises_more_than_it_may_send_is_left_and_tried_again() 
     let (network, mut mailbox, link) = ends(&own);
     let keeping_up = link.keep_up(&address, &POLICY, 1);
     let talking = async {
-        while mailbox.connection() != Some(5) {
+        while mailbox.connection() != Some(6) {
             next(&mut mailbox, &network).await;
         }
     };
@@ -220,7 +276,7 @@ async fn a_broker_that_promises_more_than_it_may_send_is_left_and_tried_again() 
         never = keeping_up => match never {},
         () = talking => {}
     }
-    for expected in 0..4 {
+    for expected in 0..5 {
         assert_eq!(lefts.recv().await, Some(expected));
     }
 }
