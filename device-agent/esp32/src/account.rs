@@ -9,7 +9,7 @@ use core::cell::{Cell, RefCell};
 
 use waxwing_agent::network::Clock as _;
 use waxwing_agent::policy::{Jitter, Policy};
-use waxwing_agent_flash::State;
+use waxwing_agent_flash::{State, StateError};
 use waxwing_agent_net::est::{self, EstError, KeyStore as _};
 use waxwing_agent_net::identity::SharedIdentity;
 use waxwing_agent_net::{
@@ -53,9 +53,10 @@ impl Account {
             Ok(None) => {
                 Box::pin(enrol(network, &mut keys, provision, &trust.0, policy, seed)).await?
             }
-            // Beyond repair: nothing of it is worth keeping without the key.
+            // The key is still there, and the next start may be able to read it.
+            Err(fault @ StateError::Flash) => return Err(NotStarted::State(fault)),
             Err(_) => {
-                state.erase().map_err(NotStarted::State)?;
+                keys.forget().map_err(NotStarted::State)?;
                 Box::pin(enrol(network, &mut keys, provision, &trust.0, policy, seed)).await?
             }
         };
@@ -80,13 +81,6 @@ impl Account {
 
     pub(crate) fn pins(&self) -> KnownServer {
         KnownServer { state: self.state.clone(), client: Rc::clone(&self.client), kept: self.kept }
-    }
-
-    /// Erases the state but for key and certificate: without them the device could not come back.
-    pub(crate) fn forget_all_but_identity(&self) -> Result<(), NotStarted> {
-        self.state.erase().map_err(NotStarted::State)?;
-        let identity = Rc::clone(&self.identity.borrow());
-        Keys(self.state.clone()).keep(&identity).map_err(NotStarted::State)
     }
 
     /// Renews the certificate at two thirds of its life, or when the server says that it has ended.

@@ -20,14 +20,27 @@ const SERVER_CA: &str = "server-ca";
 #[derive(Clone, Debug)]
 pub(crate) struct Keys(pub(crate) State<FlashChip>);
 
+impl Keys {
+    /// Forgets a certificate that is beyond repair, and by what the device knows its server only if
+    /// nothing of the partition can be read.
+    pub(crate) fn forget(&self) -> Result<(), StateError> {
+        match self.0.remove(IDENTITY) {
+            Err(StateError::Corrupt) => self.0.erase(),
+            forgotten => forgotten,
+        }
+    }
+}
+
 impl KeyStore for Keys {
     type Error = StateError;
 
     fn pending(&mut self) -> Result<Option<DeviceKey>, StateError> {
-        let bytes = self.0.load(PENDING)?;
-        bytes
-            .map(|bytes| DeviceKey::from_bytes(&bytes).map_err(|_| StateError::Corrupt))
-            .transpose()
+        match self.0.load(PENDING) {
+            Ok(bytes) => Ok(bytes.and_then(|bytes| DeviceKey::from_bytes(&bytes).ok())),
+            // No certificate was kept for it: another one does as well.
+            Err(StateError::Corrupt) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn keep_pending(&mut self, key: &DeviceKey) -> Result<(), StateError> {

@@ -278,8 +278,8 @@ fn driver<A: AppHooks>(
     driver.map(Box::new).map_err(NotStarted::Start)
 }
 
-/// Opens the trusted metadata. What is damaged is forgotten, and the device begins with the roots it
-/// was made with: the server brings the rest.
+/// Opens the trusted metadata. What is damaged counts as missing, and the device begins with the roots
+/// it was made with: the server brings the rest.
 #[inline(never)]
 fn trust(
     account: &Account,
@@ -288,32 +288,19 @@ fn trust(
     security_version: u32,
 ) -> Result<Trust<Drawer<FlashChip>>, NotStarted> {
     let target = storage.layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
-    let open = || {
-        let device = uptane::Device {
-            id: provision.device.to_string(),
-            product: provision.product.to_string(),
-            channels: provision.channels.iter().map(ToString::to_string).collect(),
-            hardware: provision.hardware.to_string(),
-            chip: CHIP.as_str().into(),
-            slot_bytes: target.bytes.into(),
-            security_version,
-            secure_versions: 0..=CHIP.secure_version_max(),
-        };
-        let director = account.state.drawer("director");
-        let image = account.state.drawer("image");
-        uptane::Client::open(
-            device,
-            (director, &provision.director_root),
-            (image, &provision.image_root),
-        )
+    let device = uptane::Device {
+        id: provision.device.to_string(),
+        product: provision.product.to_string(),
+        channels: provision.channels.iter().map(ToString::to_string).collect(),
+        hardware: provision.hardware.to_string(),
+        chip: CHIP.as_str().into(),
+        slot_bytes: target.bytes.into(),
+        security_version,
+        secure_versions: 0..=CHIP.secure_version_max(),
     };
-    let client = match open() {
-        Ok(client) => client,
-        Err(_) => {
-            account.forget_all_but_identity()?;
-            open().map_err(NotStarted::Trust)?
-        }
-    };
+    let director = (account.state.drawer("director"), &*provision.director_root);
+    let image = (account.state.drawer("image"), &*provision.image_root);
+    let client = uptane::Client::open(device, director, image).map_err(NotStarted::Trust)?;
     Ok(Trust::new(client, Time::from_seconds(BUILT_AT_S)))
 }
 

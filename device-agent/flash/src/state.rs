@@ -114,7 +114,8 @@ impl<F: Chip> fmt::Debug for State<F> {
     }
 }
 
-/// The files of one repository.
+/// The files of one repository. A damaged one is as good as none, for whatever is kept here is fetched
+/// again; a fault of the chip is told, for it may pass.
 #[derive(Clone, Debug)]
 pub struct Drawer<F: Chip> {
     state: State<F>,
@@ -129,7 +130,10 @@ impl<F: Chip> Drawer<F> {
 
 impl<F: Chip> Store for Drawer<F> {
     fn load(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        self.state.load(&self.path(name)).map_err(|_| StoreError)
+        match self.state.load(&self.path(name)) {
+            Err(StateError::Corrupt) => Ok(None),
+            loaded => loaded.map_err(|_| StoreError),
+        }
     }
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
@@ -194,7 +198,7 @@ impl<F: Chip> Files<F> {
         if bytes.len() > FILE_BYTES_MAX {
             return Err(StateError::TooLong);
         }
-        let before = self.head(name)?;
+        let before = self.head_if_intact(name)?;
         let mut head = Head { generation: 0, length: bytes.len(), sha256: sha256(bytes) };
         if let Some(before) = before {
             if (before.length, before.sha256) == (head.length, head.sha256) {
@@ -210,9 +214,12 @@ impl<F: Chip> Files<F> {
     }
 
     fn remove(&mut self, name: &str) -> Result<(), StateError> {
-        let Some(head) = self.head(name)? else { return Ok(()) };
+        if self.item(key(name, 0, HEAD))?.is_empty() {
+            return Ok(());
+        }
+        let before = self.head_if_intact(name)?;
         self.store(key(name, 0, HEAD), &[])?;
-        self.empty(name, head)
+        before.map_or(Ok(()), |before| self.empty(name, before))
     }
 
     /// Makes room of the pieces that no longer count. After a power cut they wait for the version
@@ -222,6 +229,11 @@ impl<F: Chip> Files<F> {
             self.store(key(name, head.generation, index), &[])?;
         }
         Ok(())
+    }
+
+    /// Returns the head of a file to be replaced or removed: one that is damaged names no pieces.
+    fn head_if_intact(&mut self, name: &str) -> Result<Option<Head>, StateError> {
+        Ok(Head::decode(&self.item(key(name, 0, HEAD))?, name))
     }
 
     fn head(&mut self, name: &str) -> Result<Option<Head>, StateError> {
@@ -350,122 +362,4 @@ fn at_once<T>(
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use waxwing_esp_image::partition::Partition;
-
-    use super::*;
-    use crate::fake::FakeChip;
-    use crate::layout;
-
-    const SECTORS: u32 = 8;
-
-    fn chip() -> FakeChip {
-        FakeChip::erased(8)
-    }
-
-    fn state(chip: &FakeChip) -> State<FakeChip> {
-        let partition = Partition::new("wx_state", layout::STATE, 0, SECTORS * SECTOR_BYTES);
-        State::open(Region::new(chip.clone(), &partition)).unwrap()
-    }
-
-    fn file(length: usize, seed: u8) -> Vec<u8> {
-        (0..length).map(|at| u8::try_from(at % 251).unwrap() ^ seed).collect()
-    }
-
-    #[test]
-    fn files_outlive_a_restart() {
-        let chip = chip();
-        let long = file(9_000, 1);
-        state(&chip).save("image/root.json", &long).unwrap();
-        state(&chip).save("key", b"secret").unwrap();
-        assert_eq!(state(&chip).load("image/root.json").unwrap(), Some(long));
-        assert_eq!(state(&chip).load("key").unwrap(), Some(b"secret".to_vec()));
-        state(&chip).remove("key").unwrap();
-        assert_eq!(state(&chip).load("key").unwrap(), None);
-    }
-
-    #[test]
-    fn a_power_cut_leaves_the_old_file_or_the_new_one_and_all_others() {
-        let before = chip();
-        state(&before).save("other", &file(3_000, 7)).unwrap();
-        state(&before).save("file", &file(4_000, 1)).unwrap();
-        let mut cut = 0;
-        loop {
-            for after_bytes in [0, 2, 9, 700, usize::MAX] {
-                let chip = before.copy();
-                chip.cut_power(cut, after_bytes);
-                let saved = state(&chip).save("file", &file(6_000, 2));
-                let state = state(&chip.copy());
-                let found = state.load("file").unwrap().unwrap();
-                assert!(found == file(4_000, 1) || found == file(6_000, 2), "cut at {cut}");
-                assert_eq!(state.load("other").unwrap(), Some(file(3_000, 7)));
-                // And it goes on working.
-                state.save("file", &file(5_000, 3)).unwrap();
-                assert_eq!(state.load("file").unwrap(), Some(file(5_000, 3)));
-                if saved.is_ok() && chip.operations() <= cut {
-                    return;
-                }
-            }
-            cut += 1;
-        }
-    }
-
-    #[test]
-    fn writing_again_and_again_never_fills_the_partition() {
-        let chip = chip();
-        let state = state(&chip);
-        for turn in 0..200_u8 {
-            state.save("image/targets.json", &file(5_000 + usize::from(turn), turn)).unwrap();
-            state.save("image/timestamp.json", &file(600, turn)).unwrap();
-        }
-        assert_eq!(state.load("image/timestamp.json").unwrap(), Some(file(600, 199)));
-    }
-
-    #[test]
-    fn the_same_content_again_writes_nothing() {
-        let chip = chip();
-        state(&chip).save("file", &file(2_000, 1)).unwrap();
-        let operations = chip.operations();
-        state(&chip).save("file", &file(2_000, 1)).unwrap();
-        assert_eq!(chip.operations(), operations);
-    }
-
-    #[test]
-    fn a_full_partition_keeps_what_it_has() {
-        let state = state(&chip());
-        state.save("file", &file(8_000, 1)).unwrap();
-        assert_eq!(state.save("large", &file(30_000, 2)), Err(StateError::Full));
-        assert_eq!(state.save("huge", &file(FILE_BYTES_MAX + 1, 2)), Err(StateError::TooLong));
-        assert_eq!(state.load("file").unwrap(), Some(file(8_000, 1)));
-        assert_eq!(state.load("large").unwrap(), None);
-    }
-
-    #[test]
-    fn damage_is_told_from_absence_and_can_be_erased() {
-        let chip = chip();
-        state(&chip).save("file", &file(1_000, 1)).unwrap();
-        chip.fill(0, &vec![0; 8 * 4096]);
-        assert_eq!(state(&chip).load("file"), Err(StateError::Corrupt));
-        state(&chip).erase().unwrap();
-        assert_eq!(state(&chip).load("file").unwrap(), None);
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_in_flash_nothing_panics_and_an_erased_state_works(
-            bytes in prop::collection::vec(any::<u8>(), 4096),
-            at in 0_usize..7 * 4096,
-        ) {
-            let chip = chip();
-            state(&chip).save("file", &file(2_000, 1)).unwrap();
-            chip.fill(at, &bytes);
-            let damaged = state(&chip);
-            let _ = damaged.load("file");
-            let _ = damaged.save("file", &file(1_000, 2));
-            damaged.erase().unwrap();
-            damaged.save("file", &file(1_000, 2)).unwrap();
-            prop_assert_eq!(damaged.load("file").unwrap(), Some(file(1_000, 2)));
-        }
-    }
-}
+mod tests;
