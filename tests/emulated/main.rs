@@ -83,6 +83,20 @@ fn a_release_that_is_ill_while_it_soaks_is_left() {
     comes_back(Scenario::Ill, &[OLD, NEW, BACK]);
 }
 
+/// Behind the guard nothing crashes, but no agent decides either: here without credentials.
+#[test]
+fn a_release_whose_agent_never_starts_is_left_when_its_trial_has_lasted_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(folder.path()).unwrap();
+    Scenario::Update.offer(&mut story).unwrap();
+    story.chip.run_until(" Activate ").unwrap();
+    let mut flash = std::fs::read(story.chip.flash()).unwrap();
+    flash[0xc000..0x1_0000].fill(0xff);
+    std::fs::write(story.chip.flash(), flash).unwrap();
+    story.chip.run_until(&format!("{LOADED}1f0000")).unwrap();
+    story.chip.run_until(&format!("{LOADED}10000")).unwrap();
+}
+
 /// The price of a boot loader that never goes back, as the one in Espressif's tools is built: what
 /// counts starts is the image itself. With rollback the boot loader counts, see
 /// `row_31_no_power_cut_keeps_a_device_from_going_back` and its like, on both kinds of it.

@@ -6,12 +6,20 @@
 //! reads this boot the same way and counts it once. Where the boot loader takes images back, this
 //! is the second net; where it does not, the only one, and an image that crashes before it is
 //! lost: the page about firmware says how to have both.
+//!
+//! An image that runs well, but whose agent does not start, decides nothing either: it is given up
+//! when its trial has lasted longer than an agent would let it.
+
+use core::time::Duration;
 
 use crate::agent::REPEATS_MAX;
 use crate::boot::{Verdict, decide};
 use crate::journal::{Pages, Phase, Record, Slots, Update};
 use crate::policy::Policy;
-use crate::ports::{BootControl, BootView, FlashError, Journal};
+use crate::ports::{BootControl, BootView, FlashError, Journal, SlotState};
+
+/// What a trial may take beyond self-test and first contact: network, enrolment, a last answer.
+const START_MAX: Duration = Duration::from_mins(10);
 
 /// Counts this boot. `None` when the image that runs was given up and the device restarts.
 ///
@@ -29,6 +37,25 @@ pub fn guard<B: BootControl, J: Journal>(
     }
     let hidden = counted.page;
     Some(Guarded { journal, hidden })
+}
+
+/// Returns how long after its start an image may be on trial: longer than its agent would let it.
+pub fn trial_max(policy: &Policy) -> Duration {
+    START_MAX.saturating_add(policy.self_test_max).saturating_add(policy.no_contact_max)
+}
+
+/// Gives up the running image if it is still on trial, [`trial_max`] after its start: nobody confirmed
+/// it, so its agent does not run, and it could never be updated again. True when the device restarts.
+///
+/// The image before it finds out from the records.
+pub fn give_up_trial<B: BootControl>(boot: &mut B) -> bool {
+    let on_trial = [SlotState::New, SlotState::PendingVerify];
+    let is_on_trial = boot.view().is_ok_and(|view| on_trial.contains(&view.running_state));
+    let is_rejected = is_on_trial && boot.reject().is_ok();
+    if is_rejected {
+        boot.reboot();
+    }
+    is_rejected
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

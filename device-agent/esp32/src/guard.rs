@@ -1,22 +1,25 @@
 //! The first statement of `main` (D20): watchdog, boot counter, and the way back for an image that
-//! was started too often.
+//! was started too often, or whose agent does not start.
 
 use alloc::vec;
+use core::time::Duration;
 
 use embassy_executor::Spawner;
 use embassy_time::{Duration as Ticks, Ticker};
 use esp_hal::efuse;
 use esp_hal::peripherals::{ADC1, FROM_CPU_INTR0, RNG, TIMG0, TSENS, WIFI};
 use esp_hal::rtc_cntl::{Rtc, RwdtStage};
-use waxwing_agent::guard::Guarded;
+use waxwing_agent::guard::{Guarded, give_up_trial, trial_max};
+use waxwing_agent::network::Clock as _;
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{ResetReason, Slot};
 use waxwing_agent_flash::{BootPort, JournalPort, Layout, LayoutError, Region, Started};
 use waxwing_esp_image::Flash as _;
-use waxwing_esp_image::partition::{TABLE_AT, TABLE_BYTES, Table, TableError};
+use waxwing_esp_image::partition::{Kind, TABLE_AT, TABLE_BYTES, Table, TableError};
 use waxwing_wire::Provision;
 use waxwing_wire::provision::{self, HEADER_BYTES, InvalidProvision};
 
+use crate::clock::Uptime;
 use crate::flash::FlashChip;
 use crate::hardware;
 use crate::memory::Memory;
@@ -52,15 +55,26 @@ pub struct Chip {
     pub watchdog: Watchdog,
 }
 
-/// Restarts the chip when the executor is stuck.
-pub struct Watchdog(Rtc<'static>);
+/// Restarts the chip when the executor is stuck, or when an image has been on trial for too long.
+pub struct Watchdog {
+    rtc: Rtc<'static>,
+    trial: Option<Trial>,
+}
+
+/// What becomes of an image that nobody confirms.
+struct Trial {
+    boot: Boot,
+    until: Duration,
+}
+
+type Boot = BootPort<FlashChip, ResetLine>;
 
 /// Flash, as far as it is the agent's.
 pub struct Storage {
     pub(crate) flash: FlashChip,
     pub(crate) layout: Layout,
     pub(crate) running: Slot,
-    pub(crate) boot: BootPort<FlashChip, ResetLine>,
+    pub(crate) boot: Boot,
     pub(crate) journal: Guarded<JournalPort<FlashChip>>,
 }
 
@@ -91,8 +105,14 @@ pub fn guard(policy: &Policy, spare: Option<&str>) -> Chip {
     esp_alloc::heap_allocator!(#[esp_hal::ram(reclaimed)] size: RECLAIMED_HEAP_BYTES);
     esp_alloc::heap_allocator!(size: HEAP_BYTES);
     let reset = reset::reason();
+    let mut flash = FlashChip::new(peripherals.FLASH);
+    let mut table = vec![0; TABLE_BYTES];
+    let table = read_table(&mut flash, &mut table);
+    // Without the rest of what an agent needs, an image on trial is still given up.
+    let boot = table.and_then(|table| boot_port(&flash, table, reset));
+    let trial = boot.clone().ok().map(|boot| Trial { boot, until: trial_max(policy) });
     Chip {
-        storage: Storage::open(FlashChip::new(peripherals.FLASH), reset, policy, spare),
+        storage: boot.and_then(|boot| Storage::open(flash, table?, boot, policy, spare)),
         reset,
         starts: reset::count_start(reset),
         timer: peripherals.TIMG0,
@@ -101,7 +121,7 @@ pub fn guard(policy: &Policy, spare: Option<&str>) -> Chip {
         thermometer: peripherals.TSENS,
         rng: peripherals.RNG,
         adc: peripherals.ADC1,
-        watchdog: Watchdog(rtc),
+        watchdog: Watchdog { rtc, trial },
     }
 }
 
@@ -114,37 +134,60 @@ impl Watchdog {
     /// Keeps the watchdog quiet for as long as the executor runs. Without this call the chip
     /// restarts.
     pub fn feed_while_running(self, spawner: Spawner) {
-        if let Ok(task) = feed(self.0) {
+        if let Ok(task) = feed(self) {
             spawner.spawn(task);
         }
     }
 }
 
 #[embassy_executor::task]
-async fn feed(mut rtc: Rtc<'static>) {
+async fn feed(mut watchdog: Watchdog) {
     let mut ticker = Ticker::every(FEED_EVERY);
     loop {
-        rtc.rwdt.feed();
+        watchdog.rtc.rwdt.feed();
+        if let Some(mut trial) = watchdog.trial.take_if(|trial| Uptime.now() >= trial.until) {
+            give_up_trial(&mut trial.boot);
+        }
         ticker.next().await;
     }
 }
 
+fn read_table<'t>(flash: &mut FlashChip, bytes: &'t mut [u8]) -> Result<Table<'t>, Unusable> {
+    flash.read(TABLE_AT, bytes).map_err(|_| Unusable::Flash)?;
+    Table::parse(bytes).map_err(Unusable::Table)
+}
+
+/// Opens the boot records, whatever else the device has.
+fn boot_port(flash: &FlashChip, table: Table<'_>, reset: ResetReason) -> Result<Boot, Unusable> {
+    let otadata = table.find(Kind::OtaData).ok_or(Unusable::Layout(LayoutError::NoOtaData))?;
+    let slots = table.layout().ok_or(Unusable::Layout(LayoutError::NoSecondSlot))?;
+    let at = hardware::running_image_at();
+    let running = table.partitions().find_map(|partition| match partition.kind {
+        Kind::Factory if partition.offset == at => Some(Slot::Factory),
+        Kind::Ota(index) if partition.offset == at => Some(Slot::Ota(index)),
+        Kind::Factory
+        | Kind::Nvs
+        | Kind::Ota(_)
+        | Kind::OtaData
+        | Kind::Other(..)
+        | Kind::Phy
+        | Kind::Test => None,
+    });
+    let secure_version = efuse::read_field_le::<u16>(efuse::SECURE_VERSION).count_ones();
+    let started = Started { running: running.ok_or(Unusable::NoSlot)?, reset, secure_version };
+    Ok(BootPort::new(Region::new(flash.clone(), &otadata), slots, started, ResetLine))
+}
+
 impl Storage {
     fn open(
-        mut flash: FlashChip,
-        reset: ResetReason,
+        flash: FlashChip,
+        table: Table<'_>,
+        mut boot: Boot,
         policy: &Policy,
         spare: Option<&str>,
     ) -> Result<Self, Unusable> {
-        let mut table = vec![0; TABLE_BYTES];
-        flash.read(TABLE_AT, &mut table).map_err(|_| Unusable::Flash)?;
-        let table = Table::parse(&table).map_err(Unusable::Table)?;
         let layout = Layout::of(table, spare).map_err(Unusable::Layout)?;
         let running = layout.slot_at(hardware::running_image_at()).ok_or(Unusable::NoSlot)?;
-        let secure_version = efuse::read_field_le::<u16>(efuse::SECURE_VERSION).count_ones();
-        let otadata = Region::new(flash.clone(), layout.otadata());
-        let started = Started { running, reset, secure_version };
-        let mut boot = BootPort::new(otadata, layout.slots(), started, ResetLine);
         let journal = JournalPort::new(Region::new(flash.clone(), layout.journal()));
         let guarded = waxwing_agent::guard::guard(&mut boot, journal, policy);
         // Not reached without: `guard` has restarted the chip.

@@ -6,7 +6,8 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 
-use waxwing_agent::guard::guard;
+use waxwing_agent::boot::{Verdict, decide};
+use waxwing_agent::guard::{give_up_trial, guard};
 use waxwing_agent::journal::{Deployment, Pages, Phase, Record, Slots, Update};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{BootControl as _, FlashError, Journal as _, ResetReason, Slot};
@@ -164,6 +165,39 @@ fn an_image_that_crashes_behind_the_guard_is_taken_back_after_two_starts() {
     assert_eq!(device.boots(), Slot::Ota(0));
     let code = ErrorCode::BOOT_RESET;
     assert_eq!(device.phase(), Phase::Rejecting { slots: SLOTS, code });
+}
+
+#[test]
+fn an_image_whose_agent_never_starts_is_taken_back_and_a_confirmed_one_is_not() {
+    let device = Device::with_update(Phase::Activating(SLOTS));
+    let running = device.boots();
+    assert_eq!(running, Slot::Ota(1));
+    let mut boot = device.boot_port(running, ResetReason::Requested);
+    guard(&mut boot, device.journal(), &Policy::DEVICE).unwrap();
+    assert!(give_up_trial(&mut boot));
+    assert_eq!(*device.restarts.0.borrow(), 1);
+    assert_eq!(device.boots(), Slot::Ota(0));
+    // The image before has nothing to prove, and reads what became of the other.
+    let mut boot = device.boot_port(Slot::Ota(0), ResetReason::Requested);
+    assert!(!give_up_trial(&mut boot));
+    let view = boot.view().unwrap();
+    let code = ErrorCode::BOOT_RESET;
+    let verdict = decide(device.record().update.as_ref(), &view, &Policy::DEVICE);
+    assert_eq!(verdict, Verdict::RolledBack(code));
+
+    let device = Device::with_update(Phase::Confirming(SLOTS));
+    let mut boot = device.boot_port(device.boots(), ResetReason::Requested);
+    boot.confirm().unwrap();
+    assert!(!give_up_trial(&mut boot));
+    assert_eq!((*device.restarts.0.borrow(), device.boots()), (0, Slot::Ota(1)));
+}
+
+#[test]
+fn an_only_image_is_not_given_up() {
+    let device = Device::new();
+    let mut boot = device.boot_port(device.boots(), ResetReason::PowerOn);
+    assert!(!give_up_trial(&mut boot));
+    assert_eq!(device.boots(), Slot::Ota(0));
 }
 
 #[test]
