@@ -21,31 +21,40 @@ impl Ready {
         let Event::Permitted(permission) = event else { return State::Ready(self) };
         match permission {
             Permission::Later(wait) => {
-                State::Deferred(Deferred { offer: self.offer, until: now.saturating_add(*wait) })
+                // As before a download: nobody is asked in a circle, or never again.
+                let wait = (*wait).clamp(memory.policy.poll_min, memory.policy.poll_max);
+                let poll_at = memory.next_poll_at(now);
+                State::Deferred(Deferred { offer: self.offer, until: now + wait, poll_at })
             }
             Permission::Never => memory.conclude(now, Reached::Skipped, ErrorCode::NONE),
-            Permission::Now => State::Rechecking(Rechecking { offer: self.offer }),
+            Permission::Now => State::Rechecking(Rechecking { offer: self.offer, later: None }),
         }
     }
 }
 
-/// The restart has to wait.
+/// The restart has to wait. Polls go on meanwhile: the offer may be withdrawn.
 #[derive(Debug)]
 pub(super) struct Deferred {
     offer: Offer,
+    /// When the application is asked again.
     until: Duration,
+    poll_at: Duration,
 }
 
 impl Deferred {
     pub(super) fn on(self, now: Duration, event: &Event) -> State {
-        if matches!(event, Event::Tick) && now >= self.until {
+        let is_tick = matches!(event, Event::Tick);
+        if is_tick && now >= self.until {
             return State::Ready(Ready { offer: self.offer });
+        }
+        if is_tick && now >= self.poll_at || matches!(event, Event::PollRequested) {
+            return State::Rechecking(Rechecking { offer: self.offer, later: Some(self.until) });
         }
         State::Deferred(self)
     }
 
-    pub(super) const fn action(&self) -> Action {
-        Action::Wait { until: self.until }
+    pub(super) fn action(&self) -> Action {
+        Action::Wait { until: self.until.min(self.poll_at) }
     }
 }
 
@@ -54,6 +63,8 @@ impl Deferred {
 #[derive(Debug)]
 pub(super) struct Rechecking {
     offer: Offer,
+    /// The application does not let the device restart before then, whatever the answer.
+    later: Option<Duration>,
 }
 
 impl Rechecking {
@@ -61,19 +72,16 @@ impl Rechecking {
         match event {
             Event::Answered(contact) => {
                 memory.note(now, contact);
-                if memory.offer.as_ref() == Some(&self.offer) {
-                    return State::Proving(Proving { offer: self.offer });
+                if memory.offer.as_ref() != Some(&self.offer) {
+                    return idle::consider(memory, now);
                 }
-                idle::consider(memory, now)
+                match self.later {
+                    None => State::Proving(Proving { offer: self.offer }),
+                    Some(_) => self.defer(memory.next_poll_at(now)),
+                }
             }
-            Event::Busy(wait) => {
-                let until = memory.later_until(now, wait);
-                State::Deferred(Deferred { offer: self.offer, until })
-            }
-            Event::Failed(_) => {
-                let until = memory.back_off_until(now);
-                State::Deferred(Deferred { offer: self.offer, until })
-            }
+            Event::Busy(wait) => self.defer(memory.later_until(now, wait)),
+            Event::Failed(_) => self.defer(memory.back_off_until(now)),
             Event::Done
             | Event::Compared(_)
             | Event::Health(_)
@@ -84,6 +92,12 @@ impl Rechecking {
             | Event::Tick
             | Event::Transferred(_) => State::Rechecking(self),
         }
+    }
+
+    /// Waits for the next poll, and for the application if it was that which wanted to wait.
+    fn defer(self, poll_at: Duration) -> State {
+        let until = self.later.unwrap_or(poll_at);
+        State::Deferred(Deferred { offer: self.offer, until, poll_at })
     }
 }
 
