@@ -351,6 +351,7 @@ impl<P: Platform> Driver<P> {
         match self.messages.next(until).await {
             Message::Acknowledged(id) => self.agent.acknowledge(&id),
             Message::Command(bytes) => return self.command(&bytes),
+            Message::Refused(id) => self.handed_over.refuse(id),
             Message::Connected | Message::TimeUp => {}
         }
         Event::Tick
@@ -377,6 +378,7 @@ impl<P: Platform> Driver<P> {
                 Message::Acknowledged(id) => self.agent.acknowledge(&id),
                 Message::Command(_) => {}
                 Message::Connected => self.send_reports(),
+                Message::Refused(id) => self.handed_over.refuse(id),
                 Message::TimeUp => break,
             }
         }

@@ -101,6 +101,8 @@ pub enum Message {
     Command(Vec<u8>),
     /// A connection was made.
     Connected,
+    /// The server did not take the message with this id: on this connection it would not either.
+    Refused(MessageId),
     /// The time has come; there was no message.
     TimeUp,
 }

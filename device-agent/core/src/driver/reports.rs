@@ -17,23 +17,42 @@ use crate::network::{Clock as _, Messages as _, Signer};
 pub(super) struct HandedOver {
     connection: Option<u64>,
     reports: Vec<MessageId>,
+    /// Those of them that came back: they go with the next poll.
+    refused: Vec<MessageId>,
 }
 
 impl HandedOver {
+    /// Notes that the server did not take a message.
+    pub(super) fn refuse(&mut self, id: MessageId) {
+        if self.reports.contains(&id) && !self.refused.contains(&id) {
+            self.refused.push(id);
+        }
+    }
+
     fn has(&self, unsent: &UnsentReport) -> bool {
-        let id = unsent.message_id();
-        self.reports.iter().any(|sent| sent.as_str() == id)
+        is_in(&self.reports, unsent)
+    }
+
+    /// Tells whether the server may still take it on this connection.
+    fn has_on_its_way(&self, unsent: &UnsentReport) -> bool {
+        self.has(unsent) && !is_in(&self.refused, unsent)
     }
 
     fn forget_all_but(&mut self, unsent: &[UnsentReport]) {
         let kept = |id: &MessageId| unsent.iter().any(|kept| kept.message_id() == id.as_str());
         self.reports.retain(kept);
+        self.refused.retain(kept);
     }
+}
+
+fn is_in(ids: &[MessageId], unsent: &UnsentReport) -> bool {
+    let id = unsent.message_id();
+    ids.iter().any(|known| known.as_str() == id)
 }
 
 impl<P: Platform> Driver<P> {
     pub(super) fn is_sending(&self) -> bool {
-        let sent = |unsent: &UnsentReport| self.handed_over.has(unsent);
+        let sent = |unsent: &UnsentReport| self.handed_over.has_on_its_way(unsent);
         self.messages.connection().is_some() && self.agent.unsent().iter().any(sent)
     }
 
@@ -41,7 +60,7 @@ impl<P: Platform> Driver<P> {
     pub(super) fn send_reports(&mut self) {
         let connection = self.messages.connection();
         if self.handed_over.connection != connection {
-            self.handed_over = HandedOver { connection, reports: Vec::new() };
+            self.handed_over = HandedOver { connection, ..HandedOver::default() };
         }
         if connection.is_none() {
             return;
@@ -67,7 +86,8 @@ impl<P: Platform> Driver<P> {
         let connection = self.messages.connection();
         let is_connected = connection.is_some() && self.handed_over.connection == connection;
         let unsent = self.agent.unsent().iter();
-        let left = unsent.filter(|unsent| !(is_connected && self.handed_over.has(unsent)));
+        let left =
+            unsent.filter(|unsent| !(is_connected && self.handed_over.has_on_its_way(unsent)));
         left.take(REPORTS_MAX)
             .filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer))
             .map(|(_, envelope)| envelope)

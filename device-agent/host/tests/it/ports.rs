@@ -1,6 +1,7 @@
 //! The ports that the worlds of these tests are not about, as plain as can be.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,20 +12,27 @@ use waxwing_wire::{Digest, MessageId};
 
 use crate::backend::digest;
 
-/// No connection for messages; waiting is how time passes.
-pub(crate) struct Silence(pub(crate) Rc<Cell<Duration>>);
+/// The connection for messages: none, or one on which nothing is taken. Waiting is how time passes.
+pub(crate) struct Line {
+    pub(crate) clock: Rc<Cell<Duration>>,
+    /// What came back and is not yet told; `None` when there is no connection.
+    pub(crate) refused: Option<VecDeque<MessageId>>,
+}
 
-impl Messages for Silence {
+impl Messages for Line {
     fn connection(&self) -> Option<u64> {
-        None
+        self.refused.is_some().then_some(1)
     }
 
-    fn publish(&mut self, _kind: Kind, _id: &MessageId, _envelope: String) -> bool {
-        false
+    fn publish(&mut self, _kind: Kind, id: &MessageId, _envelope: String) -> bool {
+        self.refused.as_mut().map(|refused| refused.push_back(id.clone())).is_some()
     }
 
     async fn next(&mut self, until: Duration) -> Message {
-        self.0.set(self.0.get().max(until));
+        if let Some(id) = self.refused.as_mut().and_then(VecDeque::pop_front) {
+            return Message::Refused(id);
+        }
+        self.clock.set(self.clock.get().max(until));
         Message::TimeUp
     }
 }

@@ -25,6 +25,14 @@ fn world() -> World {
     World::new(&large_image("1.0.0", b"old"), &large_image("1.1.0", b"new"), Rollback::Enabled)
 }
 
+#[test]
+fn reports_that_are_refused_as_messages_go_with_a_poll() {
+    let mut world = world();
+    world.refuses_messages = true;
+    assert!(world.live() == world.backend.borrow().new);
+    assert_eq!(world.last(), Some((State::Healthy, ErrorCode::NONE)));
+}
+
 /// Each oddity, at the beginning and in the middle.
 #[test]
 fn one_odd_answer_costs_time_and_never_the_update() {

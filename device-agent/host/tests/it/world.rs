@@ -32,7 +32,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{Digest, ErrorCode};
 
 use crate::backend::{BEGIN_S, Backend, Near, device_id, digest};
-use crate::ports::{Counting, Memory, Scribble, Silence, StillClock};
+use crate::ports::{Counting, Line, Memory, Scribble, StillClock};
 
 /// Room for an image that crosses the first mark of progress at 64 KiB.
 const SLOT_BYTES_MIN: u32 = 128 * 1024;
@@ -66,7 +66,7 @@ impl Platform for Tested {
     type Journal = JournalPort;
     type App = Application;
     type Server = Near;
-    type Messages = Silence;
+    type Messages = Line;
     type Signer = Scribble;
     type Clock = StillClock;
     type Entropy = Counting;
@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) journals: Vec<Condition>,
     /// Power cuts to come, each so many operations after the one before.
     cuts: VecDeque<PowerCut>,
+    /// There is a connection for messages, and its server takes none.
+    pub(crate) refuses_messages: bool,
     /// What happens to the board behind the agent's back, after a turn.
     pub(crate) disturbance: Option<Disturbance>,
 }
@@ -129,6 +131,7 @@ impl World {
             verified_at: None,
             journals: Vec::new(),
             cuts: VecDeque::new(),
+            refuses_messages: false,
             disturbance: None,
         }
     }
@@ -258,7 +261,10 @@ impl World {
             journal: self.board.journal_port(),
             app: Application::new(&self.board, running),
             server: Near(Rc::clone(&self.backend)),
-            messages: Silence(Rc::clone(&self.clock)),
+            messages: Line {
+                clock: Rc::clone(&self.clock),
+                refused: self.refuses_messages.then(VecDeque::new),
+            },
             signer: Scribble,
             clock: StillClock(Rc::clone(&self.clock)),
             entropy: Counting(Rc::clone(&self.entropy)),

@@ -195,10 +195,9 @@ fn received(
         Event::PublishAcknowledged(puback) => {
             take(in_flight, puback.packet_identifier).map(Message::Acknowledged)
         }
-        // The report stays with the agent, which says it again on the next connection.
+        // The report stays with the agent, which says it with its next poll.
         Event::PublishRejected(rejected) => {
-            take(in_flight, rejected.packet_identifier);
-            None
+            take(in_flight, rejected.packet_identifier).map(Message::Refused)
         }
         Event::Publish(publish) => Some(Message::Command(publish.message.to_vec())),
         Event::Auth(_)

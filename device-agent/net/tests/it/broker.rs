@@ -169,6 +169,7 @@ async fn nothing_is_lost_when_messages_cross_in_pieces() {
             match next(&mut mailbox, &network).await {
                 Message::Command(bytes) => assert!(commands.insert(bytes), "twice"),
                 Message::Acknowledged(id) => assert!(acknowledged.insert(id), "twice"),
+                Message::Refused(id) => panic!("{} was taken", id.as_str()),
                 Message::Connected | Message::TimeUp => panic!("the connection broke"),
             }
         }
@@ -223,6 +224,33 @@ async fn of_a_flood_of_the_longest_commands_few_wait_and_those_that_follow_are_h
         assert!(mailbox.publish(Kind::Report, &id, "x".into()));
         assert_eq!(next(&mut mailbox, &network).await, Message::Acknowledged(id));
         assert_eq!(next(&mut mailbox, &network).await, Message::Command(b"last".to_vec()));
+    };
+    tokio::select! {
+        never = keeping_up => match never {},
+        () = talking => {}
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_the_broker_refuses_comes_back_by_its_name() {
+    /// Quota exceeded (MQTT 5, 3.4.2.1).
+    const QUOTA: u8 = 0x97;
+    let own = Authority::new();
+    let address = broker(&own, |mut stream, _| async move {
+        hello(&mut stream).await?;
+        let (_, body) = packet(&mut stream).await?;
+        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        send(&mut stream, &[0x40, 3, body[topic + 2], body[topic + 3], QUOTA]).await?;
+        packet(&mut stream).await.map(drop)
+    })
+    .await;
+    let (network, mut mailbox, link) = ends(&own);
+    let keeping_up = link.keep_up(&address, &POLICY, 1);
+    let talking = async {
+        assert_eq!(next(&mut mailbox, &network).await, Message::Connected);
+        let id = MessageId::parse("m-1").unwrap();
+        assert!(mailbox.publish(Kind::Report, &id, "x".into()));
+        assert_eq!(next(&mut mailbox, &network).await, Message::Refused(id));
     };
     tokio::select! {
         never = keeping_up => match never {},
