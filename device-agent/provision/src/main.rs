@@ -1,6 +1,7 @@
 //! `waxwing-provision`: makes what is written into a new device.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -58,7 +59,9 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
-        Command::Credentials { device, out } => write(&out, &DeviceFile::read(&device)?.encode()?),
+        Command::Credentials { device, out } => {
+            write_secret(&out, &DeviceFile::read(&device)?.encode()?)
+        }
         Command::Flash { boot_loader, boot_loader_at, app, out } => {
             let (boot_loader, app) = (read(&boot_loader)?, read(&app)?);
             let content = Content { boot_loader: &boot_loader, boot_loader_at, app: &app };
@@ -68,7 +71,7 @@ fn main() -> anyhow::Result<()> {
         Command::Write { device, flash } => {
             let mut content = read(&flash)?;
             write_credentials(&mut content, &DeviceFile::read(&device)?)?;
-            write(&flash, &content)
+            write_secret(&flash, &content)
         }
     }
 }
@@ -79,4 +82,28 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes what only its owner may read: the token and the password of the network are in it.
+fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let written = create_secret(path).and_then(|mut file| file.write_all(content));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(unix)]
+fn create_secret(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    /// Read and write, for the owner.
+    const OWNER: u32 = 0o600;
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(OWNER).open(path)?;
+    // One that was there may have been everybody's to read.
+    file.set_permissions(fs::Permissions::from_mode(OWNER))?;
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+fn create_secret(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }

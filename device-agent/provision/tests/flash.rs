@@ -30,7 +30,8 @@ ssid = "plant"
 password = "password"
 "#;
 
-fn provision(text: &str) -> anyhow::Result<Provision> {
+/// A folder with `device.toml` and what it names.
+fn folder(text: &str) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     let files =
         [("token", "t0ken\n"), ("director.json", "{}"), ("image.json", "{ }"), ("ca.pem", "x")];
@@ -38,9 +39,12 @@ fn provision(text: &str) -> anyhow::Result<Provision> {
         fs::write(folder.path().join(name), content)?;
     }
     fs::write(folder.path().join("password"), "s3cret\r\n")?;
-    let file = folder.path().join("device.toml");
-    fs::write(&file, text)?;
-    DeviceFile::read(&file)
+    fs::write(folder.path().join("device.toml"), text)?;
+    Ok(folder)
+}
+
+fn provision(text: &str) -> anyhow::Result<Provision> {
+    DeviceFile::read(&folder(text)?.path().join("device.toml"))
 }
 
 fn app(code_bytes: usize) -> Vec<u8> {
@@ -90,4 +94,32 @@ fn a_misspelt_field_is_refused() {
     assert!(provision(&DEVICE.replace("mqtt =", "mqt =")).is_err());
     assert!(provision(&DEVICE.replace("th1-0001", "../th1")).is_err());
     assert!(provision(&DEVICE.replace("ca.pem", "missing.pem")).is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn what_holds_secrets_is_for_its_owner_to_read_even_where_a_file_was_before() {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::process::Command;
+
+    let folder = folder(DEVICE).unwrap();
+    let (new, old) = (folder.path().join("new.bin"), folder.path().join("old.bin"));
+    let flash_image = folder.path().join("flash.bin");
+    fs::write(&old, "old and long enough to be left over").unwrap();
+    fs::write(&flash_image, flash(&app(64), &boot_loader(64)).unwrap()).unwrap();
+    for file in [&old, &flash_image] {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    for (command, option, file) in [
+        ("credentials", "--out", &new),
+        ("credentials", "--out", &old),
+        ("write", "--flash", &flash_image),
+    ] {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_waxwing-provision"));
+        tool.arg(command).arg(folder.path().join("device.toml")).arg(option).arg(file);
+        assert!(tool.status().unwrap().success());
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+    assert_eq!(fs::read(&old).unwrap(), fs::read(&new).unwrap());
 }
