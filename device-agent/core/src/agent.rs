@@ -52,6 +52,18 @@ pub struct Agent {
     state: State,
     /// The journal is being saved; the state's action comes after.
     saving: bool,
+    commands: Commands,
+}
+
+/// What was commanded and is not yet done.
+#[derive(Debug, Default)]
+struct Commands {
+    /// When the last one was carried out.
+    done_at: Option<Duration>,
+    /// When the next one is.
+    due: Option<Duration>,
+    /// It is being saved; the poll comes after.
+    saving: bool,
 }
 
 /// The image that runs, as it knows itself.
@@ -197,7 +209,7 @@ impl Agent {
         let verdict = boot::decide(record.update.as_ref(), &view, &policy);
         let mut memory = Memory::new(firmware, policy, record, view, seed, unix_s);
         let state = memory.resume(verdict, now);
-        Self { memory, state, saving: false }
+        Self { memory, state, saving: false, commands: Commands::default() }
     }
 
     /// Tells the agent what happened at `now` (uptime), and returns what to do next.
@@ -208,11 +220,15 @@ impl Agent {
         if self.saving {
             self.saved(now, &event);
         } else {
-            let state = mem::replace(&mut self.state, State::Rebooting);
-            self.state = state.on(&mut self.memory, now, event);
+            self.advance(now, event);
         }
+        self.begin_command(now);
         self.saving |= self.memory.take_unsaved();
-        if self.saving { Action::Save } else { self.state.action() }
+        match (self.state.action(), self.commands.due) {
+            _ if self.saving => Action::Save,
+            (Action::Wait { until }, Some(due)) => Action::Wait { until: until.min(due) },
+            (action, _) => action,
+        }
     }
 
     /// Takes note that the server has stored a report.
@@ -220,10 +236,13 @@ impl Agent {
         self.memory.acknowledge(message);
     }
 
-    /// Takes note of an authentic command by its number. It is saved before anything follows.
-    pub fn accept_command(&mut self, number: u64) {
+    /// Takes note of an authentic command to poll, by its number. The poll follows once that number is
+    /// safe in the journal (D7). Commands that follow within [`Policy::poll_min`] are carried out
+    /// together, after that time: whoever commands cannot wear flash out.
+    pub fn accept_command(&mut self, now: Duration, number: u64) {
         self.memory.record.command = number;
-        self.memory.set_unsaved();
+        let earliest = self.commands.done_at.map_or(now, |at| at + self.memory.policy.poll_min);
+        self.commands.due = Some(earliest.max(now));
     }
 
     /// Returns what must be saved for [`Action::Save`].
@@ -266,11 +285,32 @@ impl Agent {
         self.state.name()
     }
 
+    fn advance(&mut self, now: Duration, event: Event) {
+        let state = mem::replace(&mut self.state, State::Rebooting);
+        self.state = state.on(&mut self.memory, now, event);
+    }
+
+    /// Has the number of a command saved that is due.
+    fn begin_command(&mut self, now: Duration) {
+        let is_waiting = !self.saving && matches!(self.state.action(), Action::Wait { .. });
+        if is_waiting && self.commands.due.is_some_and(|due| now >= due) {
+            self.commands = Commands { done_at: Some(now), due: None, saving: true };
+            self.memory.set_unsaved();
+        }
+    }
+
     fn saved(&mut self, now: Duration, event: &Event) {
         match event {
-            Event::Done => self.saving = false,
+            Event::Done => {
+                self.saving = false;
+                if mem::take(&mut self.commands.saving) {
+                    self.advance(now, Event::PollRequested);
+                }
+            }
             Event::Failed(_) => {
                 self.saving = false;
+                // What could come again after a reset is not done.
+                self.commands.saving = false;
                 let state = mem::replace(&mut self.state, State::Rebooting);
                 self.state = state.without_journal(&mut self.memory, now);
             }

@@ -350,22 +350,19 @@ impl<P: Platform> Driver<P> {
     async fn wait(&mut self, until: Duration) -> Event {
         match self.messages.next(until).await {
             Message::Acknowledged(id) => self.agent.acknowledge(&id),
-            Message::Command(bytes) => return self.command(&bytes),
+            Message::Command(bytes) => self.command(&bytes),
             Message::Refused(id) => self.handed_over.refuse(id),
             Message::Connected | Message::TimeUp => {}
         }
         Event::Tick
     }
 
-    fn command(&mut self, bytes: &[u8]) -> Event {
-        let Some(unix_s) = self.agent.unix_s(self.clock.now()) else { return Event::Tick };
+    fn command(&mut self, bytes: &[u8]) {
+        let now = self.clock.now();
+        let Some(unix_s) = self.agent.unix_s(now) else { return };
         let last = self.agent.record().command;
-        let Ok((number, command)) = self.trust.command(bytes, unix_s, last) else {
-            return Event::Tick;
-        };
-        self.agent.accept_command(number);
-        match command {
-            Command::Poll => Event::PollRequested,
+        if let Ok((number, Command::Poll)) = self.trust.command(bytes, unix_s, last) {
+            self.agent.accept_command(now, number);
         }
     }
 

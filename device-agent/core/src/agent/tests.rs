@@ -1,5 +1,6 @@
 //! The machine, told step by step; then any order of events against what must never happen.
 
+mod commands;
 mod device;
 mod hooks;
 mod resume;
