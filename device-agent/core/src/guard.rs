@@ -14,7 +14,7 @@ use core::time::Duration;
 
 use crate::agent::REPEATS_MAX;
 use crate::boot::{Verdict, decide};
-use crate::journal::{Pages, Phase, Record, Slots, Update};
+use crate::journal::{Pages, Phase, Slots, Update};
 use crate::policy::Policy;
 use crate::ports::{BootControl, BootView, FlashError, Journal, SlotState};
 
@@ -23,7 +23,8 @@ const START_MAX: Duration = Duration::from_mins(10);
 
 /// Counts this boot. `None` when the image that runs was given up and the device restarts.
 ///
-/// A journal that cannot be read or written keeps no device from starting: the agent reports it.
+/// A journal that cannot be read or written keeps no device from starting: the agent reports it. Only
+/// an image on trial, whose starts cannot be counted, is given up: it could crash for ever.
 pub fn guard<B: BootControl, J: Journal>(
     boot: &mut B,
     mut journal: J,
@@ -78,14 +79,13 @@ fn begin<B: BootControl, J: Journal>(
         return Outcome::Start;
     }
     update.phase = phase;
-    if !is_saved(&mut pages, &record) {
-        return Outcome::Start;
-    }
-    match end {
+    let is_saved = pages.save(&record).is_ok();
+    let is_uncounted = !is_saved && matches!(phase, Phase::Trial { .. });
+    match end.or(is_uncounted.then_some(End::Reject)) {
         Some(End::Reject) => {
-            // Without a record that says so the journal has the next boot try again.
-            let _ = boot.reject();
-            Outcome::Restart
+            let is_rejected = boot.reject().is_ok();
+            // Without a boot record that says so the journal has the next boot try again, if it can.
+            if is_rejected || is_saved { Outcome::Restart } else { Outcome::Start }
         }
         Some(End::Revert(slots)) => {
             let is_done =
@@ -134,10 +134,6 @@ fn meaning(verdict: Verdict, update: &mut Update) -> Option<(Phase, Option<End>)
 fn repeat(update: &mut Update) -> bool {
     update.repeats = update.repeats.saturating_add(1);
     update.repeats <= REPEATS_MAX
-}
-
-fn is_saved<J: Journal>(pages: &mut Pages<J>, record: &Record) -> bool {
-    pages.save(record).is_ok()
 }
 
 /// A journal that remembers which page was written.

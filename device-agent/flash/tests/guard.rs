@@ -10,7 +10,7 @@ use waxwing_agent::boot::{Verdict, decide};
 use waxwing_agent::guard::{give_up_trial, guard};
 use waxwing_agent::journal::{Deployment, Pages, Phase, Record, Slots, Update};
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{BootControl as _, FlashError, Journal as _, ResetReason, Slot};
+use waxwing_agent::ports::{BootControl as _, FlashError, Journal, ResetReason, Slot};
 use waxwing_agent_flash::{BootPort, JournalPort, Layout, Region, Restart, Started, layout};
 use waxwing_esp_image::model::{BootLoader, Rollback};
 use waxwing_esp_image::partition::{self, TABLE_AT, Table};
@@ -213,6 +213,45 @@ fn a_confirmed_image_that_begins_to_crash_is_left_after_three_resets() {
     assert_eq!(device.phase(), soaking(2));
     assert!(!device.boot_and_crash(ResetReason::Crash));
     assert_eq!(device.boots(), Slot::Ota(0));
+}
+
+/// A journal that can be read.
+struct ReadOnly(JournalPort<Cells>);
+
+impl Journal for ReadOnly {
+    fn pages(&self) -> u8 {
+        self.0.pages()
+    }
+
+    fn read_page(&mut self, page: u8, bytes: &mut [u8]) -> Result<(), FlashError> {
+        self.0.read_page(page, bytes)
+    }
+
+    fn replace_page(&mut self, _page: u8, _bytes: &[u8]) -> Result<(), FlashError> {
+        Err(FlashError::Device(1))
+    }
+}
+
+#[test]
+fn an_image_on_trial_whose_starts_cannot_be_counted_is_taken_back() {
+    let too_often = Phase::Trial { slots: SLOTS, boots: 9 };
+    for phase in [Phase::Activating(SLOTS), Phase::Trial { slots: SLOTS, boots: 1 }, too_often] {
+        let device = Device::with_update(phase);
+        let mut boot = device.boot_port(device.boots(), ResetReason::Crash);
+        assert!(guard(&mut boot, ReadOnly(device.journal()), &Policy::DEVICE).is_none());
+        assert_eq!(*device.restarts.0.borrow(), 1);
+        assert_eq!(device.boots(), Slot::Ota(0));
+    }
+}
+
+#[test]
+fn an_image_that_stays_starts_even_if_its_starts_cannot_be_counted() {
+    let phase = Phase::Soaking { slots: SLOTS, resets: 0, soaked_s: 0 };
+    let device = Device::with_update(phase);
+    device.boot_port(Slot::Ota(1), ResetReason::Requested).confirm().unwrap();
+    let mut boot = device.boot_port(device.boots(), ResetReason::Crash);
+    assert!(guard(&mut boot, ReadOnly(device.journal()), &Policy::DEVICE).is_some());
+    assert_eq!(device.boots(), Slot::Ota(1));
 }
 
 #[test]
