@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use semver::Version;
 use waxwing_agent::driver::{Driver, Identity, Platform, Ports, Turn};
+use waxwing_agent::guard::{Guarded, guard};
 use waxwing_agent::journal::Condition;
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::policy::Policy;
@@ -63,7 +64,7 @@ pub(crate) enum Tested {}
 impl Platform for Tested {
     type Flash = SlotPort;
     type Boot = BootPort;
-    type Journal = JournalPort;
+    type Journal = Guarded<JournalPort>;
     type App = Application;
     type Server = Near;
     type Messages = Line;
@@ -184,7 +185,11 @@ impl World {
             };
             self.check_started(&running);
             let Some(mut driver) = self.driver(&running) else {
-                reset = self.switch_on();
+                reset = if self.power_is_gone() {
+                    self.switch_on()
+                } else {
+                    self.board.power().take().unwrap()
+                };
                 continue;
             };
             self.journals.push(driver.journal());
@@ -253,12 +258,15 @@ impl World {
         ResetReason::PowerOn
     }
 
-    /// `None` when the power went while the agent started.
+    /// Starts firmware as a product does: the guard first. `None` when that gave the image up, or the
+    /// power went meanwhile.
     fn driver(&mut self, running: &Running) -> Option<Driver<Tested>> {
+        let mut boot = self.board.boot_port(running).unwrap();
+        let journal = guard(&mut boot, self.board.journal_port(), &Policy::DEVICE)?;
         let ports = Ports {
             flash: self.board.slot_port(running.slot).unwrap(),
-            boot: self.board.boot_port(running).unwrap(),
-            journal: self.board.journal_port(),
+            boot,
+            journal,
             app: Application::new(&self.board, running),
             server: Near(Rc::clone(&self.backend)),
             messages: Line {
