@@ -13,7 +13,7 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use core::fmt::Write as _;
+use core::fmt::{self, Write as _};
 use core::pin::pin;
 use core::time::Duration;
 
@@ -46,8 +46,8 @@ const INTERIM_MAX: usize = 2;
 /// long has no other way to know, for it knows no time before its first answer.
 pub type Expired = Rc<Cell<bool>>;
 
-/// A request.
-#[derive(Clone, Copy, Debug)]
+/// A request. What it prints is not what a header says: there may be a token in it.
+#[derive(Clone, Copy)]
 pub struct Request<'r> {
     /// `GET` or `POST`.
     pub method: &'r str,
@@ -57,6 +57,15 @@ pub struct Request<'r> {
     pub headers: &'r [(&'r str, &'r str)],
     /// The body; its length is sent along.
     pub body: &'r [u8],
+}
+
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.headers.iter().map(|(name, _)| name);
+        write!(f, "{} {} ", self.method, self.path)?;
+        f.debug_list().entries(names).finish()?;
+        write!(f, " {} bytes", self.body.len())
+    }
 }
 
 /// Requests to one listener, one after another.

@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use waxwing_agent_host::random::SystemEntropy;
+use waxwing_agent_net::http::Request;
+use waxwing_agent_net::identity::DeviceKey;
 use waxwing_e2e::ceremony::{PASSPHRASE, Plan};
 use waxwing_e2e::image::Behaviour;
 use waxwing_e2e::world::{EVERYBODY, World};
 use waxwing_tuf::author::{Ed25519Signer, P256Signer, SecretKey};
+use waxwing_wire::provision;
 
 use crate::support::author::hex;
 
@@ -137,6 +141,18 @@ fn row_55_no_secret_is_in_a_log_an_argument_an_image_or_the_database() {
     }
     // In no file at all: the passphrase, and the token that nobody has used.
     assert_eq!(found.len(), secrets.len() - 2, "the search finds what it looks for: {found:?}");
+}
+
+/// A device's key and its token are in types that other types print.
+#[test]
+fn row_55_what_a_device_prints_shows_neither_its_key_nor_its_token() {
+    let text = "a-token-of-a-device";
+    let headers = [("authorization", text)];
+    let request = Request { method: "POST", path: "/v1", headers: &headers, body: text.as_bytes() };
+    let printed = format!("{request:?} {request:#?} {:?}", provision::Secret::new(text.into()));
+    assert!(printed.contains("authorization") && !printed.contains(text), "{printed}");
+    let key = DeviceKey::generate(&mut SystemEntropy);
+    assert_eq!(format!("{key:?}"), "DeviceKey");
 }
 
 /// Does not compile once one of these types can be printed: then there are two ways to call `check`.
