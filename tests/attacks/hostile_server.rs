@@ -34,8 +34,9 @@ const STEPS_MAX: usize = 20_000;
 const HEAP_BYTES_MAX: u64 = 48 * 1024;
 /// Memory of an update with the answer, where the server is honest. One that is not can add the
 /// longest answer that the transport takes, `BUNDLE_BYTES_MAX`, and be a nuisance with it: a chip
-/// that has not so much gives its `Server` port a lower limit.
-const HONEST_BYTES_MAX: u64 = 32 * 1024;
+/// that has not so much gives its `Server` port a lower limit. What the agent is about is on the heap
+/// too: a stack would have to hold it all the time.
+const HONEST_BYTES_MAX: u64 = 36 * 1024;
 
 /// What the server must have done in a run, each at least in one story of a hundred. Stories in which
 /// nothing ever happens would prove nothing.
