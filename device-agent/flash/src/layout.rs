@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | journal | 2 sectors or more, 4 recommended | its first 2 sectors |
 //! | credentials | 1 sector or more, 4 recommended | the next 4 sectors |
-//! | state | 8 sectors or more, 16 recommended | the rest, 8 sectors or more |
+//! | state | [`SECTORS_MIN`] or more, [`SECTORS_STANDARD`] recommended | the rest, as many or more |
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -18,6 +18,8 @@ use waxwing_agent::ports::{Slot, slot_after};
 use waxwing_esp_image::SECTOR_BYTES;
 use waxwing_esp_image::otadata;
 use waxwing_esp_image::partition::{Kind, Partition, Table};
+
+use crate::state::{SECTORS_MIN, SECTORS_STANDARD};
 
 /// The agent's journal.
 pub const JOURNAL: Kind = Kind::Other(0x40, 0x57);
@@ -31,9 +33,6 @@ const JOURNAL_SECTORS_MIN: u32 = 2;
 const CREDENTIALS_SECTORS_MIN: u32 = 1;
 /// Two roots and the server's certificates need 12 KiB in bad cases.
 const CREDENTIALS_SECTORS_SPARE: u32 = 4;
-/// Metadata and certificates once, those being replaced a second time, and one sector that is
-/// being erased.
-const STATE_SECTORS_MIN: u32 = 8;
 /// An update needs a slot that does not run.
 const SLOTS_MIN: u8 = 2;
 
@@ -46,8 +45,8 @@ pub fn standard_4mb() -> [Partition; 8] {
         Partition::new("wx_cred", CREDENTIALS, 0xc000, 0x4000),
         Partition::new("ota_0", Kind::Ota(0), 0x1_0000, 0x1e_0000),
         Partition::new("ota_1", Kind::Ota(1), 0x1f_0000, 0x1e_0000),
-        Partition::new("nvs", Kind::Nvs, 0x3d_0000, 0x1_c000),
-        Partition::new("wx_state", STATE, 0x3e_c000, 0x1_0000),
+        Partition::new("nvs", Kind::Nvs, 0x3d_0000, 0x8000),
+        Partition::new("wx_state", STATE, 0x3d_8000, SECTORS_STANDARD * SECTOR_BYTES),
         Partition::new("wx_journal", JOURNAL, 0x3f_c000, 0x4000),
     ]
 }
@@ -84,8 +83,8 @@ impl Layout {
             |own| at_least(own, CREDENTIALS_SECTORS_MIN, LayoutError::NoCredentials),
         )?;
         let state = table.find(STATE).map_or_else(
-            || spare.rest(STATE_SECTORS_MIN, LayoutError::NoState),
-            |own| at_least(own, STATE_SECTORS_MIN, LayoutError::NoState),
+            || spare.rest(SECTORS_MIN, LayoutError::NoState),
+            |own| at_least(own, SECTORS_MIN, LayoutError::NoState),
         )?;
         let images = table.partitions().filter_map(|partition| match partition.kind {
             Kind::Factory => Some((Slot::Factory, partition)),
@@ -217,7 +216,9 @@ impl fmt::Display for LayoutError {
             Self::NoJournal => "no partition wx_journal, and no spare one with 2 free sectors",
             Self::NoOtaData => "no partition otadata",
             Self::NoSecondSlot => "fewer than two OTA slots",
-            Self::NoState => "no partition wx_state, and no spare one with 8 free sectors",
+            Self::NoState => {
+                "no partition wx_state of 29 sectors, and no spare one with 29 free sectors"
+            }
             Self::SpareInUse => "spare partition is an app's, the boot loader's or the radio's",
         })
     }
@@ -266,10 +267,10 @@ mod tests {
 
     #[test]
     fn an_old_device_is_updated_in_the_room_its_product_gives_up() {
-        let layout = read(&old(0x1_0000), Some("coredump")).unwrap();
+        let layout = read(&old(0x4_0000), Some("coredump")).unwrap();
         let parts = [layout.journal(), layout.credentials(), layout.state()];
         let parts = parts.map(|part| (part.offset, part.bytes));
-        assert_eq!(parts, [(0x21_0000, 0x2000), (0x21_2000, 0x4000), (0x21_6000, 0xa000)]);
+        assert_eq!(parts, [(0x21_0000, 0x2000), (0x21_2000, 0x4000), (0x21_6000, 0x3_a000)]);
     }
 
     #[test]
@@ -279,14 +280,18 @@ mod tests {
         assert_eq!(read(&old(0x1000), Some("coredump")), Err(LayoutError::NoJournal));
         assert_eq!(read(&old(0x5000), Some("coredump")), Err(LayoutError::NoCredentials));
         assert_eq!(read(&old(0x6000), Some("coredump")), Err(LayoutError::NoState));
-        assert_eq!(read(&old(0xd000), Some("coredump")), Err(LayoutError::NoState));
-        assert!(read(&old(0xe000), Some("coredump")).is_ok());
+        let enough = (2 + 4 + SECTORS_MIN) * SECTOR_BYTES;
+        let less = enough - SECTOR_BYTES;
+        assert_eq!(read(&old(less), Some("coredump")), Err(LayoutError::NoState));
+        assert!(read(&old(enough), Some("coredump")).is_ok());
     }
 
     #[test]
     fn a_table_with_some_of_the_partitions_needs_room_for_the_others_only() {
         assert_eq!(read(&without(STATE), None), Err(LayoutError::NoState));
-        let layout = read(&without(STATE), Some("nvs")).unwrap();
+        let mut table = without(STATE);
+        table[5].bytes += SECTORS_STANDARD * SECTOR_BYTES;
+        let layout = read(&table, Some("nvs")).unwrap();
         assert_eq!(layout.state().offset, 0x3d_0000);
         assert_eq!(layout.journal().kind, JOURNAL);
         assert_eq!(read(&without(CREDENTIALS), None), Err(LayoutError::NoCredentials));
@@ -304,7 +309,7 @@ mod tests {
         assert_eq!(read(&without(Kind::OtaData), None), Err(LayoutError::NoOtaData));
         assert_eq!(read(&without(Kind::Ota(1)), None), Err(LayoutError::NoSecondSlot));
         let mut small = standard_4mb();
-        small[6].bytes = 7 * SECTOR_BYTES;
+        small[6].bytes = (SECTORS_MIN - 1) * SECTOR_BYTES;
         assert_eq!(read(&small, None), Err(LayoutError::NoState));
         let mut encrypted = standard_4mb();
         encrypted[7].encrypted = true;

@@ -21,7 +21,7 @@ pub use journal::JournalPort;
 pub use layout::{Layout, LayoutError};
 pub use region::{Chip, Region};
 pub use slot::SlotPort;
-pub use state::{Drawer, FILE_BYTES_MAX, State, StateError};
+pub use state::{Drawer, FILE_BYTES_MAX, SECTORS_MIN, SECTORS_STANDARD, State, StateError};
 
 #[cfg(test)]
 mod fake;

@@ -5,47 +5,29 @@
 //! than a sector. A longer file is cut into pieces, which are written beside those of the version
 //! before; the head, written last, says which of the two counts. Not here: secrets apart from
 //! others. Whoever can read flash can read a key, unless flash is encrypted.
+//!
+//! Two kinds of files: those a device is lost without, for which [`budget`] always has room, and
+//! roles, which the server sends again: they share what the partition has beyond.
+
+mod budget;
+mod files;
+mod sectors;
 
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
 
-use embedded_storage_async::nor_flash::{
-    ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
-};
-use sequential_storage::cache::{Cache, Uncached};
+use sequential_storage::cache::Cache;
 use sequential_storage::map::{MapConfig, MapStorage};
-use sha2::{Digest as _, Sha256};
-use waxwing_agent::ports::{FlashError, SECTOR_BYTES};
+use waxwing_agent::ports::SECTOR_BYTES;
 use waxwing_tuf::{Store, StoreError};
 
+pub use self::budget::{FILE_BYTES_MAX, SECTORS_MIN, SECTORS_STANDARD};
+use self::files::{Files, Use};
+use self::sectors::{Sectors, at_once};
 use crate::region::{Chip, Region};
-
-/// Longest file: a role's metadata with all its signatures is shorter.
-pub const FILE_BYTES_MAX: usize = 32 * 1024;
-
-/// Bytes of a piece: three fill a sector.
-const PIECE_BYTES: usize = 1280;
-/// Room for a piece or a head, with its key.
-const ITEM_BYTES_MAX: usize = 1536;
-/// Unit of programming, in bytes.
-const WORD_BYTES: usize = 4;
-const SECTOR_LEN: usize = 4096;
-
-/// Name (the beginning of its SHA-256), generation, index of the piece.
-type Key = [u8; NAME_BYTES + 2];
-/// Bytes of a name's SHA-256 in a key; the head has the whole name.
-const NAME_BYTES: usize = 6;
-/// Index of a head.
-const HEAD: u8 = 0xff;
-/// Format of a head: others are not ours.
-const HEAD_FORMAT: u8 = 1;
-/// Format, generation, length, SHA-256; the name follows.
-const HEAD_BYTES: usize = 1 + 1 + 4 + 32;
 
 /// All files of a device. Clones are the same ones.
 #[derive(Clone)]
@@ -60,8 +42,9 @@ impl<F: Chip> State<F> {
     pub fn open(region: Region<F>) -> Result<Self, StateError> {
         let end = region.sectors() * SECTOR_BYTES;
         let config = MapConfig::try_new(0..end).map_err(|_| StateError::Flash)?;
+        let role_bytes_max = budget::role_bytes_max(region.sectors());
         let map = MapStorage::new(Sectors(region), config, Cache::new_uncached());
-        Ok(Self(Rc::new(RefCell::new(Files { map }))))
+        Ok(Self(Rc::new(RefCell::new(Files { map, role_bytes_max }))))
     }
 
     /// Returns the file under this name, if there is one.
@@ -74,13 +57,23 @@ impl<F: Chip> State<F> {
     }
 
     /// Replaces the file under this name. A power cut leaves the old or the new one, whole; the
-    /// same content again writes nothing.
+    /// same content again writes nothing. Roles make room for it if there is no other.
     ///
     /// # Errors
     ///
     /// [`StateError`] when it cannot be kept; then the old one is still there.
     pub fn save(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        self.0.borrow_mut().save(name, bytes)
+        self.0.borrow_mut().save(name, bytes, Use::Needed)
+    }
+
+    /// Replaces a file that can be fetched again, if there is room for it that nothing else may
+    /// need. A power cut leaves the old one, the new one, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError`] when it cannot be kept; the old one may be gone.
+    pub fn save_role(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+        self.0.borrow_mut().save(name, bytes, Use::Role)
     }
 
     /// Forgets the file under this name, if there is one.
@@ -137,7 +130,12 @@ impl<F: Chip> Store for Drawer<F> {
     }
 
     fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.state.save(&self.path(name), bytes).map_err(|_| StoreError)
+        let path = self.path(name);
+        let saved = match name {
+            "root.json" | "timestamp.json" | "snapshot.json" => self.state.save(&path, bytes),
+            _ => self.state.save_role(&path, bytes),
+        };
+        saved.map_err(|_| StoreError)
     }
 
     fn remove(&mut self, name: &str) -> Result<(), StoreError> {
@@ -164,202 +162,12 @@ impl fmt::Display for StateError {
             Self::Corrupt => "state in flash is damaged",
             Self::Flash => "flash cannot be read or written",
             Self::Full => "no room for more state",
-            Self::TooLong => "file is longer than 32 KiB",
+            Self::TooLong => "file is longer than 16 KiB",
         })
     }
 }
 
 impl core::error::Error for StateError {}
-
-struct Files<F: Chip> {
-    map: MapStorage<Key, Sectors<F>, Cache<Uncached, Uncached, Uncached, Key>>,
-}
-
-/// Which version of a file counts.
-#[derive(Clone, Copy)]
-struct Head {
-    generation: u8,
-    length: usize,
-    sha256: [u8; 32],
-}
-
-impl<F: Chip> Files<F> {
-    fn load(&mut self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
-        let Some(head) = self.head(name)? else { return Ok(None) };
-        let mut bytes = Vec::with_capacity(head.length);
-        for index in pieces(head.length) {
-            bytes.extend_from_slice(&self.item(key(name, head.generation, index))?);
-        }
-        let is_whole = bytes.len() == head.length && sha256(&bytes) == head.sha256;
-        if is_whole { Ok(Some(bytes)) } else { Err(StateError::Corrupt) }
-    }
-
-    fn save(&mut self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        if bytes.len() > FILE_BYTES_MAX {
-            return Err(StateError::TooLong);
-        }
-        let before = self.head_if_intact(name)?;
-        let mut head = Head { generation: 0, length: bytes.len(), sha256: sha256(bytes) };
-        if let Some(before) = before {
-            if (before.length, before.sha256) == (head.length, head.sha256) {
-                return Ok(());
-            }
-            head.generation = before.generation ^ 1;
-        }
-        for (index, piece) in pieces(bytes.len()).zip(bytes.chunks(PIECE_BYTES)) {
-            self.store(key(name, head.generation, index), piece)?;
-        }
-        self.store(key(name, 0, HEAD), &head.encode(name))?;
-        before.map_or(Ok(()), |before| self.empty(name, before))
-    }
-
-    fn remove(&mut self, name: &str) -> Result<(), StateError> {
-        if self.item(key(name, 0, HEAD))?.is_empty() {
-            return Ok(());
-        }
-        let before = self.head_if_intact(name)?;
-        self.store(key(name, 0, HEAD), &[])?;
-        before.map_or(Ok(()), |before| self.empty(name, before))
-    }
-
-    /// Makes room of the pieces that no longer count. After a power cut they wait for the version
-    /// after the next.
-    fn empty(&mut self, name: &str, head: Head) -> Result<(), StateError> {
-        for index in pieces(head.length) {
-            self.store(key(name, head.generation, index), &[])?;
-        }
-        Ok(())
-    }
-
-    /// Returns the head of a file to be replaced or removed: one that is damaged names no pieces.
-    fn head_if_intact(&mut self, name: &str) -> Result<Option<Head>, StateError> {
-        Ok(Head::decode(&self.item(key(name, 0, HEAD))?, name))
-    }
-
-    fn head(&mut self, name: &str) -> Result<Option<Head>, StateError> {
-        let bytes = self.item(key(name, 0, HEAD))?;
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        Head::decode(&bytes, name).ok_or(StateError::Corrupt).map(Some)
-    }
-
-    /// Returns an item; nothing if there is none.
-    fn item(&mut self, key: Key) -> Result<Vec<u8>, StateError> {
-        let mut buffer = [0; ITEM_BYTES_MAX];
-        let found = at_once(self.map.fetch_item::<&[u8]>(&mut buffer, &key))?;
-        Ok(found.unwrap_or_default().to_vec())
-    }
-
-    fn store(&mut self, key: Key, value: &[u8]) -> Result<(), StateError> {
-        let mut buffer = [0; ITEM_BYTES_MAX];
-        at_once(self.map.store_item(&mut buffer, &key, &value))
-    }
-}
-
-impl Head {
-    fn encode(&self, name: &str) -> Vec<u8> {
-        let length = u32::try_from(self.length).unwrap_or(u32::MAX);
-        let mut bytes = Vec::with_capacity(HEAD_BYTES + name.len());
-        bytes.extend_from_slice(&[HEAD_FORMAT, self.generation]);
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(&self.sha256);
-        bytes.extend_from_slice(name.as_bytes());
-        bytes
-    }
-
-    /// Reads the head of a file with this name.
-    fn decode(bytes: &[u8], name: &str) -> Option<Self> {
-        let (&[format, generation], rest) = bytes.split_first_chunk()?;
-        let (length, rest) = rest.split_first_chunk()?;
-        let (sha256, of) = rest.split_first_chunk()?;
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let is_ours = format == HEAD_FORMAT && length <= FILE_BYTES_MAX && of == name.as_bytes();
-        is_ours.then_some(Self { generation, length, sha256: *sha256 })
-    }
-}
-
-fn key(name: &str, generation: u8, index: u8) -> Key {
-    let mut key = [0, 0, 0, 0, 0, 0, generation, index];
-    key.iter_mut().take(NAME_BYTES).zip(sha256(name.as_bytes())).for_each(|(to, from)| *to = from);
-    key
-}
-
-/// The indices of a file's pieces.
-fn pieces(length: usize) -> impl Iterator<Item = u8> {
-    let count = length.div_ceil(PIECE_BYTES);
-    (0..HEAD).take(count)
-}
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
-
-/// Flash as `sequential-storage` takes it. Nothing here ever waits.
-#[derive(Debug)]
-struct Sectors<F>(Region<F>);
-
-#[derive(Debug)]
-struct Fault;
-
-impl NorFlashError for Fault {
-    fn kind(&self) -> NorFlashErrorKind {
-        NorFlashErrorKind::Other
-    }
-}
-
-impl From<FlashError> for Fault {
-    fn from(_: FlashError) -> Self {
-        Self
-    }
-}
-
-impl<F> ErrorType for Sectors<F> {
-    type Error = Fault;
-}
-
-impl<F: Chip> ReadNorFlash for Sectors<F> {
-    const READ_SIZE: usize = WORD_BYTES;
-
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Fault> {
-        Ok(self.0.read(offset, bytes)?)
-    }
-
-    fn capacity(&self) -> usize {
-        usize::try_from(self.0.bytes()).unwrap_or(0)
-    }
-}
-
-impl<F: Chip> NorFlash for Sectors<F> {
-    const WRITE_SIZE: usize = WORD_BYTES;
-    const ERASE_SIZE: usize = SECTOR_LEN;
-
-    async fn erase(&mut self, from: u32, to: u32) -> Result<(), Fault> {
-        let mut at = from;
-        while at < to {
-            self.0.erase_sector(at)?;
-            at += SECTOR_BYTES;
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Fault> {
-        Ok(self.0.write(offset, bytes)?)
-    }
-}
-
-/// Runs a future that never waits.
-fn at_once<T>(
-    future: impl Future<Output = Result<T, sequential_storage::Error<Fault>>>,
-) -> Result<T, StateError> {
-    use sequential_storage::Error;
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(value)) => Ok(value),
-        Poll::Ready(Err(Error::FullStorage | Error::ItemTooBig)) => Err(StateError::Full),
-        Poll::Pending | Poll::Ready(Err(Error::Storage { .. })) => Err(StateError::Flash),
-        Poll::Ready(Err(_)) => Err(StateError::Corrupt),
-    }
-}
 
 #[cfg(test)]
 mod tests;

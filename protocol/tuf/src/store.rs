@@ -9,7 +9,8 @@ use core::fmt;
 /// `timestamp.json`, `snapshot.json`, `targets.json`, `<role>.json`.
 ///
 /// A role name may contain any character; a store on a file system encodes names. `save` must be
-/// atomic: after a power cut either the old or the new bytes are there, whole.
+/// atomic: after a power cut either the old or the new bytes are there, whole. A store that is short
+/// of room may refuse or forget targets roles, `targets.json` among them, never the other three.
 pub trait Store {
     /// The bytes last saved under `name`; `None` if there are none.
     fn load(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;

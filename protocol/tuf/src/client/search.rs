@@ -161,9 +161,11 @@ impl<S: Store> Repository<S> {
         if stored.is_some_and(|stored| !stored.same_content(&new)) {
             return Err(refuse(Cause::SameVersionOtherContent));
         }
-        // Spec 5.6.6: keep it.
-        self.save(&file, new.file())?;
-        self.roles.set(role, new.header.version);
+        // Spec 5.6.6: keep it. Where there is no room it serves this search, and is fetched again for
+        // the next: no version goes back by that, for the snapshot is kept.
+        if self.save(&file, new.file()).is_ok() {
+            self.roles.set(role, new.header.version);
+        }
         Ok(new)
     }
 
@@ -176,7 +178,11 @@ impl<S: Store> Repository<S> {
         signers: &Signers,
         version: u64,
     ) -> Result<Option<Verified<Targets>>, Refusal> {
-        let Some(bytes) = self.load(file)? else { return Ok(None) };
+        let Some(bytes) = self.load(file)? else {
+            // The store needed the room: tell the server no longer that we have it.
+            self.roles.remove(role);
+            return Ok(None);
+        };
         if verify::claimed_version(&bytes) != Some(version) {
             return Ok(None);
         }

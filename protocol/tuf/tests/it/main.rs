@@ -21,6 +21,7 @@ mod mutants;
 mod power_cuts;
 mod properties;
 mod recovery;
+mod room;
 mod roots;
 mod rotations;
 mod server_ca;
