@@ -3,7 +3,7 @@
 //! Not here: where the list is kept.
 
 use sha2::{Digest as _, Sha256};
-use waxwing_wire::chunks::{CHUNK_BYTES, list_bytes};
+use waxwing_wire::chunks::{CHUNK_BYTES, LIST_BYTES_MAX, list_bytes};
 
 /// Hashes an image chunk by chunk.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +44,7 @@ impl ChunkHasher {
         self.filled = 0;
         let line = std::mem::take(&mut self.hash).finalize();
         // No list will be longer; a Linux image may.
-        if self.list.len() < waxwing_wire::chunks::LIST_BYTES_MAX {
+        if self.list.len() < LIST_BYTES_MAX {
             self.list.extend_from_slice(&line);
         }
     }

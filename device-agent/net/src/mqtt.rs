@@ -12,7 +12,7 @@ use core::convert::Infallible;
 use core::fmt;
 use core::time::Duration;
 
-use embassy_futures::select::{Either, select};
+use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::channel::Channel;
 use waxwing_agent::network::{Message, Messages};
@@ -26,8 +26,11 @@ use crate::tls::SharedClient;
 
 /// Messages waiting for the connection; an agent keeps no more reports than half of that.
 const OUTGOING_MAX: usize = 16;
-/// Messages waiting for the agent: acknowledgements of what it sent, and a few commands.
+/// Messages waiting for the agent: acknowledgements of what it sent.
 const INCOMING_MAX: usize = 32;
+/// Commands that wait for the agent, which may be busy with a download. How many come is up to the
+/// server; those beyond are lost, as they are for a device that is off.
+const COMMANDS_MAX: usize = 4;
 
 /// A message on its way out.
 #[derive(Debug)]
@@ -42,8 +45,7 @@ struct Post {
     connection: Cell<Option<u64>>,
     outgoing: Channel<NoopRawMutex, Outgoing, OUTGOING_MAX>,
     incoming: Channel<NoopRawMutex, Message, INCOMING_MAX>,
-    /// How many of the incoming messages are commands.
-    commands: Cell<usize>,
+    commands: Channel<NoopRawMutex, Message, COMMANDS_MAX>,
 }
 
 impl fmt::Debug for Post {
@@ -85,7 +87,7 @@ pub fn mailbox<N: Network>(
         connection: Cell::new(None),
         outgoing: Channel::new(),
         incoming: Channel::new(),
-        commands: Cell::new(0),
+        commands: Channel::new(),
     });
     let mailbox = Mailbox { network: Rc::clone(network), post: Rc::clone(&post) };
     let (network, device, client) = (Rc::clone(network), device.clone(), Rc::clone(client));
@@ -102,14 +104,11 @@ impl<N: Network> Messages for Mailbox<N> {
     }
 
     async fn next(&mut self, until: Duration) -> Message {
-        match select(self.post.incoming.receive(), self.network.sleep_until(until)).await {
-            Either::First(message) => {
-                let is_command = matches!(message, Message::Command(_));
-                let waiting = self.post.commands.get();
-                self.post.commands.set(waiting.saturating_sub(usize::from(is_command)));
-                message
-            }
-            Either::Second(()) => Message::TimeUp,
+        let Post { incoming, commands, .. } = &*self.post;
+        let time_up = self.network.sleep_until(until);
+        match select3(incoming.receive(), commands.receive(), time_up).await {
+            Either3::First(message) | Either3::Second(message) => message,
+            Either3::Third(()) => Message::TimeUp,
         }
     }
 }

@@ -42,9 +42,6 @@ const IN_FLIGHT_MAX: usize = 4;
 /// Longest packet that is taken, in bytes: the longest command has 2 KiB, its topic and whatever
 /// properties a server adds have the rest.
 const PACKET_BYTES_MAX: NonZero<u32> = NonZero::new(4 * 1024).expect("4 KiB are not zero");
-/// Commands that wait for the agent, which may be busy with a download. Those beyond are lost, as they
-/// are for a device that is off.
-const COMMANDS_MAX: usize = 4;
 
 /// Subscriptions, incoming and outgoing messages under way; no properties, no aliases.
 type Mqtt<'b> = Client<'static, 'b, Connection, AllocBuffer, 1, 4, IN_FLIGHT_MAX, 1, 4, 0, 0>;
@@ -127,8 +124,7 @@ async fn carry<N: Network + 'static>(
                 let body = within(network, MESSAGE_MAX, body).await;
                 let body = body.map_err(|_| Over)?.map_err(|_| Over)?;
                 heard = network.now();
-                let message = received(&body, &mut in_flight);
-                if let Some(message) = message.filter(|message| has_room_for(link, message)) {
+                if let Some(message) = received(&body, &mut in_flight) {
                     deliver(link, message).await?;
                 }
             }
@@ -168,19 +164,13 @@ async fn next<N: Network>(
     }
 }
 
-/// Tells whether there is room for a message: how many commands come is up to the server.
-fn has_room_for<N>(link: &Link<N>, message: &Message) -> bool {
-    let commands = &link.post.commands;
-    if !matches!(message, Message::Command(_)) {
-        return true;
-    }
-    let has_room = commands.get() < COMMANDS_MAX;
-    commands.set(commands.get() + usize::from(has_room));
-    has_room
-}
-
 /// Hands a message to the agent, which may be busy for as long as we need not probe the server.
 async fn deliver<N: Network>(link: &Link<N>, message: Message) -> Result<(), Over> {
+    if matches!(message, Message::Command(_)) {
+        // One that there is no room for is lost.
+        let _ = link.post.commands.try_send(message);
+        return Ok(());
+    }
     let limit = link.network.now().saturating_add(PING_INTERVAL);
     let sending = pin!(link.post.incoming.send(message));
     until(&*link.network, limit, sending).await.map_err(|_| Over)
