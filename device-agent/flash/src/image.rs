@@ -2,7 +2,6 @@
 
 use alloc::vec;
 
-use sha2::{Digest as _, Sha256};
 use waxwing_agent::ports::{FlashError, SECTOR_BYTES};
 use waxwing_esp_image::app::Checker;
 use waxwing_wire::Digest;
@@ -20,53 +19,43 @@ const SECTOR_LEN: usize = 4096;
 ///
 /// [`FlashError`] when flash cannot be read.
 pub fn sha256<F: Chip>(slot: &mut Region<F>) -> Result<Digest, FlashError> {
-    let bytes = image_bytes(slot)?;
-    let signed_at = bytes.next_multiple_of(SECTOR_BYTES);
-    let mut magic = [0xff];
-    if signed_at < slot.bytes() {
-        slot.read(signed_at, &mut magic)?;
-    }
-    let is_signed = magic == [SIGNATURE_MAGIC];
-    let end = if is_signed { signed_at.saturating_add(SECTOR_BYTES) } else { bytes };
-    let mut hash = Sha256::new();
-    read(slot, end, |piece| hash.update(piece))?;
-    Ok(Digest(hash.finalize().into()))
-}
-
-/// Finds out how long an image is.
-fn image_bytes<F: Chip>(slot: &mut Region<F>) -> Result<u32, FlashError> {
-    let mut checker = Checker::new();
-    let (mut at, mut sector) = (0, vec![0; SECTOR_LEN]);
+    let (mut checker, mut sector) = (Checker::new(), vec![0; SECTOR_LEN]);
+    let mut at = 0;
     while checker.missing_bytes() > 0 && at < slot.bytes() {
         let length = checker.missing_bytes().min(SECTOR_BYTES).min(slot.bytes() - at);
-        let piece = sector.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
-        slot.read(at, piece)?;
-        if checker.update(piece).is_err() {
+        if !take(slot, at, length, &mut sector, &mut checker)? {
             break;
         }
         at += length;
     }
-    Ok(at)
+    let signed_at = at.next_multiple_of(SECTOR_BYTES);
+    let mut magic = [0xff];
+    if signed_at < slot.bytes() {
+        slot.read(signed_at, &mut magic)?;
+    }
+    if magic == [SIGNATURE_MAGIC] {
+        take(slot, at, signed_at - at, &mut sector, &mut checker)?;
+        take(slot, signed_at, SECTOR_BYTES, &mut sector, &mut checker)?;
+    }
+    Ok(Digest(checker.sha256()))
 }
 
-fn read<F: Chip>(
+/// Lets the checker have at most a sector; false when it takes no more.
+fn take<F: Chip>(
     slot: &mut Region<F>,
-    end: u32,
-    mut take: impl FnMut(&[u8]),
-) -> Result<(), FlashError> {
-    let (mut at, mut sector) = (0, vec![0; SECTOR_LEN]);
-    while at < end {
-        let length = (end - at).min(SECTOR_BYTES);
-        let piece = sector.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
-        slot.read(at, piece)?;
-        take(piece);
-        at += length;
-    }
-    Ok(())
+    at: u32,
+    length: u32,
+    sector: &mut [u8],
+    checker: &mut Checker,
+) -> Result<bool, FlashError> {
+    let piece = sector.get_mut(..usize::try_from(length).unwrap_or(0)).unwrap_or_default();
+    slot.read(at, piece)?;
+    Ok(checker.update(piece).is_ok())
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest as _, Sha256};
     use waxwing_esp_image::Chip as Model;
     use waxwing_esp_image::partition::{Kind, Partition};
     use waxwing_esp_image::write::AppBuilder;

@@ -195,9 +195,10 @@ impl Flash {
         if self.ignores(index) {
             return Ok(());
         }
-        let cells = sector.get_mut(within..).into_iter().flatten();
-        for (cell, byte) in cells.zip(bytes) {
-            *cell &= byte;
+        if let Some(cells) = sector.get_mut(within..) {
+            for (cell, byte) in cells.iter_mut().zip(bytes) {
+                *cell &= byte;
+            }
         }
         self.put(index, &sector)
     }
@@ -222,12 +223,12 @@ impl Flash {
     }
 
     fn erase(&mut self, index: usize, tear: Option<Tear>) -> Result<(), FlashFault> {
-        let before = self.sectors.content(index)?;
         if tear == Some(Tear::Bytes(0)) || self.ignores(index) {
             return Ok(());
         }
         self.sectors.count_erase(index)?;
         let Some(tear) = tear else { return self.put(index, &ERASED) };
+        let before = self.sectors.content(index)?;
         let is_erased = |at: usize| match tear {
             Tear::Bytes(bytes) => at < bytes,
             Tear::AllBut(from) => !(from..from.saturating_add(TORN_BYTES)).contains(&at),

@@ -17,7 +17,7 @@ mod descriptor;
 
 use core::fmt;
 
-pub use self::checker::Checker;
+pub use self::checker::{Checker, RunningSha256};
 pub use self::descriptor::{DESCRIPTOR_BYTES, Descriptor, Text};
 use crate::bytes::{u8_at, u16_at, u32_at};
 use crate::chip::Chip;

@@ -39,6 +39,8 @@ pub struct Boot {
     pub slot: Slot,
     /// The image.
     pub app: App,
+    /// SHA-256 of it, without what may lie behind it.
+    pub sha256: [u8; 32],
 }
 
 impl BootLoader {
@@ -112,11 +114,11 @@ impl BootLoader {
                 Slot::Ota(slot) => Kind::Ota(slot),
             };
             let Some(partition) = table.find(kind) else { continue };
-            let Some(app) = self.verify(flash, partition)? else { continue };
+            let Some((app, sha256)) = self.verify(flash, partition)? else { continue };
             if let (Some(otadata), Slot::Ota(slot)) = (choice.blank, slot) {
                 Record::new(otadata, u32::from(slot) + 1, VALID).store(flash)?;
             }
-            return Ok(Boot { slot, app });
+            return Ok(Boot { slot, app, sha256 });
         }
         Err(BootError::NoImage)
     }
@@ -126,7 +128,7 @@ impl BootLoader {
         self,
         flash: &mut F,
         partition: Partition,
-    ) -> Result<Option<App>, F::Error> {
+    ) -> Result<Option<(App, [u8; 32])>, F::Error> {
         let mut checker = Checker::new();
         let mut buffer = [0; 512];
         let mut at = 0;
@@ -144,7 +146,9 @@ impl BootLoader {
             }
             at = end;
         }
-        Ok(checker.finish().ok().filter(|app| app.header.chip == self.chip))
+        let sha256 = checker.sha256();
+        let app = checker.finish().ok().filter(|app| app.header.chip == self.chip);
+        Ok(app.map(|app| (app, sha256)))
     }
 }
 

@@ -212,6 +212,7 @@ pub(crate) fn check_file(bytes: &[u8], meta: &FileMeta) -> Result<(), Cause> {
 /// let mut content = ContentCheck::sha256(8, Sha256::digest(b"firmware").into());
 /// content.update(b"firm")?;
 /// content.update(b"ware")?;
+/// assert_eq!(content.sha256_so_far(), Some(Sha256::digest(b"firmware").into()));
 /// assert_eq!(content.clone().finish(), Ok(()));
 /// assert_eq!(content.update(b"!"), Err(Cause::WrongLength));
 /// # Ok::<(), Cause>(())
@@ -262,6 +263,12 @@ impl ContentCheck {
             hash.update(piece);
         }
         Ok(())
+    }
+
+    /// Returns the SHA-256 of the pieces so far, where one was signed: for those who need it for
+    /// something else, and would hash the same bytes again.
+    pub fn sha256_so_far(&self) -> Option<[u8; 32]> {
+        self.sha256.as_ref().map(|(hash, _)| hash.clone().finalize().into())
     }
 
     /// Decides, after the last piece.

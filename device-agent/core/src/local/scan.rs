@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use waxwing_esp_image::app::{App, Checker, ImageError};
+use waxwing_esp_image::app::{App, Checker, ImageError, RunningSha256};
 use waxwing_tuf::ContentCheck;
 
 use crate::journal::Deployment;
@@ -16,17 +16,45 @@ type Sector = [u8; 4096];
 pub struct Scan {
     at: u32,
     length: u32,
-    content: ContentCheck,
-    checker: Option<Checker>,
+    look: Look,
     sector: Box<Sector>,
+}
+
+/// What is asked of the bytes. Either way they are hashed once.
+#[derive(Debug)]
+enum Look {
+    /// Are they the signed ones, and what does the image say about itself?
+    Both(Box<Checker<Signed>>),
+    /// Are they the signed ones?
+    Signed(Signed),
+}
+
+/// The comparison with what was signed, whose hash an image's own one is the beginning of.
+#[derive(Debug)]
+struct Signed(ContentCheck);
+
+impl RunningSha256 for Signed {
+    fn take(&mut self, bytes: &[u8]) {
+        // It keeps what is wrong until it is asked at the end.
+        let _ = self.0.update(bytes);
+    }
+
+    fn so_far(&self) -> [u8; 32] {
+        self.0.sha256_so_far().unwrap_or_default()
+    }
 }
 
 impl Scan {
     /// Starts at the beginning of the slot that should hold `image`; asks it about itself, or only
     /// whether it is the signed one.
     pub(super) fn new(image: &Deployment, with_checker: bool) -> Self {
-        let (content, checker) = (image.content(), with_checker.then(Checker::new));
-        Self { at: 0, length: image.length, content, checker, sector: Box::new([0; 4096]) }
+        let signed = Signed(image.content());
+        let look = if with_checker {
+            Look::Both(Box::new(Checker::over(signed)))
+        } else {
+            Look::Signed(signed)
+        };
+        Self { at: 0, length: image.length, look, sector: Box::new([0; 4096]) }
     }
 
     /// Reads the next sector; true when there is nothing left to read.
@@ -35,17 +63,25 @@ impl Scan {
         let wanted = usize::try_from(bytes).unwrap_or(0);
         let Some(piece) = self.sector.get_mut(..wanted) else { return Ok(true) };
         flash.read(self.at, piece)?;
-        // Both keep what is wrong until they are asked at the end.
-        let _ = self.content.update(piece);
-        if let Some(checker) = &mut self.checker {
-            let _ = checker.update(piece);
+        match &mut self.look {
+            Look::Both(checker) => {
+                // As above.
+                let _ = checker.update(piece);
+            }
+            Look::Signed(signed) => signed.take(piece),
         }
         self.at = self.at.saturating_add(bytes);
         Ok(self.at >= self.length)
     }
 
     pub(super) fn finish(self) -> (bool, Option<Result<App, ImageError>>) {
-        let image = self.checker.map(Checker::finish);
-        (self.content.finish().is_ok(), image)
+        let (image, signed) = match self.look {
+            Look::Both(checker) => {
+                let (image, signed) = checker.finish_both();
+                (Some(image), signed)
+            }
+            Look::Signed(signed) => (None, signed),
+        };
+        (signed.0.finish().is_ok(), image)
     }
 }

@@ -9,6 +9,8 @@ use crate::shared::{Bytes, Shared};
 pub(super) const SECTOR_LEN: usize = 4096;
 /// A sector after an erase.
 pub(super) const ERASED: [u8; SECTOR_LEN] = [0xff; SECTOR_LEN];
+/// Bytes that are compared at once.
+const BLOCK_LEN: usize = 32;
 /// Sectors that are copied together once one of them changes: few enough for those that change in
 /// an update, and enough for a short table.
 const GROUP: usize = 32;
@@ -70,8 +72,7 @@ impl Sectors {
         index: usize,
         content: &[u8; SECTOR_LEN],
     ) -> Result<(), FlashFault> {
-        let erased = content.iter().rev().take_while(|byte| **byte == 0xff).count();
-        let written = content.get(..SECTOR_LEN - erased).unwrap_or(content);
+        let written = without_erased_end(content);
         let shared =
             if written.is_empty() { Arc::clone(&self.erased) } else { self.shared.get(written) };
         if let Some(place) = self.group_mut(index)?.content.get_mut(index % GROUP) {
@@ -108,6 +109,16 @@ impl Sectors {
         let group = self.groups.get_mut(index / GROUP).filter(|_| index < self.count);
         group.map(Arc::make_mut).ok_or(FlashFault::OutOfRange)
     }
+}
+
+/// Returns what was written, block by block: most sectors are full or have next to nothing in them.
+fn without_erased_end(content: &[u8]) -> &[u8] {
+    let blocks = content.as_chunks::<BLOCK_LEN>().0;
+    let erased = blocks.iter().rev().take_while(|block| **block == [0xff; BLOCK_LEN]).count();
+    let written = content.len().saturating_sub(erased * BLOCK_LEN);
+    let written = content.get(..written).unwrap_or(content);
+    let erased = written.iter().rev().take_while(|byte| **byte == 0xff).count();
+    written.get(..written.len() - erased).unwrap_or(written)
 }
 
 #[cfg(test)]

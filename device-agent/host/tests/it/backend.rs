@@ -120,7 +120,8 @@ impl Backend {
         let repo = "image/acme-th1";
         self.published += 1;
         self.sha256 = digest(&self.new);
-        self.secure_version = App::parse(&self.new).unwrap().descriptor.unwrap().secure_version;
+        let descriptor = App::parse(&self.new).ok().and_then(|app| app.descriptor);
+        self.secure_version = descriptor.map_or(0, |descriptor| descriptor.secure_version);
         let version = self.published;
         let listed = json!({"version": version});
         let key_id = self.key.public().key_id();

@@ -39,6 +39,17 @@ fn a_working_image_is_kept_whatever_the_boot_loader() {
 }
 
 #[test]
+fn a_signed_image_that_no_boot_loader_would_start_is_not_activated() {
+    let (old, mut new) = (image("1.0.0", b"old"), image("1.1.0", b"new"));
+    let last_of_its_hash = new.len() - 1;
+    new[last_of_its_hash] ^= 1;
+    let mut world = World::new(&old, &new, Rollback::Disabled);
+    assert!(world.live() == old);
+    assert_eq!(world.last(), Some((State::Failed, ErrorCode::IMAGE_MALFORMED)));
+    assert_eq!(world.starts_of_new, 0);
+}
+
+#[test]
 fn one_update_follows_another_from_slot_to_slot() {
     let mut world = World::new(&image("1.0.0", b"old"), &image("1.1.0", b"new"), Rollback::Enabled);
     world.live();

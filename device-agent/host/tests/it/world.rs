@@ -260,7 +260,7 @@ impl World {
 
     /// Starts firmware as a product does: the guard first. `None` when that gave the image up, or the
     /// power went meanwhile.
-    fn driver(&mut self, running: &Running) -> Option<Driver<Tested>> {
+    pub(crate) fn driver(&mut self, running: &Running) -> Option<Driver<Tested>> {
         let mut boot = self.board.boot_port(running).unwrap();
         let journal = guard(&mut boot, self.board.journal_port(), &Policy::DEVICE)?;
         let ports = Ports {

@@ -20,9 +20,87 @@ use crate::signature;
 /// Length of a SHA-256 in bytes.
 const HASH_BYTES: usize = 32;
 
-/// Checks an image that arrives in pieces of any size.
+/// A SHA-256 over the bytes of a file that says at any time what it is so far.
+///
+/// An image's own hash is that of its beginning, so whoever hashes the file need not do it twice.
+pub trait RunningSha256 {
+    /// Takes the next bytes.
+    fn take(&mut self, bytes: &[u8]);
+
+    /// Returns the SHA-256 of all bytes so far.
+    fn so_far(&self) -> [u8; HASH_BYTES];
+}
+
+impl RunningSha256 for Sha256 {
+    fn take(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+
+    fn so_far(&self) -> [u8; HASH_BYTES] {
+        self.clone().finalize().into()
+    }
+}
+
+/// Checks an image that arrives in pieces of any size, and hashes its whole file on the way.
 #[derive(Clone, Debug)]
-pub struct Checker {
+pub struct Checker<H = Sha256> {
+    parts: Parts,
+    hash: H,
+}
+
+impl Checker {
+    /// Starts with nothing read, and a hash of its own.
+    pub fn new() -> Self {
+        Self::over(Sha256::new())
+    }
+}
+
+impl<H: RunningSha256> Checker<H> {
+    /// Starts with nothing read, and a hash that has seen nothing.
+    pub fn over(hash: H) -> Self {
+        Self { parts: Parts::new(), hash }
+    }
+
+    /// Takes the next bytes of the file. They are hashed whatever they are.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`] as soon as the image cannot be good any more. The same error comes back from
+    /// every later call.
+    pub fn update(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.parts.update(bytes, &mut self.hash)
+    }
+
+    /// Returns how many bytes of the current part of the image are still to come: enough to read
+    /// on in flash without knowing the length of the image. 0 when the image is complete; what may
+    /// follow then is padding or a signature sector.
+    pub const fn missing_bytes(&self) -> u32 {
+        self.parts.left
+    }
+
+    /// Returns the SHA-256 of all bytes so far. Whether they are an image is another question.
+    pub fn sha256(&self) -> [u8; HASH_BYTES] {
+        self.hash.so_far()
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError`] when the file was refused before, ends too early, or cannot be mapped.
+    pub fn finish(self) -> Result<App, ImageError> {
+        self.finish_both().0
+    }
+
+    /// Ends the file as [`Checker::finish`], and gives its hash back.
+    pub fn finish_both(self) -> (Result<App, ImageError>, H) {
+        (self.parts.finish(), self.hash)
+    }
+}
+
+/// Where in an image the next byte is, and what was found so far.
+#[derive(Clone, Debug)]
+struct Parts {
     part: Part,
     /// Bytes of the current part that have not come yet.
     left: u32,
@@ -30,7 +108,8 @@ pub struct Checker {
     at: u32,
     /// The bytes of a short part, until it is complete.
     held: Held,
-    hash: Sha256,
+    /// What the image's own hash has to be.
+    computed: [u8; HASH_BYTES],
     checksum: u8,
     header: Option<Header>,
     segments: Segments,
@@ -51,15 +130,14 @@ enum Part {
     Trailer,
 }
 
-impl Checker {
-    /// Starts with nothing read.
-    pub fn new() -> Self {
+impl Parts {
+    fn new() -> Self {
         Self {
             part: Part::Header,
             left: bytes_u32::<HEADER_BYTES>(),
             at: 0,
             held: Held::default(),
-            hash: Sha256::new(),
+            computed: [0; HASH_BYTES],
             checksum: CHECKSUM_SEED,
             header: None,
             segments: Segments::default(),
@@ -71,36 +149,26 @@ impl Checker {
         }
     }
 
-    /// Takes the next bytes of the file.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError`] as soon as the image cannot be good any more. The same error comes back from
-    /// every later call.
-    pub fn update(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        if let Some(error) = self.failed {
-            return Err(error);
-        }
+    fn update(&mut self, bytes: &[u8], hash: &mut dyn RunningSha256) -> Result<(), ImageError> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            rest = self.consume(rest).inspect_err(|error| self.failed = Some(*error))?;
+            let (piece, behind) = rest.split_at_checked(self.wanted()).unwrap_or((rest, &[]));
+            hash.take(piece);
+            if self.failed.is_none() {
+                self.failed = self.consume(piece, hash).err();
+            }
+            rest = behind;
         }
-        Ok(())
+        self.failed.map_or(Ok(()), Err)
     }
 
-    /// Returns how many bytes of the current part of the image are still to come: enough to read
-    /// on in flash without knowing the length of the image. 0 when the image is complete; what may
-    /// follow then is padding or a signature sector.
-    pub fn missing_bytes(&self) -> u32 {
-        self.left
+    /// Returns how many bytes belong together from here on.
+    fn wanted(&self) -> usize {
+        let is_open = self.part == Part::Trailer || self.failed.is_some();
+        if is_open { usize::MAX } else { usize::try_from(self.left).unwrap_or(usize::MAX) }
     }
 
-    /// Ends the file.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError`] when the file was refused before, ends too early, or cannot be mapped.
-    pub fn finish(self) -> Result<App, ImageError> {
+    fn finish(self) -> Result<App, ImageError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
@@ -124,28 +192,19 @@ impl Checker {
         })
     }
 
-    /// Takes bytes of one part; returns those that belong to the next.
-    fn consume<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], ImageError> {
-        if self.part == Part::Trailer {
-            return self.trailer(bytes).map(|()| &[][..]);
-        }
-        let wanted = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let (taken, rest) = bytes.split_at_checked(wanted).unwrap_or((bytes, &[]));
+    /// Takes bytes of one part.
+    fn consume(&mut self, bytes: &[u8], hash: &dyn RunningSha256) -> Result<(), ImageError> {
         match self.part {
-            Part::Header | Part::SegmentHeader | Part::Hash => self.held.extend(taken),
-            Part::SegmentData => self.segment_data(taken),
-            Part::Checksum => self.held.keep_last(taken),
-            Part::Trailer => {}
+            Part::Header | Part::SegmentHeader | Part::Hash => self.held.extend(bytes),
+            Part::SegmentData => self.segment_data(bytes),
+            Part::Checksum => self.held.keep_last(bytes),
+            Part::Trailer => return self.trailer(bytes),
         }
-        if self.part != Part::Hash {
-            self.hash.update(taken);
-        }
-        self.advance(taken.len())?;
-        Ok(rest)
+        self.advance(bytes.len(), hash)
     }
 
     /// Counts bytes, and ends the part when it is complete.
-    fn advance(&mut self, taken: usize) -> Result<(), ImageError> {
+    fn advance(&mut self, taken: usize, hash: &dyn RunningSha256) -> Result<(), ImageError> {
         let taken = u32::try_from(taken).map_err(|_| ImageError::TooLong)?;
         self.at = self.at.checked_add(taken).ok_or(ImageError::TooLong)?;
         self.left = self.left.saturating_sub(taken);
@@ -159,7 +218,7 @@ impl Checker {
                 self.segment_done();
                 Ok(())
             }
-            Part::Checksum => self.checksum_done(),
+            Part::Checksum => self.checksum_done(hash),
             Part::Hash => self.hash_done(),
             Part::Trailer => Ok(()),
         }
@@ -220,12 +279,13 @@ impl Checker {
         }
     }
 
-    fn checksum_done(&mut self) -> Result<(), ImageError> {
+    fn checksum_done(&mut self, hash: &dyn RunningSha256) -> Result<(), ImageError> {
         let [found] = self.held.take();
         if found != self.checksum {
             return Err(ImageError::BadChecksum { computed: self.checksum, found });
         }
         if self.header.is_some_and(|header| header.hash_appended) {
+            self.computed = hash.so_far();
             self.begin(Part::Hash, bytes_u32::<HASH_BYTES>());
             return Ok(());
         }
@@ -235,8 +295,7 @@ impl Checker {
 
     fn hash_done(&mut self) -> Result<(), ImageError> {
         let found: [u8; HASH_BYTES] = self.held.take();
-        let computed: [u8; HASH_BYTES] = self.hash.finalize_reset().into();
-        if found != computed {
+        if found != self.computed {
             return Err(ImageError::BadHash);
         }
         self.sha256 = Some(found);

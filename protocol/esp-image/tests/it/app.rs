@@ -1,6 +1,7 @@
 //! App images: what is accepted, what is refused, and that nothing panics.
 
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 use waxwing_esp_image::app::{Checker, IMAGE_BYTES_MAX};
 use waxwing_esp_image::check::{self, Expected, Mismatch};
 use waxwing_esp_image::write::{AppBuilder, BuildError, patch};
@@ -277,6 +278,8 @@ proptest! {
             let _ = checker.update(now);
             rest = later;
         }
+        // A damaged file is hashed whole, too.
+        prop_assert_eq!(&checker.sha256()[..], &Sha256::digest(&bytes)[..]);
         prop_assert_eq!(checker.finish(), App::parse(&bytes));
     }
 
