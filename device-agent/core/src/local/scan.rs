@@ -26,7 +26,7 @@ enum Look {
     /// Are they the signed ones, and what does the image say about itself?
     Both(Box<Checker<Signed>>),
     /// Are they the signed ones?
-    Signed(Signed),
+    Signed(Box<Signed>),
 }
 
 /// The comparison with what was signed, whose hash an image's own one is the beginning of.
@@ -52,7 +52,7 @@ impl Scan {
         let look = if with_checker {
             Look::Both(Box::new(Checker::over(signed)))
         } else {
-            Look::Signed(signed)
+            Look::Signed(Box::new(signed))
         };
         Self { at: 0, length: image.length, look, sector: Box::new([0; 4096]) }
     }
@@ -80,7 +80,7 @@ impl Scan {
                 let (image, signed) = checker.finish_both();
                 (Some(image), signed)
             }
-            Look::Signed(signed) => (None, signed),
+            Look::Signed(signed) => (None, *signed),
         };
         (signed.0.finish().is_ok(), image)
     }

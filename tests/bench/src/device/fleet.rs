@@ -17,7 +17,7 @@ use crate::process;
 use crate::table::{Row, Table};
 
 /// Most memory of the process that simulates the fleet, in bytes.
-const MEMORY_GOAL: u32 = 300 * 1024 * 1024;
+const MEMORY_GOAL: u32 = 300_000_000;
 /// Most cores it may keep busy.
 const CORES_GOAL: f64 = 2.0;
 /// Devices that start in a second: a handshake and a certificate each.
