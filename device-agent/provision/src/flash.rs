@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use waxwing_agent_flash::{Layout, layout};
 use waxwing_esp_image::app::App;
 use waxwing_esp_image::otadata::Slot;
-use waxwing_esp_image::partition::{self, TABLE_AT, TABLE_BYTES, Table};
+use waxwing_esp_image::partition::{self, Partition, TABLE_AT, TABLE_BYTES, Table};
 use waxwing_esp_image::write::set_flash_4mb;
 use waxwing_wire::Provision;
 
@@ -58,22 +58,47 @@ pub fn make(content: &Content<'_>) -> anyhow::Result<Vec<u8>> {
     Ok(flash)
 }
 
-/// Writes credentials into a flash image, where its own partition table says.
+/// Finds out where in flash the credentials of a device belong that has this partition table: in a
+/// partition of their own, or in their part of the one called `spare`, which the product gives up.
 ///
 /// # Errors
 ///
-/// When the flash image has no place for them, or they are malformed.
-pub fn write_credentials(flash: &mut [u8], provision: &Provision) -> anyhow::Result<()> {
-    let table = flash.get(usize::try_from(TABLE_AT)?..).unwrap_or_default();
-    let layout = Layout::of(Table::parse(table)?, None)?;
-    let partition = *layout.credentials();
+/// When the table is damaged, or a device that has it could not be updated safely.
+pub fn place(table: &[u8], spare: Option<&str>) -> anyhow::Result<Partition> {
+    let table = Table::parse(table).context("there is no partition table")?;
+    Ok(*Layout::of(table, spare)?.credentials())
+}
+
+/// Encodes credentials as they are written to this place, which they fill.
+///
+/// # Errors
+///
+/// When they are malformed, or too long for it.
+pub fn credentials_of(provision: &Provision, place: &Partition) -> anyhow::Result<Vec<u8>> {
     let mut content = provision.encode()?;
-    let room = usize::try_from(partition.bytes)?;
+    let room = usize::try_from(place.bytes)?;
     if content.len() > room {
         bail!("the credentials have {} bytes, their partition {room}", content.len());
     }
     content.resize(room, 0xff);
-    put(flash, partition.offset, &content)
+    Ok(content)
+}
+
+/// Writes credentials into a flash image, where its own partition table says, and returns where that
+/// is.
+///
+/// # Errors
+///
+/// When the flash image has no place for them, or they are malformed.
+pub fn write_credentials(
+    flash: &mut [u8],
+    provision: &Provision,
+    spare: Option<&str>,
+) -> anyhow::Result<Partition> {
+    let table = flash.get(usize::try_from(TABLE_AT)?..).unwrap_or_default();
+    let place = place(table, spare)?;
+    put(flash, place.offset, &credentials_of(provision, &place)?)?;
+    Ok(place)
 }
 
 fn put(flash: &mut [u8], offset: u32, bytes: &[u8]) -> anyhow::Result<()> {

@@ -4,7 +4,9 @@
 //! `esptool`'s, and registering the device, which is `waxwing device register`.
 
 mod device;
+mod file;
 mod flash;
 
 pub use device::DeviceFile;
-pub use flash::{Content, FLASH_BYTES, make, table, write_credentials};
+pub use file::{Readers, replace};
+pub use flash::{Content, FLASH_BYTES, credentials_of, make, place, table, write_credentials};

@@ -1,12 +1,14 @@
 //! `waxwing-provision`: makes what is written into a new device.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use waxwing_provision::{Content, DeviceFile, make, table, write_credentials};
+use waxwing_esp_image::partition::Partition;
+use waxwing_provision::{
+    Content, DeviceFile, Readers, credentials_of, make, place, replace, table, write_credentials,
+};
 
 /// Makes the flash of a new device.
 #[derive(Debug, Parser)]
@@ -18,13 +20,20 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Encode one device's credentials, to be written to its partition `wx_cred`.
+    /// Encode one device's credentials, and print where in its flash they belong.
     Credentials {
         /// Describes the device.
         device: PathBuf,
         /// Written there.
         #[arg(long)]
         out: PathBuf,
+        /// Partition table of a device that has its own, as read from 0x8000; else the one that
+        /// `table` writes.
+        #[arg(long)]
+        table: Option<PathBuf>,
+        /// Partition of that table that is given up for the agent, as in the call of `guard`.
+        #[arg(long, value_name = "LABEL", requires = "table")]
+        spare: Option<String>,
     },
     /// Put a whole flash image together, with erased boot records and no credentials.
     Flash {
@@ -47,63 +56,52 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Write one device's credentials into a flash image.
+    /// Write one device's credentials into a flash image, and print where.
     Write {
         /// Describes the device.
         device: PathBuf,
-        /// The flash image, changed in place.
+        /// The flash image, replaced by one with the credentials.
         #[arg(long)]
         flash: PathBuf,
+        /// Partition of its table that is given up for the agent, as in the call of `guard`.
+        #[arg(long, value_name = "LABEL")]
+        spare: Option<String>,
     },
 }
 
 fn main() -> anyhow::Result<()> {
     match Args::parse().command {
-        Command::Credentials { device, out } => {
-            write_secret(&out, &DeviceFile::read(&device)?.encode()?)
+        Command::Credentials { device, out, table: of_device, spare } => {
+            let of_device = of_device.as_deref().map(read).transpose()?;
+            let bytes = of_device.map_or_else(|| Ok(table()?.to_vec()), anyhow::Ok)?;
+            let place = place(&bytes, spare.as_deref())?;
+            let content = credentials_of(&DeviceFile::read(&device)?, &place)?;
+            replace(&out, &content, Readers::Owner)?;
+            print(&place);
         }
         Command::Flash { boot_loader, boot_loader_at, app, out } => {
             let (boot_loader, app) = (read(&boot_loader)?, read(&app)?);
             let content = Content { boot_loader: &boot_loader, boot_loader_at, app: &app };
-            write(&out, &make(&content)?)
+            replace(&out, &make(&content)?, Readers::Everybody)?;
         }
-        Command::Table { out } => write(&out, &table()?),
-        Command::Write { device, flash } => {
+        Command::Table { out } => replace(&out, &table()?, Readers::Everybody)?,
+        Command::Write { device, flash, spare } => {
             let mut content = read(&flash)?;
-            write_credentials(&mut content, &DeviceFile::read(&device)?)?;
-            write_secret(&flash, &content)
+            let provision = DeviceFile::read(&device)?;
+            let place = write_credentials(&mut content, &provision, spare.as_deref())?;
+            replace(&flash, &content, Readers::Owner)?;
+            print(&place);
         }
     }
+    Ok(())
+}
+
+/// Prints what a flasher has to be told.
+#[expect(clippy::print_stdout, reason = "this is what was asked for")]
+fn print(place: &Partition) {
+    println!("credentials: {:#x}, {:#x} bytes", place.offset, place.bytes);
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// Writes what only its owner may read: the token and the password of the network are in it.
-fn write_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let written = create_secret(path).and_then(|mut file| file.write_all(content));
-    written.with_context(|| format!("cannot write {}", path.display()))
-}
-
-#[cfg(unix)]
-fn create_secret(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-
-    /// Read and write, for the owner.
-    const OWNER: u32 = 0o600;
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(true).mode(OWNER).open(path)?;
-    // One that was there may have been everybody's to read.
-    file.set_permissions(fs::Permissions::from_mode(OWNER))?;
-    Ok(file)
-}
-
-#[cfg(not(unix))]
-fn create_secret(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)
 }
