@@ -15,7 +15,7 @@ use waxwing_tuf::author::release::{METADATA_BYTES_MAX, channel_of_docs};
 use waxwing_tuf::role::Targets;
 use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_tuf::verify::read_targets;
-use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, Kind, Writer};
+use waxwing_wire::bundle::{DEVICE_ANSWER_BYTES_MAX, Kind, Writer};
 use waxwing_wire::{Digest, ProductId};
 
 use crate::store::metadata::{self, DIRECTOR};
@@ -24,13 +24,16 @@ use crate::store::{self, Store, products};
 /// Most roots in one answer: a device takes so many steps per poll and comes back for the rest.
 const ROOTS_PER_ANSWER_MAX: usize = 8;
 
-/// Most bytes of an answer that its other parts take: the Director's roots, its three files of 4 KiB
-/// at most, and acknowledged reports with the frames of everything.
-const DIRECTOR_BYTES_MAX: usize = ROOTS_PER_ANSWER_MAX * METADATA_BYTES_MAX + 16 * 1024;
+/// Most bytes of the roots of one repository in one answer, for the same reason. Every root fits.
+const ROOTS_BYTES_PER_ANSWER_MAX: usize = METADATA_BYTES_MAX;
 
-/// Most bytes of an answer that come from the Image repository, 112 KiB: with all else that an
-/// answer may hold, it can still be sent.
-pub const IMAGE_BYTES_MAX: usize = BUNDLE_BYTES_MAX - DIRECTOR_BYTES_MAX;
+/// Most bytes of an answer that its other parts take: the Director's three files, 10 KiB as a device
+/// reads them, and acknowledged reports with the frames of everything.
+const DIRECTOR_BYTES_MAX: usize = 12 * 1024;
+
+/// Most bytes of an answer that come from the Image repository, 36 KiB, roots aside: those come before
+/// the rest, if need be with polls of their own.
+pub const IMAGE_BYTES_MAX: usize = DEVICE_ANSWER_BYTES_MAX - DIRECTOR_BYTES_MAX;
 
 /// The roles that a device needs for whatever it looks for, beside those on the way to it.
 const ALWAYS: [&str; 2] = ["timestamp", "snapshot"];
@@ -158,7 +161,13 @@ impl Files {
     /// Returns the roots that follow the version a device has.
     pub fn roots_after(&self, version: u64) -> impl Iterator<Item = File<'_>> {
         let next = version.saturating_add(1)..=self.root;
-        next.take(ROOTS_PER_ANSWER_MAX).filter_map(|version| self.root_file(version))
+        let roots = next.take(ROOTS_PER_ANSWER_MAX).filter_map(|version| self.root_file(version));
+        let mut room = ROOTS_BYTES_PER_ANSWER_MAX;
+        roots.take_while(move |root| {
+            let left = room.checked_sub(root.bytes.len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        })
     }
 
     /// Returns the current files that a device lacks to find the target at `path`, or to read the
@@ -183,15 +192,12 @@ impl Files {
         self.ways.get(path).map(Vec::as_slice)
     }
 
-    /// Tells whether a device that has nothing but an old root can be sent, in one answer, all that
+    /// Tells whether a device that has nothing but the latest root can be sent, in one answer, all that
     /// it needs to find the target at `path`.
     pub fn is_sendable(&self, path: Option<&str>) -> bool {
-        let bytes_after = |version| self.roots_after(version).map(|root| root.bytes.len()).sum();
-        let before = (0..self.root).max_by_key(|version| -> usize { bytes_after(*version) });
-        let roots = self.roots_after(before.unwrap_or(0));
         let pins = self.pins.as_ref().map(PinsFile::file);
-        let mut answer = Writer::new();
-        let mut files = roots.chain(self.lacking(path, |_| 0)).chain(pins);
+        let mut answer = Writer::for_device();
+        let mut files = self.lacking(path, |_| 0).chain(pins);
         files.all(|file| answer.push(Kind::Image, file.name, file.bytes).is_ok())
             && answer.finish(0).len() <= IMAGE_BYTES_MAX
     }
@@ -399,6 +405,17 @@ mod tests {
         assert_eq!(names(files().roots_after(0)), ["1.root.json", "2.root.json"]);
         assert_eq!(names(files().roots_after(10)), [""; 0]);
         assert_eq!(names(files().roots_after(u64::MAX)), [""; 0]);
+    }
+
+    #[test]
+    fn long_roots_come_one_by_one() {
+        let long = "x".repeat(METADATA_BYTES_MAX / 2);
+        let roots = (1..=5).map(|version| file(&format!("{version}.root.json"), &long));
+        let files = Files::read("image/th1", roots.collect()).unwrap();
+        assert_eq!(names(files.roots_after(1)), ["2.root.json", "3.root.json"]);
+        assert_eq!(names(files.roots_after(4)), ["5.root.json"]);
+        let longest = [file("1.root.json", &"x".repeat(METADATA_BYTES_MAX))].to_vec();
+        assert_eq!(names(Files::read("image/th1", longest).unwrap().roots_after(0)).len(), 1);
     }
 
     #[test]

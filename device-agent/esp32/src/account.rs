@@ -15,16 +15,13 @@ use waxwing_agent_net::identity::SharedIdentity;
 use waxwing_agent_net::{
     Address, Client, Https, Identity, Network as _, ServerTrust, SharedClient,
 };
+use waxwing_wire::bundle::DEVICE_ANSWER_BYTES_MAX;
 use waxwing_wire::{DeviceId, Digest, Provision};
 
 use crate::flash::FlashChip;
 use crate::keys::{Keys, KnownServer, server_trust};
 use crate::sockets::Sockets;
 use crate::updater::NotStarted;
-
-/// Longest answer to a poll, in bytes: half of the smallest heap. Sixteen roots, the most there are in
-/// one answer, may have 2.5 KiB each and leave room for the rest.
-const ANSWER_BYTES_MAX: usize = 48 * 1024;
 
 /// The account.
 pub(crate) struct Account {
@@ -76,7 +73,7 @@ impl Account {
 
     pub(crate) fn https(&self) -> Https<Sockets> {
         let (network, client) = (Rc::clone(&self.network), Rc::clone(&self.client));
-        Https::new(network, self.server.clone(), client).taking_at_most(ANSWER_BYTES_MAX)
+        Https::new(network, self.server.clone(), client).taking_at_most(DEVICE_ANSWER_BYTES_MAX)
     }
 
     pub(crate) fn pins(&self) -> KnownServer {

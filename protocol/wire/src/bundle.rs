@@ -14,6 +14,9 @@ pub const MAGIC: &[u8; 4] = b"TB1\n";
 /// Longest bundle: 64 files of a product's metadata budget would be more, but no honest one needs
 /// a quarter of this.
 pub const BUNDLE_BYTES_MAX: usize = 256 * 1024;
+/// Longest bundle that answers a poll: the smallest devices have a heap of about twice as much, and have
+/// to hold it while they check it.
+pub const DEVICE_ANSWER_BYTES_MAX: usize = 48 * 1024;
 /// Most frames: a chain of 2 x 8 roots, eight roles, a batch of acknowledged reports, and room.
 pub const FRAMES_MAX: usize = 64;
 /// Media type of a bundle.
@@ -128,38 +131,46 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8], Malformed> {
 
 /// Puts a bundle together.
 #[derive(Clone, Debug)]
-pub struct Writer(Vec<u8>);
+pub struct Writer {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+}
 
 impl Writer {
-    /// Starts a bundle.
+    /// Starts a bundle that operators send.
     pub fn new() -> Self {
-        Self(MAGIC.to_vec())
+        Self { bytes: MAGIC.to_vec(), bytes_max: BUNDLE_BYTES_MAX }
+    }
+
+    /// Starts a bundle that answers a poll.
+    pub fn for_device() -> Self {
+        Self { bytes_max: DEVICE_ANSWER_BYTES_MAX, ..Self::new() }
     }
 
     /// Adds a file.
     ///
     /// # Errors
     ///
-    /// [`TooLarge`] when the name is longer than 255 bytes or the bundle would pass
-    /// [`BUNDLE_BYTES_MAX`]; the bundle stays as it was.
+    /// [`TooLarge`] when the name is longer than 255 bytes or the bundle would become longer than such a
+    /// one may be; it stays as it was.
     pub fn push(&mut self, kind: Kind, name: &str, bytes: &[u8]) -> Result<(), TooLarge> {
         let name_len = u8::try_from(name.len()).map_err(|_| TooLarge)?;
         let len = u32::try_from(bytes.len()).map_err(|_| TooLarge)?;
-        if self.0.len() + FRAME_OVERHEAD_BYTES + name.len() + bytes.len() > BUNDLE_BYTES_MAX {
+        if self.bytes.len() + FRAME_OVERHEAD_BYTES + name.len() + bytes.len() > self.bytes_max {
             return Err(TooLarge);
         }
-        self.0.extend_from_slice(&[kind.to_byte(), name_len]);
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(&len.to_be_bytes());
-        self.0.extend_from_slice(bytes);
+        self.bytes.extend_from_slice(&[kind.to_byte(), name_len]);
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(&len.to_be_bytes());
+        self.bytes.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Ends the bundle with the server's pacing hint.
     pub fn finish(mut self, retry_after_s: u32) -> Vec<u8> {
-        self.0.push(0);
-        self.0.extend_from_slice(&retry_after_s.to_be_bytes());
-        self.0
+        self.bytes.push(0);
+        self.bytes.extend_from_slice(&retry_after_s.to_be_bytes());
+        self.bytes
     }
 }
 
@@ -253,6 +264,18 @@ mod tests {
         let mut writer = Writer::new();
         assert_eq!(writer.push(Kind::Image, "x", &vec![0; BUNDLE_BYTES_MAX]), Err(TooLarge));
         assert_eq!(Bundle::parse(&writer.finish(0)).unwrap().frames, []);
+    }
+
+    #[test]
+    fn an_answer_is_never_longer_than_a_device_takes() {
+        let mut writer = Writer::for_device();
+        let file = [0; 1000];
+        let count = (0..100).take_while(|_| writer.push(Kind::Image, "x", &file).is_ok()).count();
+        assert_eq!(count, 48);
+        let left = DEVICE_ANSWER_BYTES_MAX - writer.clone().finish(0).len() - 7;
+        assert_eq!(writer.push(Kind::Image, "x", &vec![0; left + 1]), Err(TooLarge));
+        writer.push(Kind::Image, "x", &vec![0; left]).unwrap();
+        assert_eq!(writer.finish(0).len(), DEVICE_ANSWER_BYTES_MAX);
     }
 
     proptest! {

@@ -64,8 +64,9 @@ pub enum Rule {
     NoSha256,
     /// No answer to a poll could bring a device to it, or none would search that far.
     #[error(
-        "no device would find it: too many roles are asked before the one of its channel, or the \
-         files on the way are longer than one answer may be"
+        "no device would find it: more than 8 roles are asked before the one of its channel, or the \
+         files on the way to it, with the pins, are longer than the 36 KiB that every device has room \
+         for; take old releases off the channel, or delegate to it more directly"
     )]
     OutOfReach,
     /// No device could install it.

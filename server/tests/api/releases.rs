@@ -301,14 +301,14 @@ async fn a_release_that_no_answer_could_bring_a_device_to_is_refused() {
     };
     check_refused(far, code, first).await;
     let heavy = |publisher: &mut Publisher| {
-        detour(publisher, 7);
-        publisher.padding = 14_500;
+        detour(publisher, 2);
+        publisher.padding = 12_000;
         None
     };
     check_refused(heavy, code, first).await;
     let (api, mut publisher) = Api::with_fleet(0).await;
-    detour(&mut publisher, 7);
-    publisher.padding = 12_000;
+    detour(&mut publisher, 2);
+    publisher.padding = 10_500;
     api.publish(&publisher.publication()).await.ok();
 }
 

@@ -243,6 +243,10 @@ pub(crate) struct Publisher {
     pub(crate) wide: Vec<String>,
     /// Bytes by which every delegated role is longer than it need be.
     pub(crate) padding: usize,
+    /// Roles that are no longer than that.
+    pub(crate) lean: Vec<String>,
+    /// Bytes by which every root but the first is longer.
+    pub(crate) root_padding: usize,
     /// When everything expires, in Unix seconds.
     pub(crate) expires_s: u64,
     now_s: u64,
@@ -264,6 +268,8 @@ impl Publisher {
             repo: "image/th1".to_owned(),
             wide: Vec::new(),
             padding: 0,
+            lean: Vec::new(),
+            root_padding: 0,
             expires_s: now_s + 90 * DAY_S,
             now_s,
         }
@@ -295,6 +301,7 @@ impl Publisher {
                 "targets": role(online.key_id()), "timestamp": role(online.key_id()),
             },
             "spec_version": "1.0.34", "version": version,
+            "x-padding": "x".repeat(if version > 1 { self.root_padding } else { 0 }),
         }))
     }
 
@@ -321,11 +328,9 @@ impl Publisher {
         let mut files = Files::from([("1.root.json".to_owned(), self.root(1))]);
         let mut meta = serde_json::Map::new();
         for (role, targets) in &self.roles {
-            let signed = self.part(
-                "targets",
-                version,
-                &json!({ "targets": targets, "x-padding": "x".repeat(self.padding) }),
-            );
+            let padding = if self.lean.contains(role) { 0 } else { self.padding };
+            let part = json!({ "targets": targets, "x-padding": "x".repeat(padding) });
+            let signed = self.part("targets", version, &part);
             self.add(&mut files, &mut meta, role, &signed);
         }
         let delegated: Vec<_> = self

@@ -8,7 +8,7 @@ use rcgen::SigningKey as _;
 use serde_json::{Value, json};
 use waxwing_server::clock::Clock as _;
 use waxwing_tuf::uptane::Answer as Verdict;
-use waxwing_wire::bundle::{BUNDLE_BYTES_MAX, Kind, Writer};
+use waxwing_wire::bundle::{DEVICE_ANSWER_BYTES_MAX, Kind, Writer};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::report::State;
 use waxwing_wire::topic;
@@ -74,11 +74,10 @@ async fn a_rollout_reaches_the_device_and_a_pause_takes_it_back() {
 /// As many and as long roles as one upload holds.
 fn largest(publisher: &mut Publisher) -> Vec<u8> {
     publisher.wide = ["th1-z0", "th1-z1"].map(str::to_owned).to_vec();
+    publisher.lean = [publisher.wide.clone(), vec!["th1-stable".to_owned()]].concat();
     let others = (0..13).map(|n| format!("th1-c{n}")).chain(publisher.wide.clone());
     publisher.roles.extend(others.map(|role| (role, BTreeMap::new())));
-    let thin: usize = publisher.publication().iter().map(|(name, it)| name.len() + it.len()).sum();
-    publisher.version -= 1;
-    publisher.padding = (BUNDLE_BYTES_MAX - thin) / publisher.roles.len() - 50;
+    publisher.padding = 15_000;
     let mut bundle = Writer::new();
     for (name, bytes) in publisher.publication() {
         bundle.push(Kind::Image, &name, &bytes).unwrap();
@@ -90,7 +89,7 @@ fn largest(publisher: &mut Publisher) -> Vec<u8> {
 async fn a_device_is_sent_the_roles_on_its_way_and_no_others() {
     let mut fleet = fleet().await;
     let publication = largest(&mut fleet.publisher);
-    assert!(publication.len() > BUNDLE_BYTES_MAX - 2_000, "with the Director's files too long");
+    assert!(publication.len() > 4 * DEVICE_ANSWER_BYTES_MAX, "far too long for an answer");
     fleet.admin(Method::POST, "products/th1/metadata", publication).await;
     let mut device = fleet.device("d-1").await;
     fleet.roll_out().await;
@@ -109,6 +108,39 @@ async fn a_device_is_sent_the_roles_on_its_way_and_no_others() {
             "2.th1-stable.json"
         ]
     );
+}
+
+#[tokio::test]
+async fn what_an_answer_has_no_room_for_comes_with_the_next_poll() {
+    let mut fleet = fleet().await;
+    let mut device = fleet.device("d-1").await;
+    let publisher = &mut fleet.publisher;
+    publisher.wide = ["th1-z0".to_owned()].to_vec();
+    publisher.roles.insert("th1-z0".to_owned(), BTreeMap::new());
+    (publisher.padding, publisher.root_padding) = (14_500, 3_000);
+    let mut publication = publisher.publication();
+    let roots = (2..=9).map(|version| (format!("{version}.root.json"), publisher.root(version)));
+    publication.extend(roots);
+    let mut bundle = Writer::new();
+    for (name, bytes) in publication {
+        bundle.push(Kind::Image, &name, &bytes).unwrap();
+    }
+    fleet.admin(Method::POST, "products/th1/metadata", bundle.finish(0)).await;
+    fleet.roll_out().await;
+    let mut polls = 0;
+    let verdict = loop {
+        polls += 1;
+        let question = device.question();
+        let answer = device.ask(&question).await;
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+        assert!(answer.body.len() <= DEVICE_ANSWER_BYTES_MAX);
+        if let Ok(verdict) = device.check(&question, &answer) {
+            break verdict;
+        }
+        assert!(polls < 3, "{answer:?}");
+    };
+    assert!(matches!(verdict, Verdict::Install(_)));
+    assert_eq!(polls, 2);
 }
 
 #[tokio::test]

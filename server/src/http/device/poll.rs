@@ -52,7 +52,7 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
     if request.product != device.product {
         return Err(wrong_product(device, &request));
     }
-    let mut bundle = Writer::new();
+    let mut bundle = Writer::for_device();
     // First: a report may change what the device should run.
     acknowledge(app, &device.id, &request, &mut bundle).await?;
     let roots = app.repositories.director().ok_or_else(not_rooted)?;
@@ -64,7 +64,7 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
     if decided.decision.offer.is_some() || needs_pins {
         let offer = decided.decision.offer.as_ref();
         let path = offer.map(|offer| offer.release.path.as_str());
-        image_files(app, device, &request, (path, needs_pins), &mut bundle)?;
+        image_files(app, device, &request, (path, needs_pins), &mut bundle);
     }
     let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decided };
     Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
@@ -187,23 +187,22 @@ fn director_files(
 }
 
 /// Adds what the device lacks of the Image repository to find the path that it will look for, if
-/// any, and pins: only who has something to install, or pins to look at, looks there.
+/// any, and pins: only who has something to install, or pins to look at, looks there. What there is no
+/// room for after many or long roots comes with the next poll: the device keeps what it has checked.
 fn image_files(
     app: &App,
     device: &Device,
     request: &Request,
     (path, with_pins): (Option<&str>, bool),
     bundle: &mut Writer,
-) -> Result<(), Problem> {
-    let Some(files) = app.repositories.image(&device.product) else { return Ok(()) };
+) {
+    let Some(files) = app.repositories.image(&device.product) else { return };
     let roots = files.roots_after(have(request, "i.root"));
     let others = files.lacking(path, |role| have(request, &format!("i.{role}")));
     let pins = files.pins().filter(|pins| with_pins && request.pins != Some(pins.sha256));
     let pins = pins.map(PinsFile::file);
-    for file in roots.chain(others).chain(pins) {
-        bundle.push(Kind::Image, file.name, file.bytes).map_err(too_large)?;
-    }
-    Ok(())
+    let mut files = roots.chain(others).chain(pins);
+    files.all(|file| bundle.push(Kind::Image, file.name, file.bytes).is_ok());
 }
 
 /// Returns the version of a file that the device has; 0 if it has none.
