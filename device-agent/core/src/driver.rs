@@ -5,6 +5,7 @@
 
 mod pause;
 mod reports;
+mod roots;
 mod start;
 
 use alloc::boxed::Box;
@@ -241,6 +242,7 @@ impl<P: Platform> Driver<P> {
             Err(NoAnswer::Busy(wait)) => return Ok(Event::Busy(wait)),
             answer => answer.map_err(|_| ErrorCode::NO_CONTACT)?,
         };
+        self.follow_roots(&answer).await;
         self.answered(nonce, &answer)
     }
 

@@ -40,6 +40,12 @@ impl<S: Store> Trust<S> {
         self.client.have().map(key).collect()
     }
 
+    /// Follows one root of an answer to a poll; false when there is none to follow.
+    pub fn follow_root(&mut self, bundle: &Bundle<'_>) -> bool {
+        let files = |kind| Delivered(move |name: &str| bundle.find(kind, name));
+        self.client.follow_root(&mut files(Kind::Director), &mut files(Kind::Image))
+    }
+
     /// Reads the answer to a poll. `security_version` is the lowest the device takes now.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ use crate::memory::Memory;
 use crate::reset::{self, ResetLine};
 
 /// How long the executor may be stuck until the chip restarts. A sector is erased in a tenth of a
-/// second; the longest computation, a handshake, takes one.
+/// second; the longest computation, a handshake or a root of eight keys, takes one or two.
 const WATCHDOG: esp_hal::time::Duration = esp_hal::time::Duration::from_secs(20);
 /// How often the watchdog is told that the executor is not stuck.
 const FEED_EVERY: Ticks = Ticks::from_secs(4);

@@ -91,20 +91,29 @@ impl<S: Store> Repository<S> {
 
     /// Follows new roots, each signed by the one before it (spec 5.3). Does not look at expiry.
     pub fn update_root(&mut self, fetch: &mut impl Fetch) -> Result<(), Refusal> {
-        for followed in 0..=self.limits.roots_max {
-            // Spec 5.3.3: try N+1; if there is none, the trusted root is the newest.
-            let file_name = versioned(self.root.header.version.saturating_add(1), ROOT);
-            let Some(bytes) = fetch_capped(fetch, &file_name, self.limits.root_bytes_max)? else {
+        for _ in 0..self.limits.roots_max {
+            if !self.follow_root(fetch)? {
                 return Ok(());
-            };
-            if followed == self.limits.roots_max {
-                return Err(Cause::MoreRoots.of(file_name));
             }
-            let root = verify::verify_next_root(&bytes, &self.root, self.name());
-            // Spec 5.3.6 to 5.3.9: trust it, keep it, try the next.
-            self.trust_root(&bytes, root.map_err(|cause| cause.of(file_name))?)?;
         }
-        Ok(())
+        let (file_name, next) = self.next_root(fetch)?;
+        next.map_or(Ok(()), |_| Err(Cause::MoreRoots.of(file_name)))
+    }
+
+    /// Follows one new root; false if there is none.
+    pub fn follow_root(&mut self, fetch: &mut impl Fetch) -> Result<bool, Refusal> {
+        let (file_name, Some(bytes)) = self.next_root(fetch)? else { return Ok(false) };
+        let root = verify::verify_next_root(&bytes, &self.root, self.name());
+        // Spec 5.3.6 to 5.3.9: trust it, keep it, try the next.
+        self.trust_root(&bytes, root.map_err(|cause| cause.of(file_name))?)?;
+        Ok(true)
+    }
+
+    /// Spec 5.3.3: try N+1; if there is none, the trusted root is the newest.
+    fn next_root(&self, fetch: &mut impl Fetch) -> Result<(String, Option<Vec<u8>>), Refusal> {
+        let file_name = versioned(self.root.header.version.saturating_add(1), ROOT);
+        let bytes = fetch_capped(fetch, &file_name, self.limits.root_bytes_max)?;
+        Ok((file_name, bytes))
     }
 
     /// The trusted root.

@@ -135,6 +135,15 @@ impl<S: Store> Client<S> {
         Ok(answer)
     }
 
+    /// Follows one root that was delivered, the Director's before the Image repository's; false when there
+    /// is none to follow. Roots in a row are the most that [`Client::check`] has to compute at a time,
+    /// and who has something else to do goes through them before it, one by one. What is wrong with
+    /// one is said there.
+    pub fn follow_root(&mut self, director: &mut impl Fetch, image: &mut impl Fetch) -> bool {
+        self.director.follow_root(director).unwrap_or(false)
+            || self.image.follow_root(image).unwrap_or(false)
+    }
+
     /// Checks a command to this device (D7). `now` is the attested time plus what has passed since on
     /// the device's own clock; `last_seq` is the number of the last command it accepted.
     pub fn verify_command(

@@ -3,7 +3,7 @@
 use core::future::poll_fn;
 use core::task::Poll;
 
-/// Lets others run between two sectors.
+/// Lets others run: between two sectors, between two roots.
 pub(super) async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {

@@ -36,6 +36,8 @@ pub(crate) struct Backend {
     pub(crate) new: Vec<u8>,
     clock: Rc<Cell<Duration>>,
     pub(crate) withdrawn: bool,
+    /// How many roots of the Director follow the device's first.
+    pub(crate) roots: u64,
     /// Answers still to come without the Image repository's files.
     pub(crate) incomplete: usize,
     pub(crate) reports: Vec<(State, ErrorCode)>,
@@ -80,6 +82,7 @@ impl Backend {
             new: new.to_vec(),
             clock: Rc::clone(clock),
             withdrawn: false,
+            roots: 0,
             incomplete: 0,
             reports: Vec::new(),
             pins: Told::default(),
@@ -102,11 +105,15 @@ impl Backend {
     }
 
     pub(crate) fn root(&self, repo: &str) -> Vec<u8> {
+        self.root_of_version(repo, 1)
+    }
+
+    fn root_of_version(&self, repo: &str, version: u64) -> Vec<u8> {
         let role = json!({"keyids": [self.key.public().key_id()], "threshold": 1});
         self.sign(json!({
             "_type": "root", "consistent_snapshot": true, "keys": self.keys(), "repo": repo,
             "roles": {"root": role, "snapshot": role, "targets": role, "timestamp": role},
-            "version": 1,
+            "version": version,
         }))
     }
 
@@ -198,6 +205,10 @@ impl Backend {
             self.reports.push((report.state, report.code));
             let id = envelope.header.message_id.as_str().to_owned();
             bundle.push(Frame::Acknowledged, &id, b"").unwrap();
+        }
+        for version in 2..2 + self.roots {
+            let root = self.root_of_version("director", version);
+            bundle.push(Frame::Director, &format!("{version}.root.json"), &root).unwrap();
         }
         for (name, bytes) in self.decision(request.nonce) {
             bundle.push(Frame::Director, &name, &bytes).unwrap();

@@ -13,4 +13,5 @@ mod pins;
 mod ports;
 mod resume;
 mod rollback;
+mod roots;
 mod world;

@@ -248,6 +248,22 @@ impl World {
         self.pins.0.borrow().clone()
     }
 
+    /// Starts the device, and returns how often its agent lets others run in its first poll.
+    pub(crate) fn pauses_in_a_poll(&mut self) -> usize {
+        let running = self.board.start(ResetReason::PowerOn).unwrap();
+        let mut driver = self.driver(&running).unwrap();
+        while driver.next() != Action::Poll {
+            block_on(driver.turn());
+        }
+        let mut pauses = 0;
+        let mut turn = pin!(driver.turn());
+        let mut context = Context::from_waker(Waker::noop());
+        while turn.as_mut().poll(&mut context).is_pending() {
+            pauses += 1;
+        }
+        pauses
+    }
+
     fn power_is_gone(&self) -> bool {
         self.board.flash().was_cut()
     }
