@@ -55,7 +55,8 @@ fn check_start(how: u8, record: Record) {
         secure_version: 0,
     };
     let sha256 = Digest([how; 32]);
-    let firmware = Firmware { release: semver::Version::new(1, 0, 0), sha256, security_version: 1 };
+    let release = semver::Version::new(1, 0, 0);
+    let firmware = Firmware { release, sha256, security_version: 1, secure_version: 1 };
     let floor = record.security_version;
     let (seed, policy) = (Seed { jitter: 1, boot: 1 }, Policy::DEVICE);
     let mut agent = Agent::boot(firmware, policy, record, view, seed, Duration::ZERO, 0);

@@ -75,6 +75,8 @@ pub struct Firmware {
     pub sha256: Digest,
     /// Security version compiled into it: the floor when the journal is lost (D2).
     pub security_version: u32,
+    /// `secure_version` in its descriptor: with the eFuses above that it would not boot any more.
+    pub secure_version: u32,
 }
 
 /// Numbers drawn anew at each boot.

@@ -20,7 +20,8 @@ use waxwing_agent::ports::{AppHooks, BootView, FlashError};
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Agent, Firmware};
 use waxwing_agent_flash::{
-    BootPort, Drawer, JournalPort, Region, SlotPort, State, StateError, image,
+    BootPort, Drawer, JournalPort, Region, SlotPort, State, StateError,
+    image::{self, Image},
 };
 use waxwing_agent_net::address::InvalidAddress;
 use waxwing_agent_net::identity::MessageSigner;
@@ -246,11 +247,9 @@ fn driver<A: AppHooks>(
     let target = *layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
     let running = *layout.image(storage.running).ok_or(NotStarted::NoSlot)?;
     let running = &mut Region::new(storage.flash.clone(), &running);
-    let firmware = Firmware {
-        release: product.release,
-        sha256: image::sha256(running).map_err(NotStarted::Image)?,
-        security_version: product.security_version,
-    };
+    let Image { sha256, secure_version } = image::read(running).map_err(NotStarted::Image)?;
+    let (release, security_version) = (product.release, product.security_version);
+    let firmware = Firmware { release, sha256, security_version, secure_version };
     let ports = Ports {
         flash: SlotPort::new(Region::new(storage.flash.clone(), &target)),
         boot: storage.boot,

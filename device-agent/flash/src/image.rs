@@ -1,4 +1,4 @@
-//! The image that runs: how long its file is, and what its SHA-256.
+//! The image that runs: the SHA-256 of its file, and what it says about itself.
 
 use alloc::vec;
 
@@ -12,13 +12,22 @@ use crate::region::{Chip, Region};
 const SIGNATURE_MAGIC: u8 = 0xe7;
 const SECTOR_LEN: usize = 4096;
 
-/// Returns the SHA-256 of the file in a slot: the image, with the sector behind it that holds its
-/// signature, if there is one. That the boot loader has started it is proof enough that it is whole.
+/// What runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Image {
+    /// SHA-256 of its file: the image, with the sector behind it that holds its signature, if there is
+    /// one.
+    pub sha256: Digest,
+    /// `secure_version` in its descriptor; 0 where there is none.
+    pub secure_version: u32,
+}
+
+/// Reads the image in a slot. That the boot loader has started it is proof enough that it is whole.
 ///
 /// # Errors
 ///
 /// [`FlashError`] when flash cannot be read.
-pub fn sha256<F: Chip>(slot: &mut Region<F>) -> Result<Digest, FlashError> {
+pub fn read<F: Chip>(slot: &mut Region<F>) -> Result<Image, FlashError> {
     let (mut checker, mut sector) = (Checker::new(), vec![0; SECTOR_LEN]);
     let mut at = 0;
     while checker.missing_bytes() > 0 && at < slot.bytes() {
@@ -37,7 +46,9 @@ pub fn sha256<F: Chip>(slot: &mut Region<F>) -> Result<Digest, FlashError> {
         take(slot, at, signed_at - at, &mut sector, &mut checker)?;
         take(slot, signed_at, SECTOR_BYTES, &mut sector, &mut checker)?;
     }
-    Ok(Digest(checker.sha256()))
+    let sha256 = Digest(checker.sha256());
+    let descriptor = checker.finish().ok().and_then(|app| app.descriptor);
+    Ok(Image { sha256, secure_version: descriptor.map_or(0, |it| it.secure_version) })
 }
 
 /// Lets the checker have at most a sector; false when it takes no more.
@@ -63,20 +74,30 @@ mod tests {
     use super::*;
     use crate::fake::FakeChip;
 
-    fn digest_of(file: &[u8]) -> Digest {
+    fn image_in(file: &[u8]) -> Image {
         let chip = FakeChip::erased(64);
         chip.fill(0, file);
         let slot = Partition::new("ota_0", Kind::Ota(0), 0, 64 * SECTOR_BYTES);
-        sha256(&mut Region::new(chip, &slot)).unwrap()
+        read(&mut Region::new(chip, &slot)).unwrap()
     }
 
     #[test]
     fn an_image_is_hashed_with_its_signature_and_nothing_behind() {
-        let mut file = AppBuilder::new(Model::Esp32c3).rodata(vec![7; 9_000]).build().unwrap();
-        assert_eq!(digest_of(&file), Digest(Sha256::digest(&file).into()));
+        let builder = AppBuilder::new(Model::Esp32c3).secure_version(3).rodata(vec![7; 9_000]);
+        let mut file = builder.build().unwrap();
+        let expected =
+            |file: &[u8]| Image { sha256: Digest(Sha256::digest(file).into()), secure_version: 3 };
+        assert_eq!(image_in(&file), expected(&file));
         let end = file.len().next_multiple_of(SECTOR_LEN);
         file.resize(end, 0xff);
         file.extend([vec![SIGNATURE_MAGIC], vec![1; SECTOR_LEN - 1]].concat());
-        assert_eq!(digest_of(&file), Digest(Sha256::digest(&file).into()));
+        assert_eq!(image_in(&file), expected(&file));
+    }
+
+    #[test]
+    fn what_is_no_image_has_nothing_to_say() {
+        for file in [&[0; 64][..], &[0xe9; 64], &[]] {
+            assert_eq!(image_in(file).secure_version, 0);
+        }
     }
 }

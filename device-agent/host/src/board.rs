@@ -64,6 +64,13 @@ pub struct Running {
     pub reset: ResetReason,
 }
 
+impl Running {
+    /// Returns the `secure_version` in its descriptor; 0 where there is none.
+    pub fn secure_version(&self) -> u32 {
+        self.app.descriptor.as_ref().map_or(0, |descriptor| descriptor.secure_version)
+    }
+}
+
 impl Board {
     /// Puts a board together. The flash must have the layout's partition table.
     pub fn new(flash: Flash, layout: Layout, boot_loader: BootLoader) -> Self {

@@ -274,7 +274,9 @@ impl Device {
         } else {
             described().unwrap_or(Version::new(0, 0, 0))
         };
-        Firmware { release, sha256: running.sha256, security_version: factory.security_version }
+        let secure_version = running.secure_version();
+        let security_version = factory.security_version;
+        Firmware { release, sha256: running.sha256, security_version, secure_version }
     }
 
     /// Renews the certificate at two thirds of its life, or when the server says that it has ended.

@@ -278,7 +278,8 @@ impl Subject {
         let release = version_of(&running.app);
         let security_version = (make.compiled)(&release);
         let sha256 = running.sha256;
-        let firmware = Firmware { release, sha256, security_version };
+        let secure_version = running.secure_version();
+        let firmware = Firmware { release, sha256, security_version, secure_version };
         let rules = ImageRules {
             chip: Chip::Esp32c3,
             version: VersionRule::Match,

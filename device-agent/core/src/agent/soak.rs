@@ -144,8 +144,10 @@ impl Burning {
     /// and no illness brings the old image back.
     pub(super) fn begin(memory: &mut Memory, now: Duration, slots: Slots) -> State {
         let signed = memory.record.update.as_ref().map(|update| update.deployment.secure_version);
-        let Some(secure_version) = signed.filter(|signed| *signed > memory.view.secure_version)
-        else {
+        // Whatever the journal says: what runs must boot again.
+        let own = memory.firmware.secure_version;
+        let burned = signed.map(|signed| signed.min(own));
+        let Some(secure_version) = burned.filter(|it| *it > memory.view.secure_version) else {
             return memory.conclude(now, Reached::Healthy, ErrorCode::NONE);
         };
         memory.set_phase(Phase::Soaking { slots, resets: 0, soaked_s: SOAKED_S });

@@ -233,9 +233,10 @@ impl World {
         let is_new = running.sha256 == self.backend.borrow().sha256();
         self.starts_of_new += u32::from(is_new);
         assert!(self.signed.contains(&running.sha256), "something nobody signed was started");
-        let descriptor = running.app.descriptor.as_ref();
-        let secure_version = descriptor.map_or(0, |descriptor| descriptor.secure_version);
-        assert!(secure_version >= self.board.secure_version(), "the eFuses forbid what runs");
+        assert!(
+            running.secure_version() >= self.board.secure_version(),
+            "the eFuses forbid what runs"
+        );
     }
 
     /// Returns the last thing that the server was told.
@@ -303,6 +304,7 @@ impl World {
             release: Version::new(1, 0, 0),
             sha256: running.sha256,
             security_version: 1,
+            secure_version: running.secure_version(),
         };
         let rules = ImageRules {
             chip: Chip::Esp32c3,

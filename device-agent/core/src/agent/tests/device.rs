@@ -147,7 +147,7 @@ impl Device {
 }
 
 pub(super) fn firmware(sha256: Digest) -> Firmware {
-    Firmware { release: Version::new(1, 0, 0), sha256, security_version: 3 }
+    Firmware { release: Version::new(1, 0, 0), sha256, security_version: 3, secure_version: 1 }
 }
 
 pub(super) fn view(running: Slot, running_state: SlotState) -> BootView {

@@ -81,6 +81,21 @@ fn the_efuses_are_burned_when_the_image_has_soaked_and_the_journal_knows() {
     unwell.on(Event::Done, Action::Reject);
 }
 
+/// Whatever the journal says: the image would not boot any more.
+#[test]
+fn the_efuses_never_rise_above_what_the_running_image_says_of_itself() {
+    let phase = Phase::Soaking { slots: SLOTS, resets: 0, soaked_s: 0 };
+    let burns = Deployment { secure_version: 2, ..deployment() };
+    let update = Some(Update { phase, ..Update::new(burns) });
+    let record = Record { update, ..Record::default() };
+    let mut device = Device::booted(record, SLOTS.new, SlotState::Valid);
+    assert_eq!(device.agent.firmware().secure_version, 1);
+    device.on(Event::Tick, Action::CheckHealth);
+    device.now += Duration::from_mins(1);
+    device.on(Event::Health(Health::Good), Action::Save);
+    device.on(Event::Done, Action::Burn { secure_version: 1 });
+}
+
 #[test]
 fn an_image_of_somebody_else_stays_when_nothing_else_would_boot() {
     for state in [SlotState::New, SlotState::PendingVerify] {
