@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
 use waxwing_agent::Action;
 use waxwing_agent::journal::Condition;
 use waxwing_agent::ports::{ResetReason, Slot};
@@ -212,10 +213,29 @@ fn a_journal_that_is_lost_at_any_moment_costs_an_attempt_and_is_reported() {
             assert!(world.live() == world.backend.borrow().new, "{rollback:?}, turn {turn}");
             assert_eq!(world.last(), HEALTHY, "{rollback:?}, turn {turn}");
             // In the very last turn nobody looks any more.
-            let was_seen = world.journals.contains(&Condition::Lost);
+            let was_seen = world.found.iter().any(|found| found.journal == Condition::Lost);
             assert!(was_seen || world.boots == 2, "{rollback:?}, turn {turn}");
         }
     }
+}
+
+#[test]
+fn what_is_damaged_in_flash_is_told_with_the_readings_of_the_device() {
+    let mut world = world(Disabled);
+    world.live();
+    let told = |world: &World| -> Value {
+        serde_json::from_str(&format!("{{{}}}", world.found.last().unwrap())).unwrap()
+    };
+    assert_eq!(told(&world), json!({"journal": "Read", "record": "New"}));
+    world.live();
+    assert_eq!(told(&world), json!({"journal": "Read", "record": "Valid"}));
+    let at = u32::try_from(journal_at(&world.board)).unwrap();
+    world.board.flash().burn(at, &[0x5a; 4 * SECTOR_BYTES]).unwrap();
+    world.board.flash().burn(OTADATA_AT, &[0x5a; 2 * SECTOR_BYTES]).unwrap();
+    world.found.clear();
+    world.live();
+    let first = world.found.first().unwrap();
+    assert_eq!(first.to_string(), r#""journal":"Lost","record":"Blank""#);
 }
 
 /// A boot record, encoded without the code under test.

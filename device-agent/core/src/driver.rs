@@ -19,7 +19,7 @@ use waxwing_wire::{Command, DeviceId, Digest, ErrorCode, Hardware, MessageId, No
 
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::chunks::{ChunkList, Recall};
-use crate::journal::Condition;
+use crate::found::Found;
 use crate::local::{ImageRules, Local, Passing};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::pins::Pins;
@@ -197,9 +197,9 @@ impl<P: Platform> Driver<P> {
         &self.agent
     }
 
-    /// Tells what became of the journal, for whoever reports the device's health.
-    pub const fn journal(&self) -> Condition {
-        self.local.journal()
+    /// Tells what was found in flash at this start, for whoever reports the device's health.
+    pub fn found(&self) -> Found {
+        Found { journal: self.local.journal(), record: self.agent.started().running_state }
     }
 
     /// Returns the action that comes next.

@@ -12,6 +12,7 @@ pub mod boot;
 pub mod chunks;
 pub mod download;
 pub mod driver;
+pub mod found;
 pub mod guard;
 pub mod journal;
 pub mod local;

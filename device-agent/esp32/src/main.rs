@@ -18,9 +18,9 @@ use embassy_time::Timer;
 use esp_hal::timer::timg::TimerGroup;
 use esp_println::println;
 use waxwing_agent::Action;
-use waxwing_agent::journal::Condition;
+use waxwing_agent::found::Found;
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest, SlotState};
+use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest};
 use waxwing_esp32::{Memory, Noise, Product, Sockets, Storage, Telemetry, Updater, network};
 use waxwing_wire::Provision;
 
@@ -76,9 +76,8 @@ async fn main(spawner: Spawner) {
         Ok(updater) => {
             // The agent has what it needs of it.
             drop(provision);
-            let (journal, boot) = updater.found();
-            let (starts, reset, record) = (chip.starts, chip.reset, boot.running_state);
-            let status = Status { starts, boots: updater.boots(), reset, journal, record };
+            let (boots, found) = (updater.boots(), updater.found());
+            let status = Status { starts: chip.starts, boots, reset: chip.reset, found };
             let readings = send(updater.telemetry(), thermometer, status, settings.send_every_s);
             let run = updater.run(|agent, turn| {
                 println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
@@ -208,8 +207,7 @@ struct Status {
     starts: u32,
     boots: Option<u32>,
     reset: ResetReason,
-    journal: Condition,
-    record: SlotState,
+    found: Found,
 }
 
 /// Sends the temperature and the state of health, for ever.
@@ -236,7 +234,7 @@ fn reading(
     memory: Memory,
     measured_at: u64,
 ) -> alloc::string::String {
-    let Status { starts, boots, reset, journal, record } = status;
+    let Status { starts, boots, reset, found } = status;
     let temperature = temperature.filter(|it| it.is_plausible());
     let temperature = temperature.map_or("null".into(), |tenths| format!("{tenths}"));
     let boots = boots.map_or("null".into(), |boots| format!("{boots}"));
@@ -244,7 +242,7 @@ fn reading(
     format!(
         "{{\"measured_at\":{measured_at},\"temperature_c\":{temperature},\"heap_low\":{heap_low},\
          \"stack_low\":{stack_low},\"starts\":{starts},\"boots\":{boots},\"reset\":\"{reset:?}\",\
-         \"journal\":\"{journal:?}\",\"record\":\"{record:?}\"}}"
+         {found}}}"
     )
 }
 

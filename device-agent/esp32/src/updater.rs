@@ -11,12 +11,12 @@ use core::pin::{Pin, pin};
 use embassy_futures::select::{Either, select};
 use semver::Version;
 use waxwing_agent::driver::{Driver, Identity as Who, Platform, Ports, StartError, Turn};
+use waxwing_agent::found::Found;
 use waxwing_agent::guard::Guarded;
-use waxwing_agent::journal::Condition;
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::network::{Clock as _, Entropy as _};
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{AppHooks, BootView, FlashError};
+use waxwing_agent::ports::{AppHooks, FlashError};
 use waxwing_agent::trust::Trust;
 use waxwing_agent::{Action, Agent, Firmware};
 use waxwing_agent_flash::{
@@ -180,8 +180,8 @@ impl<A: AppHooks> Updater<A> {
 
     /// Returns what was found in flash at this start, to be sent along with the readings: whether the
     /// journal was lost, and what the boot records said.
-    pub fn found(&self) -> (Condition, BootView) {
-        (self.driver.journal(), *self.driver.agent().started())
+    pub fn found(&self) -> Found {
+        self.driver.found()
     }
 
     /// Runs until the chip restarts. `told` sees each turn, for logs.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use semver::Version;
 use waxwing_agent::driver::{Driver, Identity, Platform, Ports, Turn};
+use waxwing_agent::found::Found;
 use waxwing_agent::guard::{Guarded, guard};
-use waxwing_agent::journal::Condition;
 use waxwing_agent::local::{ImageRules, VersionRule};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::ResetReason;
@@ -95,8 +95,8 @@ pub(crate) struct World {
     pub(crate) starts_of_new: u32,
     /// Flash operations until the image was compared first.
     pub(crate) verified_at: Option<u64>,
-    /// What each start of the agent found of its journal.
-    pub(crate) journals: Vec<Condition>,
+    /// What each start of the agent found in flash.
+    pub(crate) found: Vec<Found>,
     /// Power cuts to come, each so many operations after the one before.
     cuts: VecDeque<PowerCut>,
     /// There is a connection for messages, and its server takes none.
@@ -130,7 +130,7 @@ impl World {
             boots: 0,
             starts_of_new: 0,
             verified_at: None,
-            journals: Vec::new(),
+            found: Vec::new(),
             cuts: VecDeque::new(),
             refuses_messages: false,
             disturbance: None,
@@ -192,7 +192,7 @@ impl World {
                 };
                 continue;
             };
-            self.journals.push(driver.journal());
+            self.found.push(driver.found());
             reset = loop {
                 if self.power_is_gone() {
                     break self.switch_on();
