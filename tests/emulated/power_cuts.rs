@@ -15,6 +15,14 @@ const SEED: u64 = 20_261_120;
 /// How many random operations of a download, and of what follows it, lose power.
 const CUTS_IN_DOWNLOAD: usize = 7;
 const CUTS_AFTERWARDS: usize = 7;
+/// Writes to boot records in an update, at least: an erase and a write each to activate and to confirm.
+const RECORD_OPERATIONS_MIN: usize = 4;
+/// As many power cuts as a run has to have.
+const CUTS_MIN: usize = 25;
+const _: () = assert!(
+    CUTS_IN_DOWNLOAD + CUTS_AFTERWARDS + RECORD_OPERATIONS_MIN * Tear::ALL.len() >= CUTS_MIN,
+    "too few power cuts"
+);
 /// Starts of the firmware in one update with one power cut: as it was, into the new release, back
 /// because the cut undid its confirmation, and into it again.
 const STARTS_MAX: usize = 4;
@@ -58,9 +66,10 @@ impl Stage {
         meant
     }
 
-    /// Lets the power go once in each of these lives.
-    fn lose_power(&mut self, from: &Kept, cuts: impl IntoIterator<Item = Cut>) {
-        for cut in cuts {
+    /// Lets the power go once in each of these lives, of which there are so many at least.
+    fn lose_power(&mut self, from: &Kept, cuts: &[Cut], count_min: usize) {
+        assert!(cuts.len() >= count_min, "{} power cuts, not {count_min}", cuts.len());
+        for cut in cuts.iter().copied() {
             self.story.go_back(from).unwrap();
             let outcome = self.story.live("update", [cut], |_| ()).unwrap();
             eprintln!("{cut:?}: {}, code {}, {:?}", outcome.state, outcome.code, outcome.starts);
@@ -88,7 +97,8 @@ fn no_power_cut_in_a_download_keeps_a_chip_from_its_update() {
     let mut stage = Stage::set();
     let offered = stage.offered.clone();
     let operations = stage.operations(&offered, |address| SLOTS.contains(&address));
-    stage.lose_power(&offered, drawn(&operations, CUTS_IN_DOWNLOAD, SEED));
+    let cuts = drawn(&operations, CUTS_IN_DOWNLOAD, SEED);
+    stage.lose_power(&offered, &cuts, CUTS_IN_DOWNLOAD);
 }
 
 #[test]
@@ -97,7 +107,8 @@ fn no_power_cut_in_a_boot_record_loses_an_update() {
     let fetched = stage.fetched();
     let operations = stage.operations(&fetched, |address| BOOT_RECORDS.contains(&address));
     let cuts = operations.iter().flat_map(|at| Tear::ALL.map(|tear| Cut { at: *at, tear }));
-    stage.lose_power(&fetched, cuts);
+    let cuts: Vec<Cut> = cuts.collect();
+    stage.lose_power(&fetched, &cuts, RECORD_OPERATIONS_MIN * Tear::ALL.len());
 }
 
 #[test]
@@ -105,5 +116,6 @@ fn no_power_cut_between_download_and_the_end_of_a_soak_loses_an_update() {
     let mut stage = Stage::set();
     let fetched = stage.fetched();
     let operations = stage.operations(&fetched, |address| !BOOT_RECORDS.contains(&address));
-    stage.lose_power(&fetched, drawn(&operations, CUTS_AFTERWARDS, SEED + 1));
+    let cuts = drawn(&operations, CUTS_AFTERWARDS, SEED + 1);
+    stage.lose_power(&fetched, &cuts, CUTS_AFTERWARDS);
 }
