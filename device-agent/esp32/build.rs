@@ -10,4 +10,8 @@ fn main() {
     let built_at_s = epoch.unwrap_or_else(|| now().unwrap_or(0));
     println!("cargo::rustc-env=WAXWING_BUILT_AT_S={built_at_s}");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    if epoch.is_none() {
+        // What is never there has always changed: a build of today is not of when it was first made.
+        println!("cargo::rerun-if-changed=never-there");
+    }
 }
