@@ -21,7 +21,7 @@ fn panic(_: &PanicInfo<'_>) -> ! {
 #[esp_rtos::main]
 async fn main(spawner: Spawner) {
     // First of all: watchdog, boot counter, and the way back for an image that crashes.
-    let chip = guard(&Policy::DEVICE, None);
+    let chip = guard(Policy::DEVICE, None);
     esp_rtos::start(TimerGroup::new(chip.timer).timer0, chip.interrupt);
     chip.watchdog.feed_while_running(spawner);
     if let Ok(task) = work() {
@@ -48,7 +48,6 @@ async fn stay_up_to_date(spawner: Spawner, storage: Storage, parts: Parts) -> Op
         release: env!("CARGO_PKG_VERSION").parse().ok()?, // as in the image and the signed release
         security_version: 1,                              // raised after each security fix
         project: Some(env!("CARGO_PKG_NAME").into()),     // no other product's image
-        policy: Policy::DEVICE,
     };
     let updater = Updater::start(storage, &provision, sockets, App, product).await.ok()?;
     updater.run(|_agent, _turn| {}).await;

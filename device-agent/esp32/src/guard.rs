@@ -13,6 +13,7 @@ use waxwing_agent::guard::{Guarded, give_up_trial, trial_max};
 use waxwing_agent::network::Clock as _;
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{ResetReason, Slot};
+use waxwing_agent_flash::start::{self, Begun, NotBegun};
 use waxwing_agent_flash::{BootPort, JournalPort, Layout, LayoutError, Region, Started};
 use waxwing_esp_image::Flash as _;
 use waxwing_esp_image::partition::{Kind, TABLE_AT, TABLE_BYTES, Table, TableError};
@@ -76,6 +77,9 @@ pub struct Storage {
     pub(crate) running: Slot,
     pub(crate) boot: Boot,
     pub(crate) journal: Guarded<JournalPort<FlashChip>>,
+    /// As given to [`guard`]. What has nothing to do with a boot, such as how often to poll, a product
+    /// may still change.
+    pub policy: Policy,
 }
 
 /// Why this chip cannot be updated.
@@ -96,7 +100,7 @@ pub enum Unusable {
 ///
 /// `spare` is the label of a data partition that a device made without partitions for the agent
 /// gives up: see [`waxwing_agent_flash::layout`].
-pub fn guard(policy: &Policy, spare: Option<&str>) -> Chip {
+pub fn guard(policy: Policy, spare: Option<&str>) -> Chip {
     let peripherals = esp_hal::init(esp_hal::Config::default());
     let mut rtc = Rtc::new(peripherals.RTC_TIMER);
     rtc.rwdt.enable();
@@ -110,7 +114,7 @@ pub fn guard(policy: &Policy, spare: Option<&str>) -> Chip {
     let table = read_table(&mut flash, &mut table);
     // Without the rest of what an agent needs, an image on trial is still given up.
     let boot = table.and_then(|table| boot_port(&flash, table, reset));
-    let trial = boot.clone().ok().map(|boot| Trial { boot, until: trial_max(policy) });
+    let trial = boot.clone().ok().map(|boot| Trial { boot, until: trial_max(&policy) });
     Chip {
         storage: boot.and_then(|boot| Storage::open(flash, table?, boot, policy, spare)),
         reset,
@@ -183,16 +187,17 @@ impl Storage {
         flash: FlashChip,
         table: Table<'_>,
         mut boot: Boot,
-        policy: &Policy,
+        policy: Policy,
         spare: Option<&str>,
     ) -> Result<Self, Unusable> {
-        let layout = Layout::of(table, spare).map_err(Unusable::Layout)?;
+        let begun = start::begin(&flash, table, spare, &mut boot, &policy);
+        let Begun { layout, journal } = begun.map_err(|why| match why {
+            NotBegun::Layout(error) => Unusable::Layout(error),
+            // Not reached: the chip has restarted.
+            NotBegun::Restarting => Unusable::NoSlot,
+        })?;
         let running = layout.slot_at(hardware::running_image_at()).ok_or(Unusable::NoSlot)?;
-        let journal = JournalPort::new(Region::new(flash.clone(), layout.journal()));
-        let guarded = waxwing_agent::guard::guard(&mut boot, journal, policy);
-        // Not reached without: `guard` has restarted the chip.
-        let journal = guarded.ok_or(Unusable::NoSlot)?;
-        Ok(Self { flash, layout, running, boot, journal })
+        Ok(Self { flash, layout, running, boot, journal, policy })
     }
 
     /// Reads what was written into this device when it was made.

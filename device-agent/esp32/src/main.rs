@@ -41,7 +41,7 @@ fn panic(info: &PanicInfo<'_>) -> ! {
 
 #[esp_rtos::main]
 async fn main(spawner: Spawner) {
-    let chip = waxwing_esp32::guard(&Policy::DEVICE, None);
+    let chip = waxwing_esp32::guard(Policy::DEVICE, None);
     esp_rtos::start(TimerGroup::new(chip.timer).timer0, chip.interrupt);
     chip.watchdog.feed_while_running(spawner);
     println!("waxwing-esp32 {}, start {}, {:?}", release(), chip.starts, chip.reset);
@@ -49,7 +49,7 @@ async fn main(spawner: Spawner) {
     behaviour.may_crash_early();
     let thermometer = Thermometer::start(chip.thermometer);
     let parts = network::Parts { radio: chip.radio, rng: chip.rng, adc: chip.adc };
-    let (storage, provision) = match ready(chip.storage) {
+    let (mut storage, provision) = match ready(chip.storage) {
         Ok(ready) => ready,
         Err(why) => {
             println!("no updates: {why}");
@@ -63,13 +63,19 @@ async fn main(spawner: Spawner) {
     };
     let stack = network::start(spawner, parts, access);
     let sockets = stack.ok().and_then(|stack| Sockets::new(stack, Noise::new()?));
-    let Some(sockets) = sockets else { panic!("network does not start") };
-    let settings = Settings::of(&provision);
+    let Some(sockets) = sockets else {
+        println!("network does not start");
+        // The product works meanwhile. A radio that hangs may be mended by a restart.
+        let wait = storage.policy.back_off(chip.starts, 0);
+        select(measure_only(thermometer), sleep(wait)).await;
+        waxwing_esp32::crash()
+    };
+    let settings = Settings::of(&provision, storage.policy);
+    storage.policy = settings.policy;
     let product = Product {
         release: release().parse().unwrap_or(semver::Version::new(0, 0, 0)),
         security_version: SECURITY_VERSION,
         project: None,
-        policy: settings.policy,
     };
     let app = App { behaviour, works: thermometer.is_some() };
     match Updater::start(storage, &provision, sockets, app, product).await {
@@ -182,14 +188,13 @@ struct Settings {
 }
 
 impl Settings {
-    fn of(provision: &Provision) -> Self {
+    fn of(provision: &Provision, device: Policy) -> Self {
         let text = core::str::from_utf8(&provision.settings).unwrap_or_default();
         let number = |name: &str| {
             let value = |line: &str| line.strip_prefix(name)?.strip_prefix('=')?.parse().ok();
             text.lines().find_map(value)
         };
         let seconds = |name, default| number(name).map_or(default, Duration::from_secs);
-        let device = Policy::DEVICE;
         let policy = Policy {
             poll_min: seconds("poll_min_s", device.poll_min),
             poll_max: seconds("poll_max_s", device.poll_max),
@@ -244,6 +249,10 @@ fn reading(
          \"stack_low\":{stack_low},\"starts\":{starts},\"boots\":{boots},\"reset\":\"{reset:?}\",\
          {found}}}"
     )
+}
+
+async fn sleep(wait: Duration) {
+    Timer::after_secs(wait.as_secs()).await;
 }
 
 /// What is left of the product when it cannot be updated.

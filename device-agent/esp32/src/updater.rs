@@ -57,8 +57,6 @@ pub struct Product {
     pub security_version: u32,
     /// What the project name in the descriptor of an image must be; `None` if any will do.
     pub project: Option<String>,
-    /// When to ask, how long to wait, how often to try.
-    pub policy: Policy,
 }
 
 /// The platform of this chip.
@@ -143,7 +141,7 @@ impl<A: AppHooks> Updater<A> {
         let region = Region::new(storage.flash.clone(), storage.layout.state());
         let state = State::open(region).map_err(NotStarted::State)?;
         let boots = count_boot(&state);
-        let account = Account::open(&network, &state, provision, &product.policy, seed).await?;
+        let account = Account::open(&network, &state, provision, &storage.policy, seed).await?;
         let (mailbox, link) = mailbox(&network, &provision.device, &account.client);
         let telemetry = Telemetry {
             mailbox: mailbox.clone(),
@@ -155,7 +153,7 @@ impl<A: AppHooks> Updater<A> {
         };
         let messages = provision.mqtt.as_deref().map(str::parse).transpose();
         let messages = messages.map_err(NotStarted::Address)?;
-        let (policy, time) = (product.policy, Rc::clone(&telemetry.time));
+        let (policy, time) = (storage.policy, Rc::clone(&telemetry.time));
         let trust = trust(&account, provision, &storage, product.security_version)?;
         let driver = driver(storage, provision, &account, mailbox, app, product, trust)?;
         Ok(Self { driver, link, messages, account, time, telemetry, policy, seed, boots })
@@ -273,7 +271,7 @@ fn driver<A: AppHooks>(
         project: product.project,
         secure_version: 0,
     };
-    let driver = Driver::boot(ports, who, firmware, product.policy, rules, trust);
+    let driver = Driver::boot(ports, who, firmware, storage.policy, rules, trust);
     driver.map(Box::new).map_err(NotStarted::Start)
 }
 

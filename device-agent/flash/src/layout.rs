@@ -74,10 +74,7 @@ impl Layout {
         let slots = table.layout().filter(|slots| slots.ota_slots() >= SLOTS_MIN);
         let slots = slots.ok_or(LayoutError::NoSecondSlot)?;
         let mut spare = Spare::find(table, spare)?;
-        let journal = table.find(JOURNAL).map_or_else(
-            || spare.take(JOURNAL_SECTORS_MIN, LayoutError::NoJournal),
-            |own| at_least(own, JOURNAL_SECTORS_MIN, LayoutError::NoJournal),
-        )?;
+        let journal = journal(table, &mut spare)?;
         let credentials = table.find(CREDENTIALS).map_or_else(
             || spare.take(CREDENTIALS_SECTORS_SPARE, LayoutError::NoCredentials),
             |own| at_least(own, CREDENTIALS_SECTORS_MIN, LayoutError::NoCredentials),
@@ -141,6 +138,19 @@ impl Layout {
     pub fn target(&self, running: Slot) -> Option<&Partition> {
         self.image(slot_after(running, self.slots.ota_slots()))
     }
+}
+
+/// Finds the journal, whatever else the table lacks.
+pub(crate) fn journal_of(table: Table<'_>, spare: Option<&str>) -> Option<Partition> {
+    let mut spare = Spare::find(table, spare).ok()?;
+    journal(table, &mut spare).ok().filter(|journal| !journal.encrypted)
+}
+
+fn journal(table: Table<'_>, spare: &mut Spare) -> Result<Partition, LayoutError> {
+    table.find(JOURNAL).map_or_else(
+        || spare.take(JOURNAL_SECTORS_MIN, LayoutError::NoJournal),
+        |own| at_least(own, JOURNAL_SECTORS_MIN, LayoutError::NoJournal),
+    )
 }
 
 /// What is left of the partition that the product gives up.

@@ -14,6 +14,7 @@ mod journal;
 pub mod layout;
 mod region;
 mod slot;
+pub mod start;
 mod state;
 
 pub use boot::{BootPort, Restart, Started};

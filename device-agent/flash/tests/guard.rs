@@ -11,9 +11,13 @@ use waxwing_agent::guard::{give_up_trial, guard};
 use waxwing_agent::journal::{Deployment, Pages, Phase, Record, Slots, Update};
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{BootControl as _, FlashError, Journal, ResetReason, Slot};
-use waxwing_agent_flash::{BootPort, JournalPort, Layout, Region, Restart, Started, layout};
+use waxwing_agent_flash::layout::{CREDENTIALS, JOURNAL, STATE};
+use waxwing_agent_flash::start::{self, NotBegun};
+use waxwing_agent_flash::{
+    BootPort, JournalPort, Layout, LayoutError, Region, Restart, Started, layout,
+};
 use waxwing_esp_image::model::{BootLoader, Rollback};
-use waxwing_esp_image::partition::{self, TABLE_AT, Table};
+use waxwing_esp_image::partition::{self, Kind, TABLE_AT, TABLE_BYTES, Table};
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_esp_image::{Chip, Flash, SECTOR_BYTES};
 use waxwing_wire::{Digest, ErrorCode, RolloutId};
@@ -190,6 +194,48 @@ fn an_image_whose_agent_never_starts_is_taken_back_and_a_confirmed_one_is_not() 
     boot.confirm().unwrap();
     assert!(!give_up_trial(&mut boot));
     assert_eq!((*device.restarts.0.borrow(), device.boots()), (0, Slot::Ota(1)));
+}
+
+/// A table with which no agent runs: by mistake the new image knows another one, or it was damaged.
+fn table_without(kind: Kind) -> [u8; TABLE_BYTES] {
+    let left: Vec<_> = layout::standard_4mb().into_iter().filter(|it| it.kind != kind).collect();
+    partition::write(&left).unwrap()
+}
+
+fn begins(device: &Device, table: &[u8]) -> Result<(), NotBegun> {
+    let mut boot = device.boot_port(device.boots(), ResetReason::Requested);
+    let table = Table::parse(table).unwrap();
+    start::begin(&device.cells, table, None, &mut boot, &Policy::DEVICE).map(drop)
+}
+
+#[test]
+fn an_image_whose_table_has_no_room_for_an_agent_is_counted_and_given_up_at_once() {
+    for (kind, lacks, verdict) in [
+        (STATE, LayoutError::NoState, Verdict::RolledBack(ErrorCode::BOOT_RESET)),
+        (CREDENTIALS, LayoutError::NoCredentials, Verdict::RolledBack(ErrorCode::BOOT_RESET)),
+        // Nothing can be counted, but what is activated again is counted by who does it.
+        (JOURNAL, LayoutError::NoJournal, Verdict::ActivateAgain),
+    ] {
+        let device = Device::with_update(Phase::Activating(SLOTS));
+        assert_eq!(device.boots(), Slot::Ota(1));
+        assert_eq!(begins(&device, &table_without(kind)), Err(NotBegun::Layout(lacks)));
+        assert_eq!((*device.restarts.0.borrow(), device.boots()), (1, Slot::Ota(0)), "{lacks}");
+        let view = device.boot_port(Slot::Ota(0), ResetReason::Requested).view().unwrap();
+        let found = decide(device.record().update.as_ref(), &view, &Policy::DEVICE);
+        assert_eq!(found, verdict, "{lacks}");
+    }
+}
+
+#[test]
+fn a_device_whose_table_has_no_room_for_an_agent_runs_on_and_one_that_has_begins() {
+    let device = Device::new();
+    let without = begins(&device, &table_without(STATE));
+    assert_eq!(without, Err(NotBegun::Layout(LayoutError::NoState)));
+    assert_eq!(*device.restarts.0.borrow(), 0);
+    let with = partition::write(&layout::standard_4mb()).unwrap();
+    assert_eq!(begins(&device, &with), Ok(()));
+    let device = Device::with_update(Phase::Trial { slots: SLOTS, boots: 2 });
+    assert_eq!(begins(&device, &with), Err(NotBegun::Restarting));
 }
 
 #[test]
