@@ -1,15 +1,56 @@
-//! `waxwing device`: identities, their tags and tokens.
+//! `waxwing device`: identities, what is said of them, and their tokens.
 
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use waxwing_wire::{DeviceId, ProductId};
 
 use crate::api::Api;
 use crate::error::Error;
 use crate::input;
 use crate::output::Output;
+
+const LABEL_EXAMPLES: &str = "\
+Examples:
+  waxwing device label th1-0001 th1-0002 --tag canary --untag beta
+  waxwing device label --query 'tag.site==berlin' --product th1 --attribute region=eu";
+
+/// What to change, and of which devices.
+#[derive(clap::Args, Serialize)]
+pub(crate) struct Labels {
+    /// These devices.
+    #[arg(value_name = "DEVICE", required_unless_present = "query")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<DeviceId>,
+    /// Whoever this finds; `waxwing group preview` shows them.
+    #[arg(long, conflicts_with = "devices")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
+    /// With a query: only devices of this product.
+    #[arg(long, requires = "query")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product: Option<ProductId>,
+    /// A tag to set; may be given several times.
+    #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = input::tag)]
+    #[serde(serialize_with = "as_map")]
+    set_tags: Vec<(String, String)>,
+    /// A tag to remove.
+    #[arg(long = "untag", value_name = "KEY")]
+    remove_tags: Vec<String>,
+    /// An attribute to set.
+    #[arg(long = "attribute", value_name = "KEY=VALUE", value_parser = input::pair)]
+    #[serde(serialize_with = "as_map")]
+    set_attributes: Vec<(String, String)>,
+    /// An attribute to remove; what devices say of themselves stays.
+    #[arg(long = "unset-attribute", value_name = "KEY")]
+    remove_attributes: Vec<String>,
+}
+
+fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().map(|(key, value)| (key, value)))
+}
 
 /// Subcommands of `waxwing device`.
 #[derive(Subcommand)]
@@ -23,7 +64,7 @@ pub(crate) enum Command {
         #[arg(long)]
         product: ProductId,
         /// What groups can ask for; may be given several times.
-        #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = input::pair)]
+        #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = input::tag)]
         tags: Vec<(String, String)>,
     },
     /// Send a signed command to a device that is connected over MQTT.
@@ -35,6 +76,9 @@ pub(crate) enum Command {
         /// What it shall do: `poll` asks for updates now.
         command: String,
     },
+    /// Set and remove tags and attributes of many devices at once.
+    #[command(after_help = LABEL_EXAMPLES)]
+    Label(Box<Labels>),
     /// List devices.
     List {
         /// Only those of this product.
@@ -55,12 +99,12 @@ pub(crate) enum Command {
         device: DeviceId,
     },
     /// Replace a device's tags by these.
-    #[command(after_help = "Example:\n  waxwing device tag th1-0001 site=lab stage=canary")]
+    #[command(after_help = "Example:\n  waxwing device tag th1-0001 canary site=lab")]
     Tag {
         /// The device.
         device: DeviceId,
         /// All its tags.
-        #[arg(value_name = "KEY=VALUE", value_parser = input::pair)]
+        #[arg(value_name = "KEY[=VALUE]", value_parser = input::tag)]
         tags: Vec<(String, String)>,
     },
     /// Make a token with which a device enrols once. It is shown here and never again.
@@ -92,6 +136,13 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             let request = BTreeMap::from([("command", &command)]);
             let answer = api.post(&format!("devices/{device}/commands"), &request).await?;
             out.done(&format!("sent {command} to {device}"), &answer)
+        }
+        Command::Label(labels) => {
+            let answer = api.post("labels", &labels).await;
+            let query = labels.query.unwrap_or_default();
+            let answer = answer.map_err(|error| error.in_query(&query))?;
+            let changed = answer.get("changed").and_then(Value::as_u64).unwrap_or_default();
+            out.done(&format!("labelled {changed} devices"), &answer)
         }
         Command::List { product, limit } => {
             let query = product.as_ref().map(|product| ("product", product.as_str()));

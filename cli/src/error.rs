@@ -76,6 +76,11 @@ pub(crate) struct Problem {
     code: String,
     detail: String,
     field: Option<String>,
+    /// How many characters of the field come before what is wrong.
+    position: Option<usize>,
+    /// The query that was refused, as it was sent.
+    #[serde(skip)]
+    query: String,
 }
 
 impl Problem {
@@ -83,6 +88,14 @@ impl Problem {
     pub(crate) fn new(status: u16, body: &[u8]) -> Self {
         let problem: Self = serde_json::from_slice(body).unwrap_or_default();
         Self { status, ..problem }
+    }
+
+    /// Shows the refused query with a mark under the place at fault; `None` if that is not known.
+    fn place(&self) -> Option<String> {
+        let position = self.position.filter(|_| !self.query.is_empty())?;
+        let line: String =
+            self.query.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        Some(format!("  {line}\n  {}^\n", " ".repeat(position.min(line.chars().count()))))
     }
 
     /// Tells whether what was asked for does not exist.
@@ -104,11 +117,26 @@ impl std::fmt::Display for Problem {
 }
 
 impl Error {
+    /// Remembers the query that may have been refused, to show where.
+    pub(crate) fn in_query(self, query: &str) -> Self {
+        match self {
+            Self::Refused { problem } => {
+                Self::Refused { problem: Problem { query: query.to_owned(), ..problem } }
+            }
+            other => other,
+        }
+    }
+
     /// Prints the error with its causes and the next step.
     pub(crate) fn print(&self) {
         eprintln!("waxwing: {}", self.chain());
         if let Self::Refused { problem: Problem { field: Some(field), .. } } = self {
             eprintln!("  field: {field}");
+        }
+        if let Self::Refused { problem } = self
+            && let Some(place) = problem.place()
+        {
+            eprint!("{place}");
         }
         if let Some(step) = self.next_step() {
             eprintln!("  next: {step}");

@@ -39,6 +39,19 @@ fn read(source: impl io::Read) -> io::Result<String> {
     Ok(text)
 }
 
+/// Parses `key` or `key=value`.
+///
+/// # Errors
+///
+/// Says the form when it is another.
+pub(crate) fn tag(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err("a tag is written KEY or KEY=VALUE");
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// Parses `key=value`.
 ///
 /// # Errors
@@ -47,7 +60,7 @@ fn read(source: impl io::Read) -> io::Result<String> {
 pub(crate) fn pair(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("a tag is written key=value"),
+        _ => Err("it is written KEY=VALUE"),
     }
 }
 
@@ -57,6 +70,9 @@ mod tests {
 
     #[test]
     fn a_tag_has_a_key_and_may_have_an_equals_sign_in_its_value() {
+        assert_eq!(tag("canary"), Ok(("canary".to_owned(), String::new())));
+        assert_eq!(tag("a=b=c"), pair("a=b=c"));
+        assert!(tag("").is_err() && tag("=b").is_err());
         assert_eq!(pair("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
         assert_eq!(pair("a="), Ok(("a".to_owned(), String::new())));
         for bad in ["", "a", "=b"] {

@@ -40,6 +40,14 @@ impl Output {
         print(&field_table(fields).trim_fmt())
     }
 
+    /// Prints a line for people.
+    pub(crate) fn say(self, line: &str) -> Result<(), Error> {
+        match self {
+            Self::Human => print(line),
+            Self::Json => Ok(()),
+        }
+    }
+
     /// Prints that something was done: a sentence for people, the answer for programs.
     pub(crate) fn done(self, sentence: &str, answer: &Value) -> Result<(), Error> {
         match self {

@@ -5,7 +5,10 @@
 //! one device and the rollouts of its product, and leaves a [`Sighting`] that is written behind.
 //! Not here: SQL, signing, and what the rules are.
 
+mod index;
 mod load;
+mod news;
+mod search;
 mod sightings;
 mod tables;
 
@@ -14,6 +17,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 
+pub use self::index::Index;
+pub use self::search::{Found, Page};
 pub use self::sightings::Sightings;
 pub use self::tables::{Campaign, Member, Tables};
 use crate::domain::decision::{Decision, Seat, decide};
@@ -70,11 +75,11 @@ impl Fleet {
         let tables = self.read();
         let member = tables.members.get(device)?;
         let seats = tables.campaigns_of(&member.device.product).filter_map(|campaign| {
-            let phase = campaign.phase_of(&member.device)?;
+            let (phase, inside) = campaign.seat_of(member)?;
             let deployment = member.deployment(&campaign.rollout.id);
             let (rollout, release) = (&campaign.rollout, &campaign.release);
             let open = release.is_open_to(device);
-            Some(Seat { rollout, release, deployment, open, phase })
+            Some(Seat { rollout, release, deployment, member: inside, open, phase })
         });
         let pins = tables.pins.get(&member.device.product).copied();
         Some(decide(member.device.changed_at, pins, running, seats))
@@ -110,21 +115,6 @@ impl Fleet {
             && campaign.release.is_open_to(device)
             && tables::may_take_part(&member.device)
             && member.deployment(rollout).is_none()
-    }
-
-    /// Returns the open rollouts that a device took part in and whose group it is not in any more,
-    /// once it is changed to `device`. Those in which it is past recall end by its own reports.
-    pub fn left_by(&self, device: &Device) -> Vec<RolloutId> {
-        let tables = self.read();
-        let has_left = |id: &RolloutId| {
-            let campaign = tables.campaigns.get(id);
-            campaign.is_some_and(|c| !c.rollout.state.is_final() && c.phase_of(device).is_none())
-        };
-        let deployments = tables.members.get(&device.id).map(Member::deployments);
-        let open = deployments.unwrap_or_default().into_iter().filter(|(id, deployment)| {
-            !deployment.state.is_final() && !deployment.is_past_recall() && has_left(id)
-        });
-        open.map(|(id, _)| id).collect()
     }
 
     /// Returns how far a device is in a rollout, if it has been heard of.
@@ -216,15 +206,6 @@ impl Fleet {
     /// Returns the counts of each started phase, members nothing is known of counted as waiting.
     pub fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
         self.read().counts(rollout)
-    }
-
-    /// Returns the devices of a group that may take part in a rollout.
-    pub fn members_of(&self, group: &GroupId) -> Vec<DeviceId> {
-        let tables = self.read();
-        let Some(group) = tables.groups.get(group) else { return Vec::new() };
-        let devices = tables.members.values().map(|member| &member.device);
-        let able = devices.filter(|d| tables::may_take_part(d) && group.contains(d));
-        able.map(|device| device.id.clone()).collect()
     }
 
     /// Returns the time for a change made now: later than every change before it, even when the

@@ -5,6 +5,7 @@
 //! acknowledged only after it is durable; a halt that follows from it is part of the same
 //! transaction. Not here: MQTT and HTTP, which hand messages over and pass the verdict on.
 
+mod attributes;
 mod counters;
 mod reports;
 
@@ -222,7 +223,19 @@ impl Ingest {
         store::reports::add_message(db, device, id, &genuine.payload_sha256, now_ms)
             .await
             .map_err(Refused::Unavailable)?;
-        drop(change.commit().await.map_err(Refused::Unavailable)?);
+        let described = match kind {
+            Kind::Telemetry => self.described(device, genuine.envelope.payload, now_ms),
+            Kind::Command | Kind::Report | Kind::Response | Kind::State => None,
+        };
+        if let Some(described) = &described {
+            let db = change.connection();
+            store::devices::update(db, described).await.map_err(Refused::Unavailable)?;
+        }
+        let turn = change.commit().await.map_err(Refused::Unavailable)?;
+        if let Some(described) = described {
+            self.fleet.put_device(described);
+        }
+        drop(turn);
         if kind == Kind::Telemetry {
             self.keep(device, genuine.envelope.payload, now_ms);
         }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::{DeviceId, Digest, GroupId, RolloutId};
 
-use crate::domain::device::{Certificate, CertificateStatus, Status, Tags};
+use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::group::Members;
 use crate::domain::rollout::tests::rollout;
 use crate::domain::{Device, Group, Rollout, Running, release};
@@ -163,6 +163,8 @@ fn active_device(n: u32) -> Device {
         id: Shop::device(n),
         product: release::tests::product().id,
         tags: Tags::new(),
+        attributes: Attributes::default(),
+        version: None,
         status: Status::Active,
         created_at: 0,
         changed_at: 0,

@@ -140,6 +140,67 @@ fn a_group_is_a_list_or_a_question_of_tags() {
 }
 
 #[test]
+fn a_group_may_be_a_query() {
+    sends(
+        &[
+            "group",
+            "create",
+            "behind",
+            "--product",
+            "th1",
+            "--query",
+            "tag==canary;version=lt=1.4.0",
+        ],
+        "POST /groups",
+        &json!({ "id": "behind", "product": "th1", "query": "tag==canary;version=lt=1.4.0" }),
+    );
+    let preview = ["group", "preview", "tag==canary", "--product", "th1"];
+    sends(&preview, "GET /groups/preview?query=tag%3D%3Dcanary&limit=20&product=th1", &json!(null));
+    let both = ["group", "create", "g", "--product", "th1", "--query", "tag==a", "--tag", "a"];
+    assert_eq!(World::new().run(&both).code, 2);
+}
+
+#[test]
+fn many_devices_are_labelled_at_once() {
+    sends(
+        &[
+            "device",
+            "label",
+            "d1",
+            "d2",
+            "--tag",
+            "canary",
+            "--untag",
+            "beta",
+            "--attribute",
+            "a=b=c",
+        ],
+        "POST /labels",
+        &json!({ "devices": ["d1", "d2"], "set_tags": { "canary": "" }, "remove_tags": ["beta"],
+            "set_attributes": { "a": "b=c" }, "remove_attributes": [] }),
+    );
+    sends(
+        &["device", "label", "--query", "tag==a", "--product", "th1", "--unset-attribute", "k"],
+        "POST /labels",
+        &json!({ "query": "tag==a", "product": "th1", "set_tags": {}, "remove_tags": [],
+            "set_attributes": {}, "remove_attributes": ["k"] }),
+    );
+    assert_eq!(World::new().run(&["device", "label", "--tag", "a"]).code, 2);
+}
+
+#[test]
+fn a_refused_query_is_shown_with_a_mark_under_what_is_wrong() {
+    let problem = json!({
+        "status": 422, "code": "query_refused", "field": "query", "position": 7,
+        "detail": "The query is refused at character 8: unknown field `nmae`.",
+    });
+    let create = ["group", "create", "g", "--product", "th1", "--query", "tag==a;nmae==\u{1b}b"];
+    let (run, _) = ask("POST /groups", (422, problem), &create);
+    let mark = "  tag==a;nmae== b\n         ^\n";
+    assert!(run.code == 1 && run.stderr.contains(mark), "{}", run.stderr);
+}
+
+#[test]
 fn a_rollout_is_planned_with_phases_and_a_gate() {
     sends(
         &[

@@ -34,10 +34,14 @@ words!(
         CommandSent "command_sent",
         /// A device was registered.
         DeviceCreated "device_created",
+        /// The attributes that operators give a device were replaced.
+        DeviceDescribed "device_described",
         /// A device was shut out.
         DeviceRevoked "device_revoked",
         /// The tags of a device were replaced.
         DeviceTagged "device_tagged",
+        /// Tags and attributes of many devices were changed at once.
+        DevicesLabelled "devices_labelled",
         /// The Director's root was imported.
         DirectorRootImported "director_root_imported",
         /// An SBOM or provenance was stored.

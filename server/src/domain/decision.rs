@@ -42,6 +42,9 @@ pub struct Seat<'a> {
     pub release: &'a Arc<Release>,
     /// How far the device is, if it has been heard of.
     pub deployment: Option<Deployment>,
+    /// Whether the device is in the rollout's group. One that left it takes what it has begun to its
+    /// end, and nothing else.
+    pub member: bool,
     /// Whether the device may install the release as far as its ceiling goes (D10).
     pub open: bool,
     /// The phase the device belongs to.
@@ -83,15 +86,19 @@ impl Seat<'_> {
         let phase = self.rollout.started().nth(self.phase).map_or(0, |phase| phase.at);
         let ended = self.deployment.filter(|deployment| deployment.state.is_final());
         let state = match ended {
-            Some(deployment) if !self.gives_way() => deployment.changed_at,
+            Some(deployment) if !self.member || !self.gives_way() => deployment.changed_at,
             Some(_) | None => self.rollout.changed_at,
         };
         phase.max(state).max(self.release.changed_at)
     }
 
     /// Tells whether an older rollout decides instead: this one was cancelled before the device
-    /// switched to its image, or is for others.
+    /// switched to its image, or is for others, or the device left it and has ended.
     fn gives_way(&self) -> bool {
+        let ended = self.deployment.is_none_or(|deployment| deployment.state.is_final());
+        if !self.member && ended {
+            return true;
+        }
         let past_recall = self.deployment.is_some_and(|deployment| deployment.is_past_recall());
         (self.rollout.state == State::Cancelled || !self.open) && !past_recall
     }
@@ -160,6 +167,7 @@ mod tests {
             rollout,
             release,
             deployment: *deployment,
+            member: true,
             open: release.is_open_to(&device(0)),
             phase: 0,
         });
@@ -240,6 +248,33 @@ mod tests {
         let switched = place("new", 20).deployed(report::State::Healthy, 25);
         let cancelled = switched.changed(Change::Cancel, 30);
         assert_eq!(check(&[cancelled, place("old", 10)]), (25, None));
+    }
+
+    #[test]
+    fn whoever_left_the_group_ends_what_it_began_and_then_follows_the_others() {
+        use report::State;
+        let (new, old) = (place("new", 20), place("old", 10));
+        let decided = |state, changed_at| {
+            let deployment = Deployment { state, changed_at, ..Deployment::waiting() };
+            let (new, old) = [&new, &old]
+                .map(|p| (Arc::new(p.rollout.clone()), Arc::new(p.release.clone())))
+                .into();
+            let seat = |place: &(Arc<Rollout>, Arc<Release>), member: bool| (place.clone(), member);
+            let places = [seat(&new, false), seat(&old, true)];
+            let seats = places.iter().map(|((rollout, release), member)| Seat {
+                rollout,
+                release,
+                deployment: (!member).then_some(deployment),
+                member: *member,
+                open: true,
+                phase: 0,
+            });
+            let decision = decide(5, None, &OLD, seats);
+            (decision.decided_at_ms, decision.offer.map(|offer| offer.rollout.id.to_string()))
+        };
+        assert_eq!(decided(State::Downloading, 22), (20, Some("new".into())));
+        // Another decision, so a later one (D3).
+        assert_eq!(decided(State::Healthy, 25), (25, Some("old".into())));
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use waxwing_wire::{DeviceId, GroupId, ProductId};
 
-use super::Device;
 use super::device::Tags;
+use super::query::Field;
+use super::{Device, Query};
 
 /// A named set of devices of one product.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +28,9 @@ pub enum Members {
     Devices(BTreeSet<DeviceId>),
     /// Every device that carries all these tags; no tags means every device of the product.
     Tags(Tags),
+    /// Every device that the query asks for, whenever it does: membership is asked anew each time, so
+    /// nothing of it can be out of date.
+    Query(Query),
 }
 
 impl Group {
@@ -37,20 +41,46 @@ impl Group {
             && match &self.members {
                 Members::Devices(devices) => devices.contains(&device.id),
                 Members::Tags(tags) => tags.iter().all(carries),
+                Members::Query(query) => query.matches(device),
             }
+    }
+
+    /// Tells whether a device that was as the one may have joined or left when it is as the other.
+    pub fn may_differ(&self, old: &Device, new: &Device) -> bool {
+        match &self.members {
+            Members::Devices(_) => false,
+            Members::Tags(_) => old.tags != new.tags,
+            Members::Query(query) => query.asks_for(|field| differs(field, old, new)),
+        }
+    }
+}
+
+/// Tells whether a device that was as the one is another in this field. The rest of it never changes.
+fn differs(field: &Field, old: &Device, new: &Device) -> bool {
+    match field {
+        Field::Attribute(key) => old.attributes.of(key) != new.attributes.of(key),
+        Field::CreatedAt | Field::Device | Field::Product => false,
+        Field::Status => old.status != new.status,
+        Field::Tag => old.tags != new.tags,
+        Field::TagValue(key) => old.tags.get(key) != new.tags.get(key),
+        Field::Version => old.version != new.version,
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::domain::device::Status;
+    use crate::domain::device::{Attributes, Status};
 
     pub(crate) fn device(id: &str, tags: &[(&str, &str)]) -> Device {
         Device {
             id: DeviceId::parse(id).unwrap(),
             product: ProductId::parse("th1").unwrap(),
             tags: tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            attributes: Attributes::default(),
+            version: None,
             status: Status::Active,
             created_at: 0,
             changed_at: 0,
@@ -74,6 +104,28 @@ pub(crate) mod tests {
         assert!(group.contains(&device("a", &[("site", "berlin"), ("ring", "1"), ("x", "y")])));
         assert!(!group.contains(&device("a", &[("site", "berlin")])));
         assert!(!group.contains(&device("a", &[("site", "berlin"), ("ring", "2")])));
+    }
+
+    #[test]
+    fn a_device_joins_and_leaves_with_what_the_query_asks_for_and_with_nothing_else() {
+        let query = Query::parse("version=lt=1.1.0;tag==canary").unwrap();
+        let group = group(Members::Query(query));
+        let with = |tags: &[(&str, &str)], version: &str| Device {
+            version: Some(Arc::new(version.parse().unwrap())),
+            ..device("a", tags)
+        };
+        let (inside, updated) =
+            (with(&[("canary", "")], "1.0.9"), with(&[("canary", "")], "1.1.0"));
+        assert!(group.contains(&inside) && !group.contains(&updated));
+        assert!(!group.contains(&device("a", &[("canary", "")])), "no version is known");
+        assert!(group.may_differ(&inside, &updated));
+        assert!(group.may_differ(&inside, &with(&[], "1.0.9")));
+        let described = Device {
+            attributes: Attributes { given: inside.tags.clone(), ..Attributes::default() },
+            status: Status::Revoked,
+            ..inside.clone()
+        };
+        assert!(!group.may_differ(&inside, &described));
     }
 
     #[test]

@@ -142,6 +142,14 @@ impl Query {
     }
 }
 
+impl std::str::FromStr for Query {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        Self::parse(text)
+    }
+}
+
 impl Node {
     fn matches(&self, device: &impl Facts) -> bool {
         match self {
@@ -212,7 +220,7 @@ impl Comparison {
 
 /// Tells whether text may be the key of a tag or an attribute: something that a query can ask for.
 pub fn is_key(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-:/@+".contains(&b);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-:@+".contains(&b);
     (1..=KEY_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 

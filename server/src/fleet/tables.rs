@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use semver::Version;
 use waxwing_wire::report::State;
 use waxwing_wire::{Channel, DeviceId, GroupId, ProductId, RolloutId};
 
+use super::Index;
 use crate::domain::device::Status;
 use crate::domain::rollout::Counts;
 use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
@@ -19,6 +21,7 @@ use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
 pub struct Tables {
     pub(super) campaigns: BTreeMap<RolloutId, Campaign>,
     pub(super) groups: BTreeMap<GroupId, Arc<Group>>,
+    pub(super) index: Index,
     pub(super) members: HashMap<DeviceId, Member>,
     pub(super) pins: BTreeMap<ProductId, Pins>,
     pub(super) products: BTreeMap<ProductId, Arc<Product>>,
@@ -31,6 +34,8 @@ pub struct Tables {
 #[derive(Debug)]
 pub struct Member {
     pub(super) device: Arc<Device>,
+    /// Its place in the index.
+    number: u32,
     deployments: Vec<(RolloutId, Deployment)>,
 }
 
@@ -70,6 +75,25 @@ impl Campaign {
             return None;
         }
         self.rollout.phase_of(&device.id)
+    }
+
+    /// Returns the phase that decides about a device, and whether it is in the group: whoever has begun
+    /// is not let go when it leaves.
+    pub(super) fn seat_of(&self, member: &Member) -> Option<(usize, bool)> {
+        let inside = self.group.contains(&member.device);
+        let has_begun = member.deployment(&self.rollout.id).is_some();
+        let phase = self.rollout.phase_of(&member.device.id).filter(|_| inside || has_begun);
+        phase.map(|phase| (phase, inside))
+    }
+
+    /// Tells whether a change of a device may be one of where it counts.
+    fn may_count_anew(&self, old: &Device, new: &Device) -> bool {
+        may_take_part(old) != may_take_part(new) || self.group.may_differ(old, new)
+    }
+
+    /// Tells whether a change of a device may be one of what it should run.
+    pub(super) fn concerns(&self, old: &Device, new: &Device) -> bool {
+        self.group.may_differ(old, new) && self.group.contains(old) != self.group.contains(new)
     }
 
     /// Returns the phase a device counts in. Whoever has been heard of counts for ever, others as long
@@ -118,11 +142,6 @@ pub(super) fn may_take_part(device: &Device) -> bool {
     device.status != Status::Revoked
 }
 
-/// Tells whether a change of a device may change who is a member of what.
-fn moves(old: &Device, new: &Device) -> bool {
-    old.tags != new.tags || may_take_part(old) != may_take_part(new)
-}
-
 impl Tables {
     /// Adds or replaces a product.
     pub fn put_product(&mut self, product: Product) {
@@ -137,15 +156,19 @@ impl Tables {
     /// Adds or replaces a device.
     pub fn put_device(&mut self, device: Device) {
         let (id, product) = (device.id.clone(), device.product.clone());
-        let deployments = self.members.get(&id).map(Member::deployments).unwrap_or_default();
-        let new = Member { device: Arc::new(device), deployments };
         let old = self.members.get(&id);
-        if old.is_none_or(|old| moves(&old.device, &new.device)) {
-            let campaigns = self.campaigns.values_mut();
-            for campaign in campaigns.filter(|campaign| campaign.rollout.product == product) {
-                let before = old.and_then(|old| campaign.counts_in(old));
-                campaign.move_member(before, campaign.counts_in(&new));
+        let deployments = old.map(Member::deployments).unwrap_or_default();
+        let version = device.version.map(|version| self.index.shared(version));
+        let device = Arc::new(Device { version, ..device });
+        let number = self.index.put(old.map(|old| old.number), &device);
+        let new = Member { device, number, deployments };
+        let campaigns = self.campaigns.values_mut();
+        for campaign in campaigns.filter(|campaign| campaign.rollout.product == product) {
+            if old.is_some_and(|old| !campaign.may_count_anew(&old.device, &new.device)) {
+                continue;
             }
+            let before = old.and_then(|old| campaign.counts_in(old));
+            campaign.move_member(before, campaign.counts_in(&new));
         }
         self.members.insert(id, new);
     }
@@ -234,6 +257,11 @@ impl Tables {
         });
         let pins = self.pins.values().map(|pins| pins.changed_at);
         members.chain(releases).chain(rollouts).chain(pins).max().unwrap_or(0)
+    }
+
+    /// Returns the devices of a group that may take part in a rollout.
+    pub(super) fn able(&self, group: &Group) -> RoaringBitmap {
+        self.index.able(group, |device| self.members.get(device).map(|member| member.number))
     }
 
     /// Returns the counts of each started phase of a rollout.

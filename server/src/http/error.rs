@@ -33,9 +33,12 @@ pub struct Problem {
     /// The field or file of the request at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
+    /// How many characters of that field come before the place at fault, in a query.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u32>,
     /// When to ask again, in seconds: the field `Retry-After`.
     #[serde(skip)]
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<u32>,
 }
 
 impl Problem {
@@ -44,12 +47,12 @@ impl Problem {
         let title = status.canonical_reason().unwrap_or("Error");
         let status = status.as_u16();
         let (kind, detail) = ("about:blank", detail.into());
-        Self { kind, title, status, code, detail, field: None, retry_after_s: None }
+        Self { kind, title, status, code, detail, field: None, position: None, retry_after_s: None }
     }
 
     /// Answers 429: asked too often. `wait` is rounded up to seconds.
     pub fn too_often(code: &'static str, detail: impl Into<String>, wait: Duration) -> Self {
-        let retry_after_s = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX));
+        let retry_after_s = Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u32::MAX));
         Self { retry_after_s, ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail) }
     }
 
@@ -57,6 +60,13 @@ impl Problem {
     #[must_use]
     pub fn field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Says how many characters of the field come before the place at fault.
+    #[must_use]
+    pub fn position(mut self, characters: usize) -> Self {
+        self.position = u32::try_from(characters).ok();
         self
     }
 

@@ -9,6 +9,7 @@ use waxwing_wire::{ErrorCode, MessageId, Report};
 
 use super::*;
 use crate::domain::Deployment;
+use crate::domain::device::ATTRIBUTES_MAX;
 use crate::domain::rollout;
 use crate::jobs::{advance_rollouts, flush_sightings};
 use crate::recount::{known, recount};
@@ -175,6 +176,36 @@ async fn a_message_sent_again_is_acknowledged_once_more_and_counted_once() {
         assert_eq!(outcome.unwrap(), expected);
     }
     assert_eq!((desk.counted("applied"), desk.counted("duplicate")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_device_describes_itself_and_overrules_nobody() {
+    let desk = Desk::open(1).await;
+    let device = Shop::device(0);
+    let mut known = Device::clone(&desk.shop.fleet.device(&device).unwrap());
+    known.attributes.given = [("region".to_owned(), "eu".to_owned())].into();
+    desk.shop.fleet.put_device(known);
+    let many: Vec<_> = (0..=ATTRIBUTES_MAX).map(|n| format!(r#""k{n}":"v""#)).collect();
+    for (n, attributes, cells) in [
+        (1, r#"{"cells":"12","region":"us"}"#, Some("12")),
+        (2, r#"{"cells":13}"#, Some("12")),
+        (3, r#"{"a b":"x"}"#, Some("12")),
+        (4, r#"["cells"]"#, Some("12")),
+        (5, &format!("{{{}}}", many.join(",")), Some("12")),
+        (6, &format!(r#"{{"cells":"{}"}}"#, "9".repeat(129)), Some("12")),
+        (7, "null", Some("12")),
+        (8, r#"{"other":"x"}"#, None),
+    ] {
+        let payload = format!(r#"{{"attributes":{attributes}}}"#);
+        let sealed = seal(0, Kind::Telemetry, &format!("t-{n}"), &payload, NOW_MS);
+        let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
+        assert_eq!(outcome.unwrap(), Accepted::Applied, "{attributes}");
+        let known = desk.shop.fleet.device(&device).unwrap();
+        assert_eq!(known.attributes.of("cells"), cells, "{attributes}");
+        assert_eq!(known.attributes.of("region"), Some("eu"), "{attributes}");
+    }
+    let shop = desk.shop.restarted().await;
+    assert_eq!(shop.fleet.device(&device).unwrap().attributes.of("other"), Some("x"));
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Writes behind what polls left: last-seen and deployments that begin, one statement each.
+//! Writes behind what polls left: last-seen, deployments that begin, and devices that join or leave
+//! groups with another version, one statement each.
 
 use waxwing_wire::{DeviceId, RolloutId};
 
@@ -36,13 +37,20 @@ async fn flush(
 ) -> Result<(), store::Error> {
     let mut change = store.begin().await?;
     let begun = begun(fleet, batch);
+    let changed = fleet.seen_changed(batch);
     devices::see(change.connection(), batch).await?;
+    if !changed.is_empty() {
+        devices::change_some(change.connection(), &changed).await?;
+    }
     if !begun.is_empty() {
         deployments::begin(change.connection(), &begun).await?;
     }
     let turn = change.commit().await?;
     for (rollout, device, deployment) in begun {
         fleet.put_deployment(&device, &rollout, deployment);
+    }
+    for device in changed {
+        fleet.put_device(device);
     }
     drop(turn);
     Ok(())

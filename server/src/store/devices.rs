@@ -1,6 +1,7 @@
 //! Devices with the certificates they may use.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use semver::Version;
 use sqlx::SqliteConnection;
@@ -8,7 +9,7 @@ use waxwing_wire::{DeviceId, Digest};
 
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
-use crate::domain::device::{Certificate, CertificateStatus, Status};
+use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status};
 use crate::domain::{Device, Sighting};
 
 /// What was last seen of a device, up to a second ago.
@@ -29,8 +30,9 @@ pub struct Seen {
 /// Adds a device.
 pub async fn add(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO devices (id, product, tags, status, created_at, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO devices \
+         (id, product, tags, status, created_at, changed_at, attributes, reported_attributes) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(device.id.as_str())
     .bind(device.product.as_str())
@@ -38,20 +40,40 @@ pub async fn add(db: &mut SqliteConnection, device: &Device) -> Result<(), Error
     .bind(device.status.as_str())
     .bind(to_integer(device.created_at))
     .bind(to_integer(device.changed_at))
+    .bind(to_json(&device.attributes.given))
+    .bind(to_json(&device.attributes.reported))
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Writes tags, status and time of change.
+/// Writes tags, attributes, status and time of change.
 pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
-    sqlx::query("UPDATE devices SET tags = $2, status = $3, changed_at = $4 WHERE id = $1")
-        .bind(device.id.as_str())
-        .bind(to_json(&device.tags))
-        .bind(device.status.as_str())
-        .bind(to_integer(device.changed_at))
-        .execute(db)
-        .await?;
+    sqlx::query(
+        "UPDATE devices SET tags = $2, status = $3, changed_at = $4, attributes = $5, \
+         reported_attributes = $6 WHERE id = $1",
+    )
+    .bind(device.id.as_str())
+    .bind(to_json(&device.tags))
+    .bind(device.status.as_str())
+    .bind(to_integer(device.changed_at))
+    .bind(to_json(&device.attributes.given))
+    .bind(to_json(&device.attributes.reported))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Writes when something changed for each of these devices, as one statement.
+pub async fn change_some(db: &mut SqliteConnection, devices: &[Device]) -> Result<(), Error> {
+    let rows = devices.iter().map(|device| (&device.id, device.changed_at));
+    sqlx::query(
+        "UPDATE devices SET changed_at = changed.value ->> 1 \
+         FROM json_each($1) AS changed WHERE devices.id = changed.value ->> 0",
+    )
+    .bind(to_json(&rows.collect::<Vec<_>>()))
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -164,6 +186,11 @@ fn read(
     Ok(Device {
         product: row.parse("product")?,
         tags: row.json("tags")?,
+        attributes: Attributes {
+            given: row.json("attributes")?,
+            reported: row.json("reported_attributes")?,
+        },
+        version: row.parse_or_null("version")?.map(Arc::new),
         status: row.word("status", Status::parse)?,
         created_at: row.number("created_at")?,
         changed_at: row.number("changed_at")?,

@@ -1,7 +1,9 @@
 //! `/api/v1/groups`.
 
-use serde_json::json;
+use axum::http::Method;
+use serde_json::{Value, json};
 
+use crate::rollouts::{poll_with, rollout};
 use crate::support::Api;
 
 #[tokio::test]
@@ -29,5 +31,194 @@ async fn groups_that_make_no_sense_are_refused_by_field() {
     api.post("groups", both).await.refused(422, "invalid_group", Some("devices"));
     let neither = json!({"id": "g", "product": "th1"});
     api.post("groups", neither).await.refused(422, "invalid_group", Some("devices"));
+    let three = json!({"id": "g", "product": "th1", "tags": {}, "query": "tag==a"});
+    api.post("groups", three).await.refused(422, "invalid_group", Some("devices"));
+    let reserved = json!({"id": "preview", "product": "th1", "query": "tag==a"});
+    api.post("groups", reserved).await.refused(422, "invalid_group", Some("id"));
     api.get("groups/none").await.refused(404, "unknown_group", None);
+}
+
+#[tokio::test]
+async fn a_query_is_refused_with_the_place_that_is_wrong() {
+    let (api, _) = Api::with_fleet(0).await;
+    let new = json!({"id": "g", "product": "th1", "query": "tag==a;nmae==b"});
+    let answer = api.post("groups", new).await;
+    assert_eq!(answer.json["position"], 7);
+    assert!(answer.json["detail"].as_str().unwrap().contains("unknown field `nmae`"));
+    answer.refused(422, "query_refused", Some("query"));
+    let answer = api.get("groups/preview?query=version%3D%3D1.2").await;
+    assert_eq!(answer.json["position"], 9);
+    answer.refused(422, "query_refused", Some("query"));
+    api.get("groups/preview?query=tag%3D%3Da&product=none").await.refused(
+        404,
+        "unknown_product",
+        None,
+    );
+    api.get("groups/preview?query=tag%3D%3Da&limit=0").await.refused(
+        400,
+        "invalid_query",
+        Some("limit"),
+    );
+    api.get("groups/preview").await.refused(400, "invalid_query", None);
+}
+
+#[tokio::test]
+async fn a_preview_says_whom_a_query_finds_and_what_each_part_of_it_does() {
+    let (api, _) = Api::with_fleet(5).await;
+    api.put("devices/d-3/tags/canary", json!({})).await.ok();
+    poll_with(&api, 4, "1.0.0").await;
+    let query = "controllerId!=d-0 and (tag==canary or metadata.n==1) and version<1.1.0";
+    let found = preview(&api, query, "").await;
+    assert_eq!(found["query"], "device!=d-0;(tag==canary,tag.n==1);version=lt=1.1.0");
+    assert_eq!(
+        (&found["count"], &found["of"], &found["next"]),
+        (&json!(2), &json!(5), &json!(null))
+    );
+    let terms: Vec<_> = found["terms"].as_array().unwrap().iter().map(|it| &it["count"]).collect();
+    assert_eq!(terms, [4, 1, 1, 4]);
+    assert_eq!(ids(&found), ["d-1", "d-3"]);
+    assert_eq!(found["devices"][1]["tags"], json!({"n": "3", "canary": ""}));
+    assert_eq!(found["devices"][1]["version"], "1.0.0");
+    let first = preview(&api, "device==*", "&limit=3").await;
+    assert_eq!(ids(&first), ["d-0", "d-1", "d-2"]);
+    let second = preview(&api, "device==*", &format!("&limit=3&after={}", first["next"])).await;
+    assert_eq!((ids(&second), &second["next"]), (vec!["d-3".into(), "d-4".into()], &json!(null)));
+}
+
+#[tokio::test]
+async fn a_group_of_a_query_follows_its_devices_and_survives_a_restart() {
+    let (api, _) = Api::with_fleet(3).await;
+    let query = "tag==canary;attribute.region=in=(eu,uk);version=ge=1.0.0";
+    let made = api.post("groups", json!({"id": "g", "product": "th1", "query": query})).await.ok();
+    assert_eq!((&made["query"], &made["tags"]), (&json!(query), &json!(null)));
+    let members = |api: &Api| api.app.fleet.members_of(&"g".parse().unwrap());
+    api.put("devices/d-1/tags/canary", json!({"value": "first"})).await.ok();
+    api.put("devices/d-1/attributes", json!({"region": "EU"})).await.ok();
+    assert_eq!(members(&api), []);
+    poll_with(&api, 3, "1.0.0").await;
+    assert_eq!(members(&api), ["d-1".parse().unwrap()]);
+    assert_eq!(api.app.fleet.member_count(&"g".parse().unwrap()), 1);
+    assert_eq!(api.app.fleet.member_count(&"none".parse().unwrap()), 0);
+    let api = api.restarted().await;
+    assert_eq!(members(&api), ["d-1".parse().unwrap()]);
+    api.delete("devices/d-1/attributes/region").await.ok();
+    assert_eq!(members(&api), []);
+    api.put("devices/d-1/attributes/region", json!({"value": "uk"})).await.ok();
+    assert_eq!(members(&api).len(), 1);
+    api.act("devices/d-1/revoke").await.ok();
+    assert_eq!(members(&api), [], "a revoked device can take no part");
+}
+
+#[tokio::test]
+async fn a_device_that_joins_a_group_is_offered_what_the_group_gets_by_a_later_decision() {
+    let (api, _) = Api::with_fleet(4).await;
+    let query = "tag==canary;version=lt=1.1.0";
+    api.post("groups", json!({"id": "g", "product": "th1", "query": query})).await.ok();
+    let mut new = rollout("r-1");
+    (new["group"], new["phases"]) = (json!("g"), json!([{"percent": 100}]));
+    api.put("devices/d-0/tags/canary", json!({})).await.ok();
+    poll_with(&api, 1, "1.0.0").await;
+    api.post("rollouts", new).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    assert_eq!(["d-0", "d-1"].map(|device| api.offered(device).is_some()), [true, false]);
+    // Another change, later than the start: from here on only a later decision counts (D3).
+    api.put("devices/d-1/tags/canary", json!({})).await.ok();
+    assert_eq!(api.offered("d-1"), None, "no version is known");
+    let before = decided_at(&api, "d-1");
+    poll_with(&api, 2, "1.0.0").await;
+    assert!(api.offered("d-1").is_some());
+    let joined = decided_at(&api, "d-1");
+    assert!(joined > before, "{joined} {before}");
+    // It begins, runs the new version, and is no member any more; but it goes on to the end.
+    poll_with(&api, 2, "1.0.0").await;
+    poll_with(&api, 2, "1.1.0").await;
+    assert_eq!(api.app.fleet.member_count(&"g".parse().unwrap()), 0);
+    assert!(api.offered("d-1").is_some());
+    let counts = api.get("rollouts/r-1").await.ok()["counts"].clone();
+    assert_eq!((&counts["offered"], &counts["waiting"]), (&json!(2), &json!(0)));
+    let left = decided_at(&api, "d-1");
+    assert!(left > joined);
+    assert_eq!(decided_at(&api.restarted().await, "d-1"), left, "it survives a restart");
+}
+
+#[tokio::test]
+async fn many_devices_are_labelled_at_once_or_none_is() {
+    let (api, _) = Api::with_fleet(3).await;
+    let labels = json!({"query": "tag.n=in=(0,2)", "product": "th1", "set_tags": {"canary": ""},
+        "remove_tags": ["n"], "set_attributes": {"region": "eu"}});
+    let answer = api.post("labels", labels.clone()).await.ok();
+    assert_eq!(answer, json!({"devices": 2, "changed": 2}));
+    assert_eq!(
+        ids(&preview(&api, "tag==canary;tag!=n;attribute.region==eu", "").await),
+        ["d-0", "d-2"]
+    );
+    assert_eq!(
+        api.post("labels", labels).await.ok()["devices"],
+        0,
+        "they have no such tag any more"
+    );
+    let listed = json!({"devices": ["d-0", "d-1"], "set_tags": {"canary": ""}});
+    assert_eq!(api.post("labels", listed).await.ok(), json!({"devices": 2, "changed": 1}));
+    let tags: serde_json::Map<_, _> = (0..16).map(|n| (format!("t{n}"), json!(""))).collect();
+    api.put("devices/d-1/tags", Value::Object(tags)).await.ok();
+    let one_more = json!({"query": "device==*", "set_tags": {"more": ""}});
+    api.post("labels", one_more).await.refused(422, "invalid_tags", Some("tags"));
+    assert_eq!(preview(&api, "tag==more", "").await["count"], 0);
+    for (labels, field) in [
+        (json!({"set_tags": {"a": ""}}), "devices"),
+        (json!({"devices": ["d-0"], "query": "tag==a"}), "devices"),
+    ] {
+        api.post("labels", labels).await.refused(422, "invalid_labels", Some(field));
+    }
+    let stranger = json!({"devices": ["d-9"], "set_tags": {"a": ""}});
+    api.post("labels", stranger).await.refused(404, "unknown_device", Some("devices"));
+    let line = &api.get("audit?limit=1000").await.ok()["items"];
+    let labelled = |line: &&Value| line["action"] == "devices_labelled";
+    let lines: Vec<_> = line.as_array().unwrap().iter().filter(labelled).collect();
+    assert!(
+        lines
+            .iter()
+            .any(|it| it["detail"]["query"] == "tag.n=in=(0,2)" && it["detail"]["changed"] == 2)
+    );
+}
+
+#[tokio::test]
+async fn labels_that_no_query_could_ask_for_are_refused() {
+    let (api, _) = Api::with_fleet(1).await;
+    api.put("devices/d-0/tags/a%20b", json!({})).await.refused(422, "invalid_tags", Some("tags"));
+    let long = json!({"value": "x".repeat(129)});
+    let answer = api.put("devices/d-0/attributes/k", long).await;
+    answer.refused(422, "invalid_attributes", Some("attributes"));
+    api.put("devices/d-9/attributes/k", json!({"value": "x"})).await.refused(
+        404,
+        "unknown_device",
+        None,
+    );
+    let lines = api.get("audit?limit=1000").await.ok();
+    api.put("devices/d-0/attributes/k", json!({"value": "x"})).await.ok();
+    let more = api.get("audit?limit=1000").await.ok();
+    let count = |page: &Value| page["items"].as_array().unwrap().len();
+    assert_eq!(count(&more), count(&lines) + 1, "what is refused leaves no line");
+    let described =
+        more["items"].as_array().unwrap().iter().find(|it| it["action"] == "device_described");
+    assert_eq!(described.unwrap()["detail"], json!({"attributes": {"k": "x"}}));
+}
+
+fn decided_at(api: &Api, device: &str) -> u64 {
+    let device = device.parse().unwrap();
+    api.app.fleet.decide(&device, &waxwing_wire::Digest([1; 32])).unwrap().decided_at_ms
+}
+
+async fn preview(api: &Api, query: &str, more: &str) -> Value {
+    let encode = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    let query: String = query.bytes().map(encode).collect();
+    api.call(Method::GET, &format!("groups/preview?query={query}{more}"), Vec::new()).await.ok()
+}
+
+fn ids(found: &Value) -> Vec<String> {
+    let devices = found["devices"].as_array().unwrap().iter();
+    devices.map(|device| device["id"].as_str().unwrap().to_owned()).collect()
 }

@@ -162,6 +162,10 @@ impl Api {
         self.call(Method::PUT, path, body.to_string().into_bytes()).await
     }
 
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, Vec::new()).await
+    }
+
     /// Puts bytes.
     pub(crate) async fn put_bytes(&self, path: &str, body: Vec<u8>) -> Answer {
         self.call(Method::PUT, path, body).await

@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 use waxwing_esp_image::Chip;
 use waxwing_server::clock::FakeClock;
 use waxwing_server::config::Config;
-use waxwing_server::domain::device::Status;
+use waxwing_server::domain::device::{Attributes, Status};
 use waxwing_server::domain::document::Required;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::{Device, Product};
@@ -109,6 +109,8 @@ impl Server {
             id: id(device),
             product: product().id,
             tags: BTreeMap::new(),
+            attributes: Attributes::default(),
+            version: None,
             status: Status::Registered,
             created_at: 0,
             changed_at: 0,

@@ -13,7 +13,7 @@ use rustls_pki_types::CertificateDer;
 use semver::Version;
 use waxwing_esp_image::Chip;
 use waxwing_server::config::Config;
-use waxwing_server::domain::device::{CertificateStatus, Status, Tags};
+use waxwing_server::domain::device::{Attributes, CertificateStatus, Status, Tags};
 use waxwing_server::domain::document::Required;
 use waxwing_server::domain::group::Members;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
@@ -196,6 +196,8 @@ fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
         id: device_id(n)?,
         product: product_id()?,
         tags: BTreeMap::from([("site".to_owned(), format!("s{}", n % 100))]),
+        attributes: Attributes::default(),
+        version: None,
         status: Status::Active,
         created_at: now_ms,
         changed_at: now_ms,

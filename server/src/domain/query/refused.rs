@@ -31,7 +31,7 @@ pub enum Cause {
     #[error("{} changes with every poll or update, so it cannot say who is in a group", Quoted(.0))]
     Fleeting(String),
     /// A key holds something that keys do not.
-    #[error("a key is 1 to {KEY_BYTES_MAX} letters, digits and `._-:/@+`")]
+    #[error("a key is 1 to {KEY_BYTES_MAX} letters, digits and `._-:@+`")]
     InvalidKey,
     /// A field of many was named without saying which.
     #[error("the key is missing, as in `attribute.region`")]

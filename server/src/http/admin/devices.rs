@@ -1,6 +1,7 @@
 //! `/api/v1/devices`: identities, what they are called by, and what was last seen of them.
 
 mod actions;
+mod labels;
 mod view;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use utoipa::ToSchema;
 use waxwing_wire::{DeviceId, ProductId};
 
 pub(super) use self::actions::*;
+pub(super) use self::labels::*;
 pub(super) use self::view::{DeviceView, Item};
 use super::input::{Author, Body, DevicesQuery, Query, limit, name};
 use super::output::Page;
@@ -21,7 +23,8 @@ use super::{change, products};
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::audit::Action;
-use crate::domain::device::{Status, TAG_BYTES_MAX, TAGS_MAX, Tags};
+use crate::domain::device::{Attributes, Status, TAG_BYTES_MAX, TAGS_MAX, Tags, are_tags};
+use crate::domain::query::KEY_BYTES_MAX;
 use crate::http::{Path, Problem};
 use crate::store;
 
@@ -114,16 +117,15 @@ fn subject(device: &Device) -> String {
     format!("device/{}", device.id)
 }
 
-/// Checks that tags are few and short, and their keys are names.
+/// Checks that tags are few and short, and queries can ask for them.
 pub(super) fn check_tags(tags: &Tags) -> Result<(), Problem> {
-    let short = |(key, value): (&String, &String)| {
-        !key.is_empty() && key.len() <= TAG_BYTES_MAX && value.len() <= TAG_BYTES_MAX
-    };
-    if tags.len() <= TAGS_MAX && tags.iter().all(short) {
+    if are_tags(tags) {
         return Ok(());
     }
-    let detail =
-        format!("At most {TAGS_MAX} tags, each key and value at most {TAG_BYTES_MAX} bytes.");
+    let detail = format!(
+        "At most {TAGS_MAX} tags; a key is 1 to {KEY_BYTES_MAX} letters, digits and `._-:@+`, a value at \
+         most {TAG_BYTES_MAX} bytes without control characters."
+    );
     Err(Problem::refused("invalid_tags", detail).field("tags"))
 }
 
@@ -132,6 +134,8 @@ fn device(new: NewDevice, at: u64) -> Device {
         id: new.id,
         product: new.product,
         tags: new.tags,
+        attributes: Attributes::default(),
+        version: None,
         status: Status::Registered,
         created_at: at,
         changed_at: at,

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 
 use super::auth::Operator;
+use crate::domain::Query as DeviceQuery;
 use crate::http::Problem;
 
 /// Most items of a page.
@@ -92,6 +93,23 @@ pub(super) struct DevicesQuery {
     pub(super) limit: Option<u32>,
 }
 
+/// Which devices to look for, and which page of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PreviewQuery {
+    /// What is asked of devices, in RSQL: docs/groups.md.
+    #[param(example = "tag==canary;version=lt=1.4.0")]
+    pub(super) query: String,
+    /// Only devices of this product.
+    pub(super) product: Option<String>,
+    /// The `next` of the page before.
+    pub(super) after: Option<u32>,
+    /// Most devices to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
 /// Which component, in which versions.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -145,6 +163,14 @@ pub(super) fn limit(asked: Option<u32>) -> Result<u32, Problem> {
     }
     let detail = format!("`limit` is 1 to {PAGE_ITEMS_MAX}.");
     Err(Problem::bad_request("invalid_query", detail).field("limit"))
+}
+
+/// Understands a query over devices.
+pub(super) fn device_query(text: &str) -> Result<DeviceQuery, Problem> {
+    DeviceQuery::parse(text).map_err(|refused| {
+        let detail = format!("The query is refused {refused}.");
+        Problem::refused("query_refused", detail).field("query").position(refused.at)
+    })
 }
 
 /// Reads a name in a path. Text that is no name is the name of nothing.

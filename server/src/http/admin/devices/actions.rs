@@ -1,4 +1,4 @@
-//! What can be done to a device: tag it, let it enrol, shut it out, tell it something.
+//! What can be done to a device: let it enrol, shut it out, tell it something.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 use waxwing_wire::{Command, RolloutId};
 
-use super::{Item, check_tags, find, subject};
+use super::{Item, find, subject};
 use crate::app::App;
 use crate::domain::audit::Action;
-use crate::domain::device::{Status, Tags};
+use crate::domain::device::Status;
 use crate::domain::{Deployment, Device};
 use crate::http::admin::auth::token_sha256;
 use crate::http::admin::change;
@@ -57,39 +57,6 @@ pub(in crate::http::admin) struct Sent {
     /// `sent`, or `kept` for a device on its way back.
     #[schema(example = "sent")]
     delivery: &'static str,
-}
-
-/// Replaces the tags of a device. Its groups may change with them; what it had not finished for a
-/// group that it leaves is skipped, unless it runs the new image already.
-#[utoipa::path(put, path = "/api/v1/devices/{device}/tags", operation_id = "tag_device", tag = "devices",
-    params(("device" = String, Path)), request_body(content = Object, content_type = "application/json"),
-    responses((status = 200, body = Item), (status = 400, body = Problem),
-        (status = 404, body = Problem), (status = 422, body = Problem)))]
-pub(in crate::http::admin) async fn tag(
-    State(app): State<Arc<App>>,
-    Path(device): Path<String>,
-    author: Author,
-    Body(tags): Body<Tags>,
-) -> Result<Json<Item>, Problem> {
-    check_tags(&tags)?;
-    let (mut change, at) = change::begin(&app).await?;
-    let device = find(&app, &device)?;
-    let seen = store::devices::seen(&app.store, &device.id).await?;
-    let device = Device { tags, changed_at: at, ..Device::clone(&device) };
-    store::devices::update(change.connection(), &device).await?;
-    let skipped = app.fleet.left_by(&device);
-    skip(&mut change, &device, &skipped, at).await?;
-    let detail = json!({ "tags": device.tags, "skipped": skipped });
-    let line = (Action::DeviceTagged, subject(&device), detail);
-    change::record(&mut change, &author, at, line).await?;
-    let turn = change.commit().await?;
-    let item = Item::new(&device, seen);
-    for rollout in &skipped {
-        app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
-    }
-    app.fleet.put_device(device);
-    drop(turn);
-    Ok(Json(item))
 }
 
 /// Makes a one-time token with which the device gets its first certificate.

@@ -1,5 +1,7 @@
 //! How devices are shown.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -27,6 +29,10 @@ pub(in crate::http::admin) struct Item {
     /// What operators call it by.
     #[schema(value_type = Object)]
     tags: Tags,
+    /// What operators say of it.
+    attributes: BTreeMap<String, String>,
+    /// What it says of itself; it counts where operators say nothing.
+    reported_attributes: BTreeMap<String, String>,
     /// When it was registered, as RFC 3339.
     created_at: String,
     /// When it last polled, as RFC 3339; `null` before the first time.
@@ -114,6 +120,8 @@ impl Item {
             product: device.product.clone(),
             status: device.status,
             tags: device.tags.clone(),
+            attributes: device.attributes.given.clone(),
+            reported_attributes: device.attributes.reported.clone(),
             created_at: time(device.created_at),
             last_seen_at,
             version,
