@@ -103,7 +103,8 @@ async fn hello(mqtt: &mut Mqtt<'_>, stream: Connection, device: &DeviceId) -> Re
     let options = SubscriptionOptions::new().at_least_once();
     mqtt.subscribe(filter, &options).await.map_err(|_| Over)?;
     match mqtt.poll().await {
-        Ok(Event::Suback(_)) => Ok(()),
+        // Without its commands a device would wait for ever: it asks again after a while.
+        Ok(Event::Suback(suback)) if suback.reason_code.is_success() => Ok(()),
         Ok(_) | Err(_) => Err(Over),
     }
 }

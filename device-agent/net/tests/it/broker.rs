@@ -98,10 +98,17 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Option<()> {
 
 /// Takes a device in, as a broker does.
 async fn hello(stream: &mut Stream) -> Option<()> {
+    /// Granted, at least once (MQTT 5, 3.9.3).
+    const GRANTED: u8 = 1;
+    hello_but(stream, GRANTED).await
+}
+
+/// Takes a device in, and answers its subscription with this reason.
+async fn hello_but(stream: &mut Stream, reason: u8) -> Option<()> {
     packet(stream).await?;
     send(stream, &CONNACK).await?;
     let (_, subscribe) = packet(stream).await?;
-    send(stream, &[0x90, 4, subscribe[0], subscribe[1], 0, 1]).await
+    send(stream, &[0x90, 4, subscribe[0], subscribe[1], 0, reason]).await
 }
 
 /// A broker that does this with each connection.
@@ -251,6 +258,32 @@ async fn a_message_that_the_broker_refuses_comes_back_by_its_name() {
         let id = MessageId::parse("m-1").unwrap();
         assert!(mailbox.publish(Kind::Report, &id, "x".into()));
         assert_eq!(next(&mut mailbox, &network).await, Message::Refused(id));
+    };
+    tokio::select! {
+        never = keeping_up => match never {},
+        () = talking => {}
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_grants_no_commands_is_left_and_tried_again() {
+    /// Not authorised, quota exceeded, unspecified (MQTT 5, 3.9.3).
+    const REFUSALS: [u8; 3] = [0x87, 0x97, 0x80];
+    let own = Authority::new();
+    let address = broker(&own, |mut stream, count| async move {
+        match REFUSALS.get(count) {
+            Some(reason) => hello_but(&mut stream, *reason).await?,
+            None => hello(&mut stream).await?,
+        }
+        while stream.read_u8().await.is_ok() {}
+        None
+    })
+    .await;
+    let (network, mut mailbox, link) = ends(&own);
+    let keeping_up = link.keep_up(&address, &POLICY, 1);
+    let talking = async {
+        assert_eq!(next(&mut mailbox, &network).await, Message::Connected);
+        assert_eq!(mailbox.connection(), Some(4), "the first three were none");
     };
     tokio::select! {
         never = keeping_up => match never {},
