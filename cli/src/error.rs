@@ -77,10 +77,10 @@ pub(crate) struct Problem {
     detail: String,
     field: Option<String>,
     /// How many characters of the field come before what is wrong.
-    position: Option<usize>,
+    position: Option<u16>,
     /// The query that was refused, as it was sent.
     #[serde(skip)]
-    query: String,
+    query: Box<str>,
 }
 
 impl Problem {
@@ -95,7 +95,10 @@ impl Problem {
         let position = self.position.filter(|_| !self.query.is_empty())?;
         let line: String =
             self.query.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        Some(format!("  {line}\n  {}^\n", " ".repeat(position.min(line.chars().count()))))
+        Some(format!(
+            "  {line}\n  {}^\n",
+            " ".repeat(usize::from(position).min(line.chars().count()))
+        ))
     }
 
     /// Tells whether what was asked for does not exist.
@@ -118,13 +121,11 @@ impl std::fmt::Display for Problem {
 
 impl Error {
     /// Remembers the query that may have been refused, to show where.
-    pub(crate) fn in_query(self, query: &str) -> Self {
-        match self {
-            Self::Refused { problem } => {
-                Self::Refused { problem: Problem { query: query.to_owned(), ..problem } }
-            }
-            other => other,
+    pub(crate) fn in_query(mut self, query: &str) -> Self {
+        if let Self::Refused { problem } = &mut self {
+            problem.query = query.into();
         }
+        self
     }
 
     /// Prints the error with its causes and the next step.

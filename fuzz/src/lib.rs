@@ -24,6 +24,7 @@ pub mod packets;
 pub mod partition_table;
 pub mod poll;
 pub mod provision;
+pub mod query;
 pub mod secure_boot;
 pub mod seeds;
 mod signed;
@@ -39,6 +40,12 @@ mod forger;
 /// `server/src/clock.rs`.
 #[path = "../../server/src/clock.rs"]
 pub mod clock;
+
+/// The language of groups: one module of `server/src/domain`.
+#[path = "../../server/src/domain"]
+pub mod domain {
+    pub mod query;
+}
 
 /// The MQTT endpoint: all of `server/src/mqtt` but what ties it to the rest of the server.
 #[path = "../../server/src/mqtt"]

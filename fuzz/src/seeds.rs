@@ -57,6 +57,14 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
             ],
         ),
         (
+            "query",
+            vec![
+                ("hawkbit", b"(tag==beta or tag==canary) and name==th1-*".into()),
+                ("ours", br#"version=lt=1.4.0;attribute.n>=2,tag.site=out=("a b",'c\*')"#.into()),
+                ("one_value_too_many", format!("tag=in=({})", ["a"; 513].join(",")).into()),
+            ],
+        ),
+        (
             "secure_boot",
             vec![
                 ("ecdsa", block(3)),

@@ -1,9 +1,8 @@
 //! `/api/v1/rollouts`.
 
 use serde_json::{Value, json};
-use waxwing_server::domain::{Deployment, Running};
+use waxwing_server::domain::Running;
 use waxwing_server::jobs::flush_sightings;
-use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest};
 
 use crate::support::Api;

@@ -7,6 +7,7 @@
 mod bare;
 mod device;
 mod fleet;
+mod groups;
 mod load;
 mod metadata;
 mod poll;
@@ -46,6 +47,8 @@ enum What {
     Bare(bare::Args),
     /// Measure the agent: firmware, an update in erases and hashes, a fleet of thousands.
     Device(device::Args),
+    /// Measure queries over a million devices: the index against asking each of them.
+    Groups(groups::Args),
     /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
     Poll(poll::Args),
     /// Measure the trust core: size, memory, instructions, bytes, signatures.
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<()> {
     match Bench::parse().what {
         What::Bare(args) => bare::serve(&args).await,
         What::Device(args) => tokio::task::spawn_blocking(move || device::run(&args)).await?,
+        What::Groups(args) => groups::run(&args),
         What::Poll(args) => poll::run(&args).await,
         What::Trust(args) => trust::run(&args).await,
     }

@@ -62,7 +62,7 @@ impl Process {
 
     /// Returns the memory in use, in bytes.
     pub(crate) fn memory(&self) -> anyhow::Result<u64> {
-        status(self.child.id().context("the server has ended")?, "VmRSS:")
+        memory(self.child.id().context("the server has ended")?)
     }
 }
 
@@ -80,6 +80,15 @@ pub(crate) fn cpu(id: u32) -> anyhow::Result<Duration> {
         |at: usize| -> anyhow::Result<u32> { Ok(fields.get(at).context("short stat")?.parse()?) };
     // utime and stime: fields 14 and 15 of proc(5), 3 being the first after the name.
     Ok(Duration::from_secs((ticks(11)? + ticks(12)?).into()) / TICKS_PER_SECOND)
+}
+
+/// Returns the memory that a process has now, in bytes.
+///
+/// # Errors
+///
+/// When there is no such process.
+pub(crate) fn memory(id: u32) -> anyhow::Result<u64> {
+    status(id, "VmRSS:")
 }
 
 /// Returns the most memory that a process has had, in bytes.

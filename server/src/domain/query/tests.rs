@@ -1,6 +1,7 @@
 //! What users of hawkBit write, what is refused and where, and random queries against an evaluator
 //! that was written without looking at ours.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -341,8 +342,12 @@ impl Meant {
                 if *not { !found } else { found }
             }
             Self::Before { field, value, word } => {
-                let place = |order: Option<std::cmp::Ordering>| {
-                    order.is_some_and(|order| ORDERS[*word].1[(order as i8 + 1) as usize])
+                let [before, same, after] = ORDERS[*word].1;
+                let place = |order: Option<Ordering>| match order {
+                    None => false,
+                    Some(Ordering::Less) => before,
+                    Some(Ordering::Equal) => same,
+                    Some(Ordering::Greater) => after,
                 };
                 place(match *field {
                     "version" => {
