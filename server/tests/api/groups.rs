@@ -142,6 +142,26 @@ async fn a_device_that_joins_a_group_is_offered_what_the_group_gets_by_a_later_d
 }
 
 #[tokio::test]
+async fn a_device_that_is_registered_into_the_group_of_a_running_rollout_is_waited_for() {
+    let (api, _) = Api::with_fleet(1).await;
+    api.put("devices/d-0/tags/canary", json!({})).await.ok();
+    api.post("groups", json!({"id": "g", "product": "th1", "query": "tag==canary"})).await.ok();
+    let mut new = rollout("r-1");
+    (new["group"], new["phases"]) = (json!("g"), json!([{"percent": 100}]));
+    api.post("rollouts", new).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    let waiting = async || api.get("rollouts/r-1").await.ok()["counts"]["waiting"].clone();
+    assert_eq!(waiting().await, 1);
+    for (id, tags) in [("d-7", json!({"canary": ""})), ("d-8", json!({"beta": ""}))] {
+        api.post("devices", json!({"id": id, "product": "th1", "tags": tags})).await.ok();
+    }
+    assert_eq!(waiting().await, 2);
+    assert_eq!(["d-7", "d-8"].map(|device| api.offered(device).is_some()), [true, false]);
+    api.delete("devices/d-7/tags/canary").await.ok();
+    assert_eq!((waiting().await, api.offered("d-7")), (json!(1), None), "it had not begun");
+}
+
+#[tokio::test]
 async fn many_devices_are_labelled_at_once_or_none_is() {
     let (api, _) = Api::with_fleet(3).await;
     let labels = json!({"query": "tag.n=in=(0,2)", "product": "th1", "set_tags": {"canary": ""},
