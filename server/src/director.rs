@@ -89,7 +89,7 @@ fn assignment(offer: &Offer) -> Assignment<'_> {
         sha256: release.sha256.0,
         r#match: &release.r#match,
         deploy: offer.rollout.id.as_str(),
-        soak_s: offer.rollout.soak_s,
+        soak_s: offer.soak_s,
         chunks: release.chunks.map(|list| list.0),
     }
 }

@@ -16,6 +16,7 @@ pub mod query;
 pub mod release;
 pub mod rollout;
 pub mod sighting;
+pub mod standing;
 
 pub use decision::Decision;
 pub use deployment::Deployment;

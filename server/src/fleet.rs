@@ -1,28 +1,42 @@
 //! The fleet in memory: everything that answering a poll needs, so that a poll reads no database.
 //!
 //! Loaded when the server starts and brought up to date by whoever changes the database, right
-//! after the commit and before the next writer begins. A poll takes the lock for reading, looks at
-//! one device and the rollouts of its product, and leaves a [`Sighting`] that is written behind.
-//! Not here: SQL, signing, and what the rules are.
+//! after the commit and before the next writer begins. A poll reads the catalogue, which nobody locks,
+//! and one device, and leaves a [`Sighting`] that is written behind; counts and clocks are in the
+//! ledger, where polls do not look. Not here: SQL, signing, and what the rules are.
 
+mod catalogue;
 mod index;
+mod ledger;
 mod load;
+mod members;
 mod news;
+mod places;
+mod rehearsal;
 mod search;
 mod sightings;
-mod tables;
+mod writing;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 
+use self::catalogue::{Campaign, Catalogue};
 pub use self::index::Index;
+use self::ledger::Ledger;
+use self::members::{Member, Members};
+use self::places::Rooms;
+pub use self::rehearsal::{Part, Position};
 pub use self::search::{Found, Page};
 pub use self::sightings::Sightings;
-pub use self::tables::{Campaign, Member, Tables};
-use crate::domain::decision::{Decision, Seat, decide};
-use crate::domain::rollout::{Counts, State};
+use crate::domain::decision::{Beginning, Decision, begin, decide};
+use crate::domain::rollout::{Counts, Evidence, Route, Size};
+use crate::domain::standing::Moment;
 use crate::domain::{
     Deployment, Device, Group, Pins, Product, Release, Rollout, Running, Sighting,
 };
@@ -35,7 +49,10 @@ pub struct Fleet {
 
 #[derive(Debug, Default)]
 struct Shared {
-    tables: RwLock<Tables>,
+    catalogue: ArcSwap<Catalogue>,
+    members: Members,
+    /// Held by whoever changes anything.
+    ledger: Mutex<Ledger>,
     sightings: Sightings,
     /// The latest stamp given to a change: decisions are versions and must rise (D3).
     stamp: AtomicU64,
@@ -48,88 +65,141 @@ pub struct Place {
     pub rollout: Arc<Rollout>,
     /// What it brings.
     pub release: Arc<Release>,
+    /// What devices that are older must run in between, oldest first.
+    pub stones: Stones,
     /// How far the device is, if it has been heard of.
     pub deployment: Option<Deployment>,
     /// The phase the device belongs to.
     pub phase: usize,
 }
 
-impl Fleet {
-    /// Puts a loaded fleet into service.
-    pub fn new(tables: Tables) -> Self {
-        let stamp = AtomicU64::new(tables.latest_change());
-        let shared = Shared { tables: RwLock::new(tables), stamp, ..Shared::default() };
-        Self { shared: Arc::new(shared) }
+/// What a device is told in a poll.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Told {
+    /// What it should run.
+    pub decision: Decision,
+    /// Whether it should ask again soon: an offer is about to be made.
+    pub soon: bool,
+}
+
+/// What devices that are older must run in between, oldest first.
+pub type Stones = Arc<[Arc<Release>]>;
+
+/// A deployment as it is to be.
+pub type NewDeployment = (RolloutId, DeviceId, Deployment);
+
+impl Place {
+    /// Returns what the rollout brings.
+    pub fn route(&self) -> Route<'_> {
+        Route { stones: &self.stones, end: &self.release }
     }
 
+    /// Returns the deployment; of whom nothing was heard, it begins in its phase.
+    pub fn begun(&self) -> Deployment {
+        let phase = u8::try_from(self.phase).unwrap_or(u8::MAX);
+        self.deployment.unwrap_or(Deployment::in_phase(phase))
+    }
+}
+
+impl Fleet {
     /// Decides what a device should run now, and remembers that it was seen. `None` if there is no
     /// such device.
-    pub fn poll(&self, device: &DeviceId, running: &Running, now_ms: u64) -> Option<Decision> {
-        let decision = self.decide(device, &running.sha256)?;
-        self.shared.sightings.note(device, Sighting::of(running, &decision, now_ms));
-        Some(decision)
+    pub fn poll(&self, device: &DeviceId, running: &Running, now_ms: u64) -> Option<Told> {
+        let catalogue = self.shared.catalogue.load();
+        let (decision, begins) = self.shared.members.with(device, |member| {
+            let (seats, zone) = (catalogue.seats(member), member.device.zone());
+            let moment = Moment { zone: &zone, now_ms };
+            let pins = catalogue.pins.get(&member.device.product).copied();
+            let decision = decide(member.device.changed_at, pins, &seats, moment);
+            (decision, begin(&seats, running, moment))
+        })?;
+        let begins = begins.filter(|begins| has_room(&catalogue, begins));
+        let soon = matches!(begins, Some(Beginning::Offer(..)));
+        let sighting = Sighting { at: now_ms, running: running.clone(), begins };
+        self.shared.sightings.note(device, sighting);
+        Some(Told { decision, soon })
     }
 
     /// Decides what a device should run now, and remembers nothing.
-    pub fn decide(&self, device: &DeviceId, running: &Digest) -> Option<Decision> {
-        let tables = self.read();
-        let member = tables.members.get(device)?;
-        let seats = tables.campaigns_of(&member.device.product).filter_map(|campaign| {
-            let (phase, inside) = campaign.seat_of(member)?;
-            let deployment = member.deployment(&campaign.rollout.id);
-            let (rollout, release) = (&campaign.rollout, &campaign.release);
-            let open = release.is_open_to(device);
-            Some(Seat { rollout, release, deployment, member: inside, open, phase })
+    pub fn decide(&self, device: &DeviceId, now_ms: u64) -> Option<Decision> {
+        let catalogue = self.shared.catalogue.load();
+        self.shared.members.with(device, |member| {
+            let (seats, zone) = (catalogue.seats(member), member.device.zone());
+            let pins = catalogue.pins.get(&member.device.product).copied();
+            decide(member.device.changed_at, pins, &seats, Moment { zone: &zone, now_ms })
+        })
+    }
+
+    /// Returns what begins for devices that polled, as many as there are places for. Called by the
+    /// only writer, who writes it before anybody is told.
+    pub fn beginnings(&self, polls: &[(DeviceId, Sighting)]) -> Vec<NewDeployment> {
+        let mut rooms = Rooms::new(self);
+        polls.iter().flat_map(|(device, sighting)| rooms.beginning(device, sighting)).collect()
+    }
+
+    /// Lets the clocks of all rollouts go on to a time: who is overdue by then is counted so.
+    pub fn look(&self, now_ms: u64) {
+        let catalogue = self.shared.catalogue.load_full();
+        for campaign in catalogue.open() {
+            self.ledger().look(campaign, now_ms);
+            self.see_room(campaign);
+        }
+    }
+
+    /// Returns what becomes of the deployments whose time has run out, at most `limit` of them.
+    pub fn timed_out(&self, now_ms: u64, limit: usize) -> Vec<NewDeployment> {
+        let catalogue = self.shared.catalogue.load_full();
+        let timed_out = catalogue.open().flat_map(|campaign| {
+            let due = self.ledger().timed_out(campaign.number, now_ms, limit);
+            let due = due.into_iter().filter_map(|device| self.shared.members.get(&device.id));
+            due.filter_map(move |member| {
+                let deployment = given_up(campaign, &member, now_ms)?;
+                Some((campaign.rollout.id.clone(), member.device.id.clone(), deployment))
+            })
         });
-        let pins = tables.pins.get(&member.device.product).copied();
-        Some(decide(member.device.changed_at, pins, running, seats))
+        timed_out.take(limit).collect()
     }
 
     /// Returns a device.
     pub fn device(&self, id: &DeviceId) -> Option<Arc<Device>> {
-        self.read().members.get(id).map(|member| Arc::clone(&member.device))
+        self.shared.members.with(id, |member| Arc::clone(&member.device))
     }
 
     /// Returns the place of a device in a rollout; `None` if the rollout never reached it.
     pub fn place(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Place> {
-        let tables = self.read();
-        let (member, campaign) = (tables.members.get(device)?, tables.campaigns.get(rollout)?);
-        let deployment = member.deployment(rollout);
-        let phase = match deployment {
-            Some(_) => campaign.rollout.phase_of(device)?,
-            None if !campaign.release.is_open_to(device) => return None,
-            None => campaign.phase_of(&member.device)?,
-        };
-        let (rollout, release) = (Arc::clone(&campaign.rollout), Arc::clone(&campaign.release));
-        Some(Place { rollout, release, deployment, phase })
-    }
-
-    /// Tells whether a device may begin a rollout: the rollout runs and reaches it, and nothing has
-    /// been heard of it yet.
-    pub fn may_begin(&self, rollout: &RolloutId, device: &DeviceId) -> bool {
-        let tables = self.read();
-        let (member, campaign) = (tables.members.get(device), tables.campaigns.get(rollout));
-        let (Some(member), Some(campaign)) = (member, campaign) else { return false };
-        campaign.rollout.state == State::Running
-            && campaign.phase_of(&member.device).is_some()
-            && campaign.release.is_open_to(device)
-            && tables::may_take_part(&member.device)
-            && member.deployment(rollout).is_none()
+        let catalogue = self.shared.catalogue.load();
+        let campaign = catalogue.campaigns.get(rollout)?;
+        self.shared.members.with(device, |member| {
+            let deployment = member.deployment(campaign.number);
+            let phase = match deployment {
+                Some(deployment) => usize::from(deployment.phase),
+                None if !campaign.release.is_open_to(device) => return None,
+                None => campaign.phase_of(member)?,
+            };
+            Some(Place {
+                rollout: Arc::clone(&campaign.rollout),
+                release: Arc::clone(&campaign.release),
+                stones: Arc::clone(&campaign.stones),
+                deployment,
+                phase,
+            })
+        })?
     }
 
     /// Returns how far a device is in a rollout, if it has been heard of.
     pub fn deployment(&self, rollout: &RolloutId, device: &DeviceId) -> Option<Deployment> {
-        self.read().members.get(device)?.deployment(rollout)
+        let number = self.shared.catalogue.load().number(rollout)?;
+        self.shared.members.with(device, |member| member.deployment(number))?
     }
 
     /// Returns a product.
     pub fn product(&self, id: &ProductId) -> Option<Arc<Product>> {
-        self.read().products.get(id).cloned()
+        self.shared.catalogue.load().products.get(id).cloned()
     }
 
     /// Returns a group.
     pub fn group(&self, id: &GroupId) -> Option<Arc<Group>> {
-        self.read().groups.get(id).cloned()
+        self.shared.catalogue.load().groups.get(id).cloned()
     }
 
     /// Returns a release, listed or not.
@@ -139,27 +209,28 @@ impl Fleet {
         channel: &Channel,
         version: &semver::Version,
     ) -> Option<Arc<Release>> {
-        self.read().releases.get(product)?.get(&(channel.clone(), version.clone())).cloned()
+        let catalogue = self.shared.catalogue.load();
+        catalogue.releases.get(product)?.get(&(channel.clone(), version.clone())).cloned()
     }
 
     /// Returns the pins of a product.
     pub fn pins(&self, product: &ProductId) -> Option<Pins> {
-        self.read().pins.get(product).copied()
+        self.shared.catalogue.load().pins.get(product).copied()
     }
 
     /// Returns all releases of a product, listed or not.
     pub fn releases(&self, product: &ProductId) -> Vec<Arc<Release>> {
-        let tables = self.read();
-        let releases = tables.releases.get(product).into_iter();
+        let catalogue = self.shared.catalogue.load();
+        let releases = catalogue.releases.get(product).into_iter();
         releases.flat_map(|all| all.values().cloned()).collect()
     }
 
     /// Tells whether a device may read an image, or the list of its chunks: those of a listed release of
     /// its product.
     pub fn may_read_image(&self, device: &DeviceId, sha256: &Digest) -> bool {
-        let tables = self.read();
-        let Some(member) = tables.members.get(device) else { return false };
-        let releases = tables.releases.get(&member.device.product);
+        let catalogue = self.shared.catalogue.load();
+        let Some(device) = self.device(device) else { return false };
+        let releases = catalogue.releases.get(&device.product);
         let is_of = |release: &Release| {
             release.listed && (release.sha256 == *sha256 || release.chunks == Some(*sha256))
         };
@@ -168,44 +239,73 @@ impl Fleet {
 
     /// Returns a rollout.
     pub fn rollout(&self, id: &RolloutId) -> Option<Arc<Rollout>> {
-        self.read().campaigns.get(id).map(|campaign| Arc::clone(&campaign.rollout))
+        let catalogue = self.shared.catalogue.load();
+        catalogue.campaigns.get(id).map(|campaign| Arc::clone(&campaign.rollout))
     }
 
-    /// Returns what a rollout brings.
-    pub fn release_of(&self, rollout: &RolloutId) -> Option<Arc<Release>> {
-        self.read().campaigns.get(rollout).map(|campaign| Arc::clone(&campaign.release))
+    /// Returns what a rollout brings: the release, and the stepping stones to it.
+    pub fn route_of(&self, rollout: &RolloutId) -> Option<(Arc<Release>, Stones)> {
+        let catalogue = self.shared.catalogue.load();
+        let campaign = catalogue.campaigns.get(rollout)?;
+        Some((Arc::clone(&campaign.release), Arc::clone(&campaign.stones)))
     }
 
     /// Returns the rollouts after a name, by name.
     pub fn rollouts(&self, after: &str, limit: u32) -> Vec<Arc<Rollout>> {
-        let tables = self.read();
-        let rollouts = tables.campaigns.values().map(|campaign| &campaign.rollout);
+        let catalogue = self.shared.catalogue.load();
+        let rollouts = catalogue.campaigns.values().map(|campaign| &campaign.rollout);
         let rollouts = rollouts.filter(|rollout| rollout.id.as_str() > after);
         rollouts.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
     }
 
     /// Returns the groups after a name, by name.
     pub fn groups(&self, after: &str, limit: u32) -> Vec<Arc<Group>> {
-        let tables = self.read();
-        let groups = tables.groups.values().filter(|group| group.id.as_str() > after);
+        let catalogue = self.shared.catalogue.load();
+        let groups = catalogue.groups.values().filter(|group| group.id.as_str() > after);
         groups.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect()
     }
 
     /// Returns a device's part in all rollouts that it was heard of in, latest change last.
     pub fn deployments_of(&self, device: &DeviceId) -> Vec<(RolloutId, Deployment)> {
-        self.read().members.get(device).map(Member::deployments).unwrap_or_default()
+        let catalogue = self.shared.catalogue.load();
+        let named = self.shared.members.with(device, |member| {
+            let named = member.deployments().iter().filter_map(|(number, deployment)| {
+                Some((catalogue.numbered(*number)?.rollout.id.clone(), *deployment))
+            });
+            named.collect()
+        });
+        named.unwrap_or_default()
     }
 
     /// Returns the rollouts that are not over, by name.
     pub fn open_rollouts(&self) -> Vec<Arc<Rollout>> {
-        let tables = self.read();
-        let rollouts = tables.campaigns.values().map(|campaign| &campaign.rollout);
-        rollouts.filter(|rollout| !rollout.state.is_final()).cloned().collect()
+        let catalogue = self.shared.catalogue.load();
+        catalogue.open().map(|campaign| Arc::clone(&campaign.rollout)).collect()
+    }
+
+    /// Returns what is known of each started phase.
+    pub fn evidence(&self, rollout: &RolloutId) -> Vec<Evidence> {
+        let number = self.shared.catalogue.load().number(rollout);
+        number.map(|number| self.ledger().evidence(number)).unwrap_or_default()
     }
 
     /// Returns the counts of each started phase, members nothing is known of counted as waiting.
     pub fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
-        self.read().counts(rollout)
+        self.evidence(rollout).iter().map(|evidence| evidence.counts).collect()
+    }
+
+    /// Returns how many devices a phase of this size would reach in a group, as it is now.
+    pub fn size_of(&self, group: &GroupId, size: &Size) -> u64 {
+        let members = self.members_of(group);
+        let all = members.len();
+        let reached = match size {
+            Size::Count(count) => all.min(usize::try_from(*count).unwrap_or(usize::MAX)),
+            Size::Percent(percent) => (all * usize::from(*percent)).div_ceil(100),
+            Size::Group(canaries) => self.group(canaries).map_or(0, |canaries| {
+                members.iter().filter(|device| canaries.contains(device)).count()
+            }),
+        };
+        u64::try_from(reached).unwrap_or(u64::MAX)
     }
 
     /// Returns the time for a change made now: later than every change before it, even when the
@@ -220,47 +320,34 @@ impl Fleet {
         &self.shared.sightings
     }
 
-    /// Brings a deployment up to date after it was committed.
-    pub fn put_deployment(&self, device: &DeviceId, rollout: &RolloutId, deployment: Deployment) {
-        self.write().put_deployment(device, rollout, deployment);
+    /// Takes note of how many devices could be let in now, for the polls to come.
+    fn see_room(&self, campaign: &Campaign) {
+        campaign.set_room(self.places(campaign));
     }
 
-    /// Brings a device up to date after it was committed.
-    pub fn put_device(&self, device: Device) {
-        self.write().put_device(device);
+    fn places(&self, campaign: &Campaign) -> u64 {
+        let evidence = Evidence::sum(&self.ledger().evidence(campaign.number));
+        campaign.rollout.plan.places(&evidence)
     }
 
-    /// Brings a group up to date after it was committed.
-    pub fn put_group(&self, group: Group) {
-        self.write().put_group(group);
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // Counts are put right by the next restart at the latest.
+        self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Brings the pins of a product up to date after they were committed.
-    pub fn put_pins(&self, product: &ProductId, pins: Pins) {
-        self.write().put_pins(product, pins);
+/// A wish for which there is no place need not be written down.
+fn has_room(catalogue: &Catalogue, begins: &Beginning) -> bool {
+    match begins {
+        Beginning::Offer(rollout, _) => {
+            catalogue.campaigns.get(&rollout.id).is_some_and(|campaign| campaign.room() > 0)
+        }
+        Beginning::Skip(_) => true,
     }
+}
 
-    /// Brings a product up to date after it was committed.
-    pub fn put_product(&self, product: Product) {
-        self.write().put_product(product);
-    }
-
-    /// Brings the releases of a product up to date after they were committed.
-    pub fn put_releases(&self, product: &ProductId, releases: Vec<Release>) {
-        self.write().put_releases(product, releases);
-    }
-
-    /// Brings a rollout up to date after it was committed.
-    pub fn put_rollout(&self, rollout: Rollout) {
-        self.write().put_rollout(rollout);
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        // No writer leaves the tables half-changed: each change is one insertion.
-        self.shared.tables.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.shared.tables.write().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Returns what becomes of a member's deployment by a time.
+fn given_up(campaign: &Campaign, member: &Member, now_ms: u64) -> Option<Deployment> {
+    let plan = &campaign.rollout.plan;
+    plan.on_time(&member.deployment(campaign.number)?, now_ms)
 }

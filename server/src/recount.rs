@@ -13,7 +13,7 @@ use waxwing_wire::{DeviceId, Report, RolloutId};
 
 use crate::domain::Deployment;
 use crate::domain::deployment::Step;
-use crate::domain::rollout::Counts;
+use crate::domain::rollout::{Counts, Route};
 use crate::fleet::Fleet;
 use crate::ingest;
 use crate::store::reports::Evidence;
@@ -40,7 +40,8 @@ pub async fn recount(
     fleet: &Fleet,
     rollout: &RolloutId,
 ) -> Result<Option<Recount>, store::Error> {
-    let Some(release) = fleet.release_of(rollout) else { return Ok(None) };
+    let Some((end, stones)) = fleet.route_of(rollout) else { return Ok(None) };
+    let route = Route { stones: &stones, end: &end };
     let mut recount = Recount::default();
     let mut devices = HashMap::<DeviceId, Deployment>::new();
     for (evidence, spki) in reports::of_rollout(store, rollout).await? {
@@ -50,7 +51,7 @@ pub async fn recount(
             continue;
         };
         let device = devices.entry(evidence.device).or_insert_with(Deployment::waiting);
-        if let Step::Applied(next) = device.on_report(&report, &release, evidence.received_at) {
+        if let Step::Applied(next) = device.on_report(&report, &route, evidence.received_at) {
             *device = next;
         }
     }
@@ -70,13 +71,16 @@ fn genuine(evidence: &Evidence, spki: &[u8]) -> Option<Report> {
     Report::decode(envelope.payload).ok()
 }
 
+/// Offers, and how the server thinks that it ended.
 fn add_what_only_the_server_knows(
     devices: &mut HashMap<DeviceId, Deployment>,
     stored: Vec<(DeviceId, Deployment)>,
 ) {
     for (device, deployment) in stored {
-        let silent = devices.get(&device).is_none_or(|d| d.state == State::Waiting);
-        if silent && deployment.state == State::Offered || deployment.is_skipped_by_server() {
+        let said = devices.get(&device).map_or(State::Waiting, |said| said.state);
+        let is_silent = said == State::Waiting && deployment.state == State::Offered;
+        let is_taken_back = !said.is_final() && deployment.state == State::Waiting;
+        if is_silent || is_taken_back || deployment.is_guess() {
             devices.insert(device, deployment);
         }
     }

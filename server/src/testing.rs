@@ -91,7 +91,9 @@ impl Shop {
     /// Starts a rollout of release 1.1.0 to everybody.
     pub(crate) async fn start_rollout(&self, percents: &[u8]) -> Rollout {
         let mut rollout = rollout("r-1", percents);
-        rollout.start(self.fleet.members_of(&rollout.group).iter(), NOW_MS).unwrap();
+        rollout
+            .start(self.fleet.members_of(&rollout.group).iter().map(|it| &it.id), NOW_MS)
+            .unwrap();
         let mut change = self.store.begin().await.unwrap();
         rollouts::add(change.connection(), &rollout).await.unwrap();
         rollouts::update(change.connection(), &rollout).await.unwrap();

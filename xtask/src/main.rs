@@ -14,6 +14,7 @@ mod firmware;
 mod firmware_check;
 mod fuzz;
 mod python;
+mod simulate;
 mod steps;
 mod test;
 mod tidy;
@@ -50,6 +51,8 @@ enum Task {
     FirmwareCheck,
     /// Feed every parser of foreign bytes with what nobody thought of.
     Fuzz(fuzz::Args),
+    /// Take rollouts to modelled fleets in virtual time, and check what plans promise.
+    Simulate(simulate::Args),
     /// Run every test; as root on Debian, install what they need first.
     Test(test::Args),
     /// Check the rules about files that no other tool knows.
@@ -76,6 +79,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Firmware(args) => firmware::run_all(&args),
         Task::FirmwareCheck => firmware_check::run_build(),
         Task::Fuzz(args) => fuzz::run_all(&args),
+        Task::Simulate(args) => simulate::run_all(&args),
         Task::Test(args) => test::run_all(&args),
         Task::Tidy => tidy::run(),
     }

@@ -37,10 +37,28 @@ struct Rollout {
 
 #[derive(Deserialize)]
 struct Phase {
-    /// Share of the group up to here.
-    percent: u8,
+    /// Whom it reaches.
+    size: Size,
     /// How many devices it added; none before it starts.
     members: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Size {
+    Percent(u8),
+    Count(u32),
+    Group(String),
+}
+
+impl Size {
+    fn describe(&self) -> String {
+        match self {
+            Self::Percent(percent) => format!("up to {percent} %"),
+            Self::Count(devices) => format!("up to {devices} devices"),
+            Self::Group(group) => format!("group {group}"),
+        }
+    }
 }
 
 impl Phase {
@@ -50,7 +68,7 @@ impl Phase {
             Some(members) => format!("{members} devices"),
             None => "not started".to_owned(),
         };
-        format!("{:>12} up to {:>3} %  {reach}", format!("phase {number}"), self.percent)
+        format!("{:>12} {:<12} {reach}", format!("phase {number}"), self.size.describe())
     }
 }
 

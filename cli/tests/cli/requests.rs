@@ -224,8 +224,11 @@ fn a_rollout_is_planned_with_phases_and_a_gate() {
         "POST /rollouts",
         &json!({
             "id": "r1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "lab",
-            "phases": [{ "percent": 10 }, { "percent": 50 }, { "percent": 100 }],
-            "gate": { "healthy_percent": 90, "failed_percent": 10 }, "soak_s": 120,
+            "plan": { "phases": [
+                { "size": { "percent": 10 }, "gate": { "soak_s": 120 } },
+                { "size": { "percent": 50 }, "gate": { "soak_s": 120 } },
+                { "size": { "percent": 100 }, "gate": { "soak_s": 120 } },
+            ] },
         }),
     );
 }

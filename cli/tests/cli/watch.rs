@@ -13,8 +13,8 @@ fn rollout(state: &str, healthy: u64) -> (u16, Value) {
     let rollout = json!({
         "id": "r1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "lab",
         "state": state, "reason": reason, "phase": 0, "members": 2,
-        "phases": [{ "percent": 10, "started_at": "2026-11-20T09:30:00Z", "members": 2 },
-                   { "percent": 100, "started_at": null, "members": null }],
+        "phases": [{ "size": { "percent": 10 }, "started_at": "2026-11-20T09:30:00Z", "members": 2 },
+                   { "size": { "percent": 100 }, "started_at": null, "members": null }],
         "counts": { "waiting": 2 - healthy, "healthy": healthy },
         "created_at": "2026-11-20T09:29:00Z", "started_at": null, "finished_at": null,
     });

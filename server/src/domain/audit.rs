@@ -72,6 +72,10 @@ words!(
         RolloutPaused "rollout_paused",
         /// A paused rollout goes on.
         RolloutResumed "rollout_resumed",
+        /// A rollout waits longer for devices that do not poll.
+        RolloutExtended "rollout_extended",
+        /// Somebody agreed that a rollout goes on.
+        RolloutApproved "rollout_approved",
         /// A rollout was started.
         RolloutStarted "rollout_started",
         /// The Secure Boot keys of a product were replaced.

@@ -1,15 +1,16 @@
 //! The decision: what one device should run now, and since when that is so (D3).
 //!
-//! Pure, so that every replica and every restart signs the same bytes. The newest rollout that
-//! reaches the device decides; older ones never overrule it, or a device would be sent back and
-//! forth. Not here: signing, and which parts of the answer the device lacks.
+//! Pure, so that every replica and every restart signs the same bytes. A device takes part in one
+//! rollout at a time: what it was offered it goes on being offered, until it has come to an end or a
+//! rollout that ranks higher takes it over. What begins is up to the highest rollout that reaches it;
+//! those below never overrule that one, or a device would be sent back and forth. Not here: signing,
+//! and which parts of the answer the device lacks.
 
 use std::sync::Arc;
 
-use waxwing_wire::Digest;
-
-use super::rollout::State;
-use super::{Deployment, Pins, Release, Rollout};
+use super::sighting::Running;
+use super::standing::{Moment, Seat, Standing};
+use super::{Pins, Release, Rollout};
 
 /// What one device should run now.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -20,8 +21,6 @@ pub struct Decision {
     pub offer: Option<Offer>,
     /// By what the device should know us: the same for all devices of its product (D15).
     pub pins: Option<Pins>,
-    /// A rollout with nothing to do for the device, because it already runs the image.
-    pub skip: Option<Arc<Rollout>>,
 }
 
 /// A release offered to one device.
@@ -31,118 +30,143 @@ pub struct Offer {
     pub rollout: Arc<Rollout>,
     /// What it brings.
     pub release: Arc<Release>,
+    /// For how many seconds the device must stay well before it says so.
+    pub soak_s: u32,
 }
 
-/// One device's place in one rollout that has started.
-#[derive(Clone, Copy, Debug)]
-pub struct Seat<'a> {
-    /// The rollout.
-    pub rollout: &'a Arc<Rollout>,
-    /// What it brings.
-    pub release: &'a Arc<Release>,
-    /// How far the device is, if it has been heard of.
-    pub deployment: Option<Deployment>,
-    /// Whether the device is in the rollout's group. One that left it takes what it has begun to its
-    /// end, and nothing else.
-    pub member: bool,
-    /// Whether the device may install the release as far as its ceiling goes (D10).
-    pub open: bool,
-    /// The phase the device belongs to.
-    pub phase: usize,
+/// What should begin for a device. It is written before the device is told: what is in flight is never
+/// more than what is known to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Beginning {
+    /// The device should be offered the release at this place of the rollout's route, if there is a
+    /// place among those in flight.
+    Offer(Arc<Rollout>, u8),
+    /// There is nothing to do for the device.
+    Skip(Arc<Rollout>),
 }
 
 /// Decides for a device. `changed_at` is when the device itself last changed; `pins` are those of its
-/// product; `seats` are its places in the rollouts that have started and reach it, newest first;
-/// `running` is the image it runs.
-pub fn decide<'a>(
+/// product; `seats` are its places in the rollouts that have started and reach it, highest first.
+pub fn decide(
     changed_at: u64,
     pins: Option<Pins>,
-    running: &Digest,
-    seats: impl Iterator<Item = Seat<'a>>,
+    seats: &[Seat<'_>],
+    moment: Moment<'_>,
 ) -> Decision {
-    let decided_at_ms = changed_at.max(pins.map_or(0, |pins| pins.changed_at));
-    let mut decision = Decision { decided_at_ms, offer: None, pins, skip: None };
-    for seat in seats {
-        decision.decided_at_ms = decision.decided_at_ms.max(seat.changed_at());
-        if seat.gives_way() {
-            continue;
-        }
-        if seat.offers() && seat.already_runs(running) {
-            decision.skip = Some(Arc::clone(seat.rollout));
-        } else if seat.offers() {
-            let (rollout, release) = (Arc::clone(seat.rollout), Arc::clone(seat.release));
-            decision.offer = Some(Offer { rollout, release });
-        }
-        break;
-    }
-    decision
+    let since = seats.iter().map(|seat| seat.answered_at(moment));
+    let since = since.chain(pins.map(|pins| pins.changed_at)).chain([changed_at]);
+    Decision { decided_at_ms: since.max().unwrap_or(0), offer: offer(seats, moment), pins }
 }
 
-impl Seat<'_> {
-    /// Returns when something last changed that may have changed the answer to this device. The
-    /// next phase is for others, and once its deployment has ended nothing is offered whatever
-    /// becomes of the rollout: neither makes the fleet fetch metadata again.
-    fn changed_at(&self) -> u64 {
-        let phase = self.rollout.started().nth(self.phase).map_or(0, |phase| phase.at);
-        let ended = self.deployment.filter(|deployment| deployment.state.is_final());
-        let state = match ended {
-            Some(deployment) if !self.member || !self.gives_way() => deployment.changed_at,
-            Some(_) | None => self.rollout.changed_at,
-        };
-        phase.max(state).max(self.release.changed_at)
+fn offer(seats: &[Seat<'_>], moment: Moment<'_>) -> Option<Offer> {
+    let seat = seats.iter().find(|seat| seat.in_flight_deployment().is_some())?;
+    let Standing::Offered(deployment) = seat.standing(None, moment) else { return None };
+    let gate = seat.rollout.plan.phases.get(seat.phase).map(|phase| phase.gate);
+    Some(Offer {
+        rollout: Arc::clone(seat.rollout),
+        release: Arc::clone(seat.route.release(deployment.hop)),
+        soak_s: gate.map_or(0, |gate| gate.soak_s),
+    })
+}
+
+/// Returns what should begin for a device that runs this. Who has switched to an image in another
+/// rollout comes to an end there first.
+pub fn begin(seats: &[Seat<'_>], running: &Running, moment: Moment<'_>) -> Option<Beginning> {
+    let mut in_flight = seats.iter().filter_map(Seat::in_flight_deployment);
+    if in_flight.any(|deployment| deployment.is_past_recall()) {
+        return None;
+    }
+    let standings = seats.iter().map(|seat| (seat, seat.standing(Some(running), moment)));
+    let mut deciding = standings.skip_while(|(_, standing)| standing.gives_way());
+    let (seat, standing) = deciding.next()?;
+    let rollout = || Arc::clone(seat.rollout);
+    match standing {
+        Standing::Waits => Some(Beginning::Offer(rollout(), seat.route.next(&running.version))),
+        Standing::HasImage => Some(Beginning::Skip(rollout())),
+        Standing::Revoked
+        | Standing::NotMeant
+        | Standing::PhaseToCome
+        | Standing::AboveCeiling
+        | Standing::Cancelled
+        | Standing::Ended(_)
+        | Standing::Unlisted
+        | Standing::Stopped(_)
+        | Standing::TooEarly(_)
+        | Standing::Closed(_)
+        | Standing::Offered(_) => None,
+    }
+}
+
+impl Standing {
+    /// Tells whether the device is offered a release.
+    pub const fn is_offered(self) -> bool {
+        matches!(self, Self::Offered(_))
     }
 
-    /// Tells whether an older rollout decides instead: this one was cancelled before the device
-    /// switched to its image, or is for others, or the device left it and has ended.
-    fn gives_way(&self) -> bool {
-        let ended = self.deployment.is_none_or(|deployment| deployment.state.is_final());
-        if !self.member && ended {
-            return true;
+    /// Tells whether a rollout below decides instead: this one was cancelled before the device
+    /// switched to its image, or is for others.
+    pub const fn gives_way(self) -> bool {
+        match self {
+            Self::Revoked
+            | Self::NotMeant
+            | Self::PhaseToCome
+            | Self::AboveCeiling
+            | Self::Cancelled => true,
+            Self::Ended(_)
+            | Self::Unlisted
+            | Self::Stopped(_)
+            | Self::HasImage
+            | Self::TooEarly(_)
+            | Self::Closed(_)
+            | Self::Waits
+            | Self::Offered(_) => false,
         }
-        let past_recall = self.deployment.is_some_and(|deployment| deployment.is_past_recall());
-        (self.rollout.state == State::Cancelled || !self.open) && !past_recall
-    }
-
-    /// Tells whether the release is offered: a rollout that does not run withdraws its offer (D17),
-    /// and a deployment that has ended, well or badly, is not begun again.
-    fn offers(&self) -> bool {
-        let ended = self.deployment.is_some_and(|deployment| deployment.state.is_final());
-        self.rollout.state == State::Running && self.release.listed && self.open && !ended
-    }
-
-    /// Tells whether there is nothing to do: the device had the image before it was offered.
-    fn already_runs(&self, running: &Digest) -> bool {
-        self.deployment.is_none() && self.release.sha256 == *running
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use waxwing_wire::report;
+    use jiff::tz::TimeZone;
+    use semver::Version;
+    use waxwing_wire::{Digest, report};
 
     use super::*;
+    use crate::domain::Deployment;
     use crate::domain::release::tests::release;
-    use crate::domain::rollout::Change;
-    use crate::domain::rollout::tests::{device, rollout};
+    use crate::domain::rollout::tests::{device, finish, halt, rollout};
+    use crate::domain::rollout::{Change, Route};
 
     const OLD: Digest = Digest([1; 32]);
+    /// 2026-11-20, a Friday, at noon.
+    const NOW_MS: u64 = 1_795_176_000_000;
+    const MOMENT: Moment<'static> = Moment { zone: &TimeZone::UTC, now_ms: NOW_MS };
 
     struct Place {
         rollout: Rollout,
+        stones: Vec<Release>,
         release: Release,
         deployment: Option<Deployment>,
+        member: bool,
     }
 
     fn place(id: &str, started_at: u64) -> Place {
         let mut rollout = rollout(id, &[50, 100]);
         rollout.start([device(0), device(1)].iter(), started_at).unwrap();
         rollout.start_next_phase([device(0), device(1)].iter(), started_at);
-        Place { rollout, release: release("1.1.0"), deployment: None }
+        Place {
+            rollout,
+            stones: Vec::new(),
+            release: release("1.1.0"),
+            deployment: None,
+            member: true,
+        }
     }
 
     impl Place {
+        /// Offered at 11, and since then this far.
         fn deployed(mut self, state: report::State, changed_at: u64) -> Self {
-            self.deployment = Some(Deployment { state, changed_at, ..Deployment::waiting() });
+            let offered = Deployment::waiting().offered(0, 11);
+            self.deployment = Some(Deployment { state, changed_at, ..offered });
             self
         }
 
@@ -150,52 +174,86 @@ mod tests {
             self.rollout.change(change, at).unwrap();
             self
         }
+
+        fn planned(mut self, change: impl Fn(&mut Rollout)) -> Self {
+            change(&mut self.rollout);
+            self
+        }
     }
 
-    /// Decides for newest-first places; gives the time and the rollout offered.
+    fn running(version: &str, sha256: Digest) -> Running {
+        let version = Version::parse(version).unwrap();
+        Running { version, sha256, security_version: 1, pins: None }
+    }
+
+    fn with_seats<T>(places: &[Place], then: impl FnOnce(&[Seat<'_>]) -> T) -> T {
+        type Owned = (Arc<Rollout>, Vec<Arc<Release>>, Arc<Release>, Option<Deployment>, bool);
+        let own = |place: &Place| -> Owned {
+            let stones = place.stones.iter().cloned().map(Arc::new).collect();
+            let release = Arc::new(place.release.clone());
+            (Arc::new(place.rollout.clone()), stones, release, place.deployment, place.member)
+        };
+        let owned: Vec<Owned> = places.iter().map(own).collect();
+        let seats: Vec<_> = owned
+            .iter()
+            .map(|(rollout, stones, release, deployment, member)| Seat {
+                rollout,
+                route: Route { stones, end: release },
+                deployment: *deployment,
+                member: *member,
+                open: release.is_open_to(&device(0)),
+                phase: 0,
+            })
+            .collect();
+        then(&seats)
+    }
+
+    /// Decides for places, highest first; gives the time and the rollout offered.
     fn check(places: &[Place]) -> (u64, Option<String>) {
-        let decision = decided(places, &OLD);
+        let decision = with_seats(places, |seats| decide(5, None, seats, MOMENT));
         (decision.decided_at_ms, decision.offer.map(|offer| offer.rollout.id.to_string()))
     }
 
-    fn decided(places: &[Place], running: &Digest) -> Decision {
-        let owned: Vec<_> = places
-            .iter()
-            .map(|p| (Arc::new(p.rollout.clone()), Arc::new(p.release.clone()), p.deployment))
-            .collect();
-        let seats = owned.iter().map(|(rollout, release, deployment)| Seat {
-            rollout,
-            release,
-            deployment: *deployment,
-            member: true,
-            open: release.is_open_to(&device(0)),
-            phase: 0,
-        });
-        decide(5, None, running, seats)
+    /// Tells what begins for a device with this running.
+    fn begins_for(places: &[Place], running: &Running) -> Option<String> {
+        let begins = with_seats(places, |seats| begin(seats, running, MOMENT));
+        begins.map(|begins| match begins {
+            Beginning::Offer(rollout, hop) => format!("offer {} {hop}", rollout.id),
+            Beginning::Skip(rollout) => format!("skip {}", rollout.id),
+        })
+    }
+
+    fn begins(places: &[Place]) -> Option<String> {
+        begins_for(places, &running("1.0.0", OLD))
     }
 
     #[test]
     fn a_device_in_no_rollout_is_offered_nothing_since_it_last_changed() {
-        assert_eq!(check(&[]), (5, None));
+        assert_eq!((check(&[]), begins(&[])), ((5, None), None));
     }
 
     #[test]
     fn other_pins_are_a_decision_of_their_own() {
         let pins = |changed_at| Pins { length: 1, sha256: OLD, changed_at };
-        let decided_at = |pins| decide(5, pins, &OLD, [].into_iter()).decided_at_ms;
+        let decided_at = |pins| decide(5, pins, &[], MOMENT).decided_at_ms;
         assert_eq!(decided_at(Some(pins(9))), 9);
         assert_eq!(decided_at(Some(pins(3))), 5);
-        assert_eq!(decide(5, Some(pins(9)), &OLD, [].into_iter()).pins, Some(pins(9)));
+        assert_eq!(decide(5, Some(pins(9)), &[], MOMENT).pins, Some(pins(9)));
     }
 
     #[test]
-    fn a_running_rollout_offers_until_the_deployment_ends() {
+    fn nothing_is_offered_before_it_is_written_that_it_is() {
+        assert_eq!(check(&[place("r", 10)]), (5, None));
+        assert_eq!(begins(&[place("r", 10)]).as_deref(), Some("offer r 0"));
+    }
+
+    #[test]
+    fn what_was_offered_is_offered_until_the_deployment_ends() {
         use report::State;
-        assert_eq!(check(&[place("r", 10)]), (10, Some("r".into())));
-        for state in State::ALL {
+        for state in State::ALL.into_iter().filter(|state| *state != State::Waiting) {
             let (at, offer) = check(&[place("r", 10).deployed(state, 20)]);
             assert_eq!(offer.is_none(), state.is_final(), "{state}");
-            assert_eq!(at, if state.is_final() { 20 } else { 10 }, "{state}");
+            assert_eq!(at, if state.is_final() { 20 } else { 11 }, "{state}");
         }
     }
 
@@ -207,90 +265,142 @@ mod tests {
         let again = verified().changed(Change::Pause, 30).changed(Change::Resume, 40);
         assert_eq!(check(&[again]), (40, Some("r".into())));
         let mut halted = verified();
-        halted.rollout.halt(&crate::domain::rollout::tests::reason(), 30);
+        halt(&mut halted.rollout, 30);
         assert_eq!(check(&[halted]), (30, None));
+        assert_eq!(begins(&[place("r", 10).changed(Change::Pause, 30)]), None);
     }
 
     #[test]
     fn a_release_that_is_delisted_is_offered_no_more() {
-        let mut place = place("r", 10);
-        (place.release.listed, place.release.changed_at) = (false, 50);
-        assert_eq!(check(&[place]), (50, None));
+        let delisted = |mut place: Place| {
+            (place.release.listed, place.release.changed_at) = (false, 50);
+            place
+        };
+        assert_eq!(begins(&[delisted(place("r", 10))]), None);
+        let downloading = place("r", 10).deployed(report::State::Downloading, 12);
+        assert_eq!(check(&[delisted(downloading)]), (50, None));
     }
 
     #[test]
     fn a_release_with_a_ceiling_is_offered_below_it_only() {
-        let limited = |permille, changed_at| {
+        let limited = |permille| {
             let mut place = place("new", 20);
             place.release.ceiling_permille = Some(permille);
-            place.release.changed_at = changed_at;
+            place.release.changed_at = 40;
             place
         };
-        assert_eq!(check(&[limited(1000, 30), place("old", 10)]), (30, Some("new".into())));
-        // The time still rises, and the older rollout decides.
-        assert_eq!(check(&[limited(0, 40), place("old", 10)]), (40, Some("old".into())));
-        let switched = limited(0, 40).deployed(report::State::Activated, 25);
-        assert_eq!(check(&[switched, place("old", 10)]), (40, None));
+        let begun = |permille| begins(&[limited(permille), place("old", 10)]);
+        assert_eq!(begun(1000).as_deref(), Some("offer new 0"));
+        assert_eq!(begun(0).as_deref(), Some("offer old 0"), "those above the ceiling");
+        let offered = limited(0).deployed(report::State::Offered, 25);
+        assert_eq!(check(&[offered, place("old", 10)]), (40, None));
+        let switched = limited(0).deployed(report::State::Activated, 25);
+        assert_eq!(check(&[switched, place("old", 10)]), (40, Some("new".into())));
     }
 
     #[test]
-    fn the_newest_rollout_decides_even_when_it_has_nothing_to_offer() {
-        let done = place("new", 20).deployed(report::State::Healthy, 25);
-        assert_eq!(check(&[done, place("old", 10)]), (25, None));
-        assert_eq!(check(&[place("new", 20), place("old", 10)]), (20, Some("new".into())));
+    fn the_highest_rollout_decides_even_when_it_has_nothing_to_offer() {
+        let done = || place("new", 20).deployed(report::State::Healthy, 25);
+        assert_eq!(begins(&[done(), place("old", 10)]), None);
+        let paused = place("new", 20).changed(Change::Pause, 30);
+        assert_eq!(begins(&[paused, place("old", 10)]), None);
+        assert_eq!(begins(&[place("new", 20), place("old", 10)]).as_deref(), Some("offer new 0"));
     }
 
     #[test]
-    fn a_rollout_cancelled_before_the_switch_gives_way_to_the_older_one() {
-        let new = || place("new", 20).deployed(report::State::Verified, 25);
-        let cancelled = new().changed(Change::Cancel, 30);
-        assert_eq!(check(&[cancelled, place("old", 10)]), (30, Some("old".into())));
-        let switched = place("new", 20).deployed(report::State::Healthy, 25);
-        let cancelled = switched.changed(Change::Cancel, 30);
-        assert_eq!(check(&[cancelled, place("old", 10)]), (25, None));
+    fn what_has_begun_goes_on_until_a_higher_rollout_takes_the_device_over() {
+        let old = |state| place("old", 10).deployed(state, 12);
+        let loading = [place("new", 20), old(report::State::Downloading)];
+        assert_eq!(check(&loading), (11, Some("old".into())));
+        assert_eq!(begins(&loading).as_deref(), Some("offer new 0"));
+        let switched = [place("new", 20), old(report::State::Booted)];
+        assert_eq!(begins(&switched), None, "it comes to an end there first");
+        let lower = [old(report::State::Downloading), place("new", 20)];
+        assert_eq!(begins(&lower), None);
+    }
+
+    #[test]
+    fn a_rollout_cancelled_before_the_switch_gives_way_to_the_one_below() {
+        let new = |state| place("new", 20).deployed(state, 25);
+        let cancelled = |place: Place| place.changed(Change::Cancel, 30);
+        let verified = cancelled(new(report::State::Verified));
+        assert_eq!(begins(&[verified, place("old", 10)]).as_deref(), Some("offer old 0"));
+        let switched = cancelled(new(report::State::Healthy));
+        assert_eq!(begins(&[switched, place("old", 10)]), None);
     }
 
     #[test]
     fn whoever_left_the_group_ends_what_it_began_and_then_follows_the_others() {
-        use report::State;
-        let (new, old) = (place("new", 20), place("old", 10));
-        let decided = |state, changed_at| {
-            let deployment = Deployment { state, changed_at, ..Deployment::waiting() };
-            let (new, old) = [&new, &old]
-                .map(|p| (Arc::new(p.rollout.clone()), Arc::new(p.release.clone())))
-                .into();
-            let seat = |place: &(Arc<Rollout>, Arc<Release>), member: bool| (place.clone(), member);
-            let places = [seat(&new, false), seat(&old, true)];
-            let seats = places.iter().map(|((rollout, release), member)| Seat {
-                rollout,
-                release,
-                deployment: (!member).then_some(deployment),
-                member: *member,
-                open: true,
-                phase: 0,
-            });
-            let decision = decide(5, None, &OLD, seats);
-            (decision.decided_at_ms, decision.offer.map(|offer| offer.rollout.id.to_string()))
-        };
-        assert_eq!(decided(State::Downloading, 22), (20, Some("new".into())));
+        let left = |state| Place { member: false, ..place("new", 20).deployed(state, 25) };
+        let loading = [left(report::State::Downloading), place("old", 10)];
+        assert_eq!(check(&loading), (20, Some("new".into())));
+        assert_eq!(begins(&loading), None, "one rollout at a time");
+        let done = [left(report::State::Healthy), place("old", 10)];
+        assert_eq!(begins(&done).as_deref(), Some("offer old 0"));
         // Another decision, so a later one (D3).
-        assert_eq!(decided(State::Healthy, 25), (25, Some("old".into())));
+        assert_eq!(check(&done), (25, None));
     }
 
     #[test]
     fn the_end_of_a_rollout_changes_nothing_for_devices_that_are_done() {
         let mut done = place("r", 10).deployed(report::State::Healthy, 25);
-        done.rollout.finish(90);
+        finish(&mut done.rollout, 90);
         assert_eq!(check(&[done]), (25, None));
     }
 
     #[test]
     fn a_device_that_had_the_image_before_is_skipped() {
-        let running = release("1.1.0").sha256;
-        let decision = decided(&[place("r", 10)], &running);
-        assert_eq!((decision.offer, decision.skip.is_some()), (None, true));
+        let has_image = running("1.1.0", release("1.1.0").sha256);
+        assert_eq!(begins_for(&[place("r", 10)], &has_image).as_deref(), Some("skip r"));
         // It was offered, so the device itself says how it went.
         let offered = place("r", 10).deployed(report::State::Offered, 11);
-        assert!(decided(&[offered], &running).offer.is_some());
+        assert_eq!(begins_for(&[offered], &has_image), None);
+    }
+
+    #[test]
+    fn a_device_that_is_too_old_gets_the_stepping_stone_first() {
+        let stony = || {
+            let mut place = place("r", 10);
+            (place.stones, place.release) = (vec![release("1.1.0")], release("2.0.0"));
+            place
+        };
+        let begun = |version| begins_for(&[stony()], &running(version, OLD));
+        assert_eq!(begun("1.0.0").as_deref(), Some("offer r 0"));
+        assert_eq!(begun("1.1.0").as_deref(), Some("offer r 1"));
+        let offered = stony().deployed(report::State::Offered, 12);
+        let offer = with_seats(&[offered], |seats| decide(5, None, seats, MOMENT).offer);
+        assert_eq!(offer.unwrap().release.version, Version::new(1, 1, 0));
+    }
+
+    #[test]
+    fn outside_its_windows_a_rollout_offers_nothing_and_calls_back_who_has_not_switched() {
+        let plan = |window: &'static str| {
+            move |rollout: &mut Rollout| rollout.plan.windows = vec![window.parse().unwrap()]
+        };
+        let (open, closed) = ("Fri 11:00-13:00", "Fri 08:00-10:00");
+        assert_eq!(begins(&[place("r", 10).planned(plan(closed))]), None);
+        assert_eq!(begins(&[place("r", 10).planned(plan(open))]).as_deref(), Some("offer r 0"));
+        let hour = 3_600_000;
+        let at = |state, window| check(&[place("r", 10).deployed(state, 12).planned(plan(window))]);
+        let verified = report::State::Verified;
+        assert_eq!(at(verified, closed), (NOW_MS - 2 * hour, None));
+        assert_eq!(at(verified, open), (NOW_MS - hour, Some("r".into())));
+        assert_eq!(at(report::State::Booted, closed), (11, Some("r".into())));
+    }
+
+    #[test]
+    fn a_security_fix_waits_for_no_window() {
+        let urgent = place("r", 10).planned(|rollout| {
+            rollout.plan.windows = vec!["Fri 08:00-10:00".parse().unwrap()];
+            rollout.plan.urgency = crate::domain::rollout::Urgency::Security;
+        });
+        assert_eq!(begins(&[urgent]).as_deref(), Some("offer r 0"));
+    }
+
+    #[test]
+    fn nothing_begins_before_the_plan_says() {
+        let planned = |at| place("r", 10).planned(move |it| it.plan.not_before = Some(at));
+        assert_eq!(begins(&[planned(NOW_MS + 1)]), None);
+        assert_eq!(begins(&[planned(NOW_MS)]).as_deref(), Some("offer r 0"));
     }
 }

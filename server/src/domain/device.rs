@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use semver::Version;
 use waxwing_wire::{DeviceId, ProductId};
 
@@ -103,7 +104,16 @@ words!(
     }
 );
 
+/// The tag that names a device's time zone, such as `Europe/Berlin` (IANA).
+pub const TIME_ZONE_TAG: &str = "timezone";
+
 impl Device {
+    /// Returns the time zone in which its maintenance windows are meant; without a tag, UTC.
+    pub fn zone(&self) -> TimeZone {
+        let named = self.tags.get(TIME_ZONE_TAG).map(|name| TimeZone::get(name));
+        named.and_then(Result::ok).unwrap_or(TimeZone::UTC)
+    }
+
     /// Returns the certificate with this serial number, if the device may use it.
     pub fn certificate(&self, serial: &str) -> Option<&Certificate> {
         self.certificates.iter().find(|certificate| certificate.serial == serial)

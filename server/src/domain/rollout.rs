@@ -15,17 +15,29 @@
 //! Membership is a cut-off in the order of `hash(seed, device)` (D26), so a rollout over a million
 //! devices writes no rows when it starts.
 
-mod gate;
+pub mod allowance;
+pub mod bounds;
+pub mod budget;
+pub mod counts;
+pub mod evidence;
+pub mod gate;
+pub mod patience;
+pub mod plan;
+pub mod planner;
+pub mod route;
+pub mod window;
 
 use semver::Version;
 use sha2::{Digest as _, Sha256};
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 
-pub use self::gate::{Counts, Gate, PHASE_MEMBERS_SMALL, Reason, Verdict};
+pub use self::counts::Counts;
+pub use self::evidence::Evidence;
+pub use self::gate::Reason;
+pub use self::plan::{Gate, PhasePlan, Plan, Size, Urgency};
+pub use self::planner::{Action, Decision};
+pub use self::route::Route;
 use super::words;
-
-/// Most phases of a rollout: more would outlive the release.
-pub const PHASES_MAX: usize = 16;
 
 /// One release brought to one group.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,18 +52,18 @@ pub struct Rollout {
     pub version: Version,
     /// For whom.
     pub group: GroupId,
-    /// What must be seen before the next phase.
-    pub gate: Gate,
-    /// For how many seconds a device must stay well before it says so.
-    pub soak_s: u32,
+    /// What is to happen.
+    pub plan: Plan,
     /// Shuffles the devices.
     pub seed: [u8; 32],
     /// Where it stands.
     pub state: State,
     /// Why it was halted.
     pub reason: Option<String>,
-    /// Its phases, each larger than the one before; the last one is everybody.
+    /// How far each phase of the plan is.
     pub phases: Vec<Phase>,
+    /// Who drafted it.
+    pub created_by: String,
     /// When it was drafted, in Unix milliseconds.
     pub created_at: u64,
     /// When it was started, in Unix milliseconds.
@@ -61,15 +73,19 @@ pub struct Rollout {
     /// When its state last changed, a new phase aside, in Unix milliseconds: part of the time of
     /// decisions (D3).
     pub changed_at: u64,
+    /// For how many seconds longer than planned it waits for devices that do not poll.
+    pub extended_s: u32,
+    /// Rises with whatever happens to it.
+    pub generation: u64,
 }
 
-/// A share of the group.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// How far a phase is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Phase {
-    /// Share of the group up to here, the phases before included.
-    pub percent: u8,
     /// When it was started, and for whom.
     pub started: Option<Started>,
+    /// Who agreed to go on after it.
+    pub approved: Option<Approval>,
 }
 
 /// What is fixed when a phase starts.
@@ -77,8 +93,18 @@ pub struct Phase {
 pub struct Started {
     /// When, in Unix milliseconds.
     pub at: u64,
-    /// The highest rank of a member (D26). Devices that join the group later compare with it.
+    /// The highest rank of a member (D26), if its size is a share or a number. Devices that join the
+    /// group later compare with it.
     pub cutoff: Digest,
+}
+
+/// Somebody agreed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Approval {
+    /// Who.
+    pub by: String,
+    /// When, in Unix milliseconds.
+    pub at: u64,
 }
 
 words!(
@@ -104,6 +130,8 @@ words!(
     Change {
         /// Stop it for good.
         Cancel "cancel",
+        /// Wait longer for devices that do not poll.
+        Extend "extend",
         /// Stop offering for now.
         Pause "pause",
         /// Go on after a pause.
@@ -123,6 +151,22 @@ pub struct IllegalChange {
     pub state: State,
 }
 
+/// Something happened to the rollout since the decision was made: it must be made anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the rollout has changed since this was decided")]
+pub struct Stale;
+
+/// Why nobody's approval is taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NoApproval {
+    /// The current phase needs none, or has one.
+    #[error("the phase needs no approval")]
+    NotAsked,
+    /// The same person drafted the rollout.
+    #[error("somebody else than who drafted the rollout must approve it")]
+    SamePerson,
+}
+
 impl State {
     /// Returns the state after an operator's change.
     ///
@@ -133,6 +177,7 @@ impl State {
         match (self, change) {
             (Self::Draft, Change::Start) | (Self::Paused, Change::Resume) => Ok(Self::Running),
             (Self::Running, Change::Pause) => Ok(Self::Paused),
+            (Self::Draft | Self::Running | Self::Paused, Change::Extend) => Ok(self),
             (Self::Draft | Self::Running | Self::Paused | Self::Halted, Change::Cancel) => {
                 Ok(Self::Cancelled)
             }
@@ -143,7 +188,7 @@ impl State {
                 | Self::Halted
                 | Self::Finished
                 | Self::Cancelled,
-                Change::Cancel | Change::Pause | Change::Resume | Change::Start,
+                Change::Cancel | Change::Extend | Change::Pause | Change::Resume | Change::Start,
             ) => Err(IllegalChange { change, state: self }),
         }
     }
@@ -185,49 +230,71 @@ impl Rollout {
         Ok(())
     }
 
-    /// Starts the next phase for a group with these members and fixes its cut-off (D26).
-    pub fn start_next_phase<'a>(
+    /// Takes note that somebody agrees to go on after the current phase.
+    ///
+    /// # Errors
+    ///
+    /// [`NoApproval`] when none is asked for, or it is not theirs to give.
+    pub fn approve(&mut self, by: &str, now_ms: u64) -> Result<(), NoApproval> {
+        if by == self.created_by {
+            return Err(NoApproval::SamePerson);
+        }
+        let asked = self.current_gate().is_some_and(|gate| gate.approval);
+        let current = self.current_phase().and_then(|current| self.phases.get_mut(current));
+        let open = current.filter(|phase| asked && phase.approved.is_none());
+        let phase = open.ok_or(NoApproval::NotAsked)?;
+        phase.approved = Some(Approval { by: by.to_owned(), at: now_ms });
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Waits longer for devices that do not poll.
+    ///
+    /// # Errors
+    ///
+    /// [`IllegalChange`] when it is over.
+    pub fn extend(&mut self, seconds: u32) -> Result<(), IllegalChange> {
+        self.state.on_change(Change::Extend)?;
+        self.extended_s = self.extended_s.saturating_add(seconds);
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Does what was decided. `members` are those of the group.
+    ///
+    /// # Errors
+    ///
+    /// [`Stale`] when anything happened to the rollout since.
+    pub fn carry_out<'a>(
         &mut self,
+        decision: Decision,
         members: impl Iterator<Item = &'a DeviceId>,
         now_ms: u64,
-    ) {
-        let ranks = members.map(|device| rank(&self.seed, device)).collect();
-        let Some(phase) = self.phases.iter_mut().find(|phase| phase.started.is_none()) else {
-            return;
-        };
-        phase.started = Some(Started { at: now_ms, cutoff: cutoff(ranks, phase.percent) });
-    }
-
-    /// Judges the counts of each phase that has started. A rollout that does not run can still
-    /// halt, but goes nowhere else.
-    pub fn judge(&self, phases: &[Counts]) -> Verdict {
-        let verdict = self.gate.judge(phases, self.is_in_last_phase());
-        match (self.state, verdict) {
-            (State::Running, verdict) => verdict,
-            (State::Paused, Verdict::Halt(reason)) => Verdict::Halt(reason),
-            (
-                State::Draft | State::Paused | State::Halted | State::Finished | State::Cancelled,
-                Verdict::Advance | Verdict::Finish | Verdict::Halt(_) | Verdict::Wait,
-            ) => Verdict::Wait,
+    ) -> Result<(), Stale> {
+        if decision.generation != self.generation {
+            return Err(Stale);
         }
+        match decision.action {
+            Action::Advance => self.start_next_phase(members, now_ms),
+            Action::Finish => self.enter(State::Finished, now_ms),
+            Action::Halt(reason) => {
+                self.reason = Some(reason.to_string());
+                self.enter(State::Halted, now_ms);
+            }
+        }
+        Ok(())
     }
 
-    /// Stops on evidence.
-    pub fn halt(&mut self, reason: &Reason, now_ms: u64) {
-        self.reason = Some(reason.to_string());
-        self.enter(State::Halted, now_ms);
-    }
-
-    /// Comes to the end.
-    pub fn finish(&mut self, now_ms: u64) {
-        self.enter(State::Finished, now_ms);
-    }
-
-    /// Returns the phase that a device belongs to, among those that have started.
-    pub fn phase_of(&self, device: &DeviceId) -> Option<usize> {
+    /// Returns the phase that a device belongs to, among those that have started. `is_in` tells
+    /// whether it belongs to another group.
+    pub fn phase_of(&self, device: &DeviceId, is_in: impl Fn(&GroupId) -> bool) -> Option<usize> {
         self.current_phase()?;
         let rank = rank(&self.seed, device);
-        self.started().position(|phase| rank <= phase.cutoff)
+        let mut started = self.plan.phases.iter().zip(self.started());
+        started.position(|(plan, started)| match &plan.size {
+            Size::Group(group) => is_in(group),
+            Size::Count(_) | Size::Percent(_) => rank <= started.cutoff,
+        })
     }
 
     /// Returns the phase started last.
@@ -245,9 +312,34 @@ impl Rollout {
         self.phases.iter().map_while(|phase| phase.started.as_ref())
     }
 
+    fn current_gate(&self) -> Option<Gate> {
+        let (plan, _) = self.current()?;
+        Some(plan.gate)
+    }
+
+    fn current(&self) -> Option<(&PhasePlan, &Phase)> {
+        let current = self.current_phase()?;
+        self.plan.phases.get(current).zip(self.phases.get(current))
+    }
+
+    /// Fixes the cut-off of the next phase (D26).
+    pub(crate) fn start_next_phase<'a>(
+        &mut self,
+        members: impl Iterator<Item = &'a DeviceId>,
+        now_ms: u64,
+    ) {
+        let mut phases = self.phases.iter_mut().zip(&self.plan.phases);
+        let next = phases.find(|(phase, _)| phase.started.is_none());
+        let Some((phase, plan)) = next else { return };
+        let cutoff = cutoff(members.map(|device| rank(&self.seed, device)), &plan.size);
+        phase.started = Some(Started { at: now_ms, cutoff });
+        self.generation += 1;
+    }
+
     fn enter(&mut self, state: State, now_ms: u64) {
         self.state = state;
         self.changed_at = now_ms;
+        self.generation += 1;
         if state.is_final() {
             self.finished_at = Some(now_ms);
         }
@@ -261,33 +353,23 @@ pub fn rank(seed: &[u8; 32], device: &DeviceId) -> Digest {
     Digest(hash.into())
 }
 
-/// Returns the highest rank among the first `max(1, ceil(percent of n))` (D26). Everybody's last
-/// phase has no end, so that later joiners belong to it.
-fn cutoff(mut ranks: Vec<Digest>, percent: u8) -> Digest {
+/// Returns the highest rank of a phase: among the first `max(1, ceil(percent of n))`, or the first
+/// `count` (D26). Everybody's last phase has no end, so that later joiners belong to it.
+fn cutoff(ranks: impl Iterator<Item = Digest>, size: &Size) -> Digest {
     const EVERYBODY: Digest = Digest([0xff; 32]);
-    if percent >= 100 || ranks.is_empty() {
-        return EVERYBODY;
+    const NOBODY: Digest = Digest([0; 32]);
+    let mut ranks: Vec<_> = ranks.collect();
+    let share = match size {
+        Size::Group(_) => 0,
+        Size::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
+        Size::Percent(100..) => return EVERYBODY,
+        Size::Percent(percent) => (ranks.len() * usize::from(*percent)).div_ceil(100).max(1),
+    };
+    match share.min(ranks.len()) {
+        0 => NOBODY,
+        share => *ranks.select_nth_unstable(share - 1).1,
     }
-    let share = (ranks.len() * usize::from(percent)).div_ceil(100).max(1);
-    let (_, last, _) = ranks.select_nth_unstable(share - 1);
-    *last
 }
-
-/// Checks the shares of the phases.
-///
-/// # Errors
-///
-/// [`InvalidPhases`] unless there are 1 to [`PHASES_MAX`], rising, the last one 100.
-pub fn check_phases(percents: &[u8]) -> Result<(), InvalidPhases> {
-    let rising = percents.is_sorted_by(|one, next| one < next);
-    let whole = percents.first().is_some_and(|first| *first > 0) && percents.last() == Some(&100);
-    if rising && whole && percents.len() <= PHASES_MAX { Ok(()) } else { Err(InvalidPhases) }
-}
-
-/// The shares of the phases make no plan.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("phases are 1 to {PHASES_MAX} rising percentages, the last one 100")]
-pub struct InvalidPhases;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,9 +3,9 @@
 //! Not here: anything signed. A sighting moves no deployment that the device itself can speak for.
 
 use semver::Version;
-use waxwing_wire::{Digest, RolloutId};
+use waxwing_wire::Digest;
 
-use super::{Decision, Deployment};
+use super::decision::Beginning;
 
 /// What a device tells about itself in a poll.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,17 +27,6 @@ pub struct Sighting {
     pub at: u64,
     /// What it runs.
     pub running: Running,
-    /// A deployment that begins, or ends at once, with this poll.
-    pub deployment: Option<(RolloutId, Deployment)>,
-}
-
-impl Sighting {
-    /// Describes a poll and what the device was told.
-    pub fn of(running: &Running, decision: &Decision, now_ms: u64) -> Self {
-        let offered = decision.offer.as_ref().map(|offer| &offer.rollout.id);
-        let offered = offered.map(|id| (id.clone(), Deployment::offered(now_ms)));
-        let skipped = decision.skip.as_ref().map(|rollout| rollout.id.clone());
-        let skipped = skipped.map(|id| (id, Deployment::skipped(now_ms)));
-        Self { at: now_ms, running: running.clone(), deployment: offered.or(skipped) }
-    }
+    /// What should begin for it.
+    pub begins: Option<Beginning>,
 }

@@ -107,7 +107,8 @@ impl Index {
         numbers.range(from..).filter_map(|number| Some((number, self.device(number)?)))
     }
 
-    fn device(&self, number: u32) -> Option<&Arc<Device>> {
+    /// Returns the device with a number.
+    pub fn device(&self, number: u32) -> Option<&Arc<Device>> {
         self.devices.get(usize::try_from(number).ok()?)
     }
 

@@ -4,7 +4,8 @@ use sha2::{Digest as _, Sha256};
 use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::{Digest, ProductId};
 
-use super::{Fleet, Tables};
+use super::Fleet;
+use super::writing::latest_change;
 use crate::domain::{Pins, Release};
 use crate::repositories::image_repository;
 use crate::store::{
@@ -19,23 +20,24 @@ impl Fleet {
     ///
     /// When the database fails or a row is damaged.
     pub async fn load(store: &Store) -> Result<Self, Error> {
-        let mut tables = Tables::default();
+        let fleet = Self::default();
         for product in products::all(store).await? {
             if let Some(pins) = pins(store, &product.id).await? {
-                tables.put_pins(&product.id, pins);
+                fleet.put_pins(&product.id, pins);
             }
-            tables.put_product(product);
+            fleet.put_product(product);
         }
         for (product, releases) in by_product(releases::all(store).await?) {
-            tables.put_releases(&product, releases);
+            fleet.put_releases(&product, releases);
         }
-        groups::all(store).await?.into_iter().for_each(|group| tables.put_group(group));
-        devices::all(store).await?.into_iter().for_each(|device| tables.put_device(device));
-        rollouts::all(store).await?.into_iter().for_each(|rollout| tables.put_rollout(rollout));
+        groups::all(store).await?.into_iter().for_each(|group| fleet.put_group(group));
+        devices::all(store).await?.into_iter().for_each(|device| fleet.put_device(device));
+        rollouts::all(store).await?.into_iter().for_each(|rollout| fleet.put_rollout(rollout));
         for (rollout, device, deployment) in deployments::all(store).await? {
-            tables.put_deployment(&device, &rollout, deployment);
+            fleet.put_deployment(&device, &rollout, deployment);
         }
-        Ok(Self::new(tables))
+        fleet.stamp(latest_change(&fleet));
+        Ok(fleet)
     }
 }
 

@@ -32,8 +32,8 @@ pub struct Found {
 impl Fleet {
     /// Searches the devices of a product, or all of them.
     pub fn search(&self, query: &Query, product: Option<&ProductId>, page: Page) -> Found {
-        let tables = self.read();
-        let index = &tables.index;
+        let ledger = self.ledger();
+        let index = &ledger.index;
         let all = index.all();
         let within = product.map_or(all, |product| index.of_product(product.as_str()));
         let found = index.search_within(query, &within);

@@ -35,9 +35,9 @@ impl Sightings {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         match shard.get_mut(device) {
             Some(last) => {
-                let offered_before = last.deployment.take();
+                let begun_before = last.begins.take();
                 *last = sighting;
-                last.deployment = last.deployment.take().or(offered_before);
+                last.begins = last.begins.take().or(begun_before);
             }
             None => drop(shard.insert(device.clone(), sighting)),
         }
@@ -58,7 +58,7 @@ impl Sightings {
             let Some(shard) = self.shard(&device) else { continue };
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let newer = shard.entry(device).or_insert_with(|| sighting.clone());
-            newer.deployment = newer.deployment.take().or(sighting.deployment);
+            newer.begins = newer.begins.take().or(sighting.begins);
         }
     }
 

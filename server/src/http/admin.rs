@@ -23,6 +23,7 @@ mod output;
 mod products;
 mod releases;
 mod rollouts;
+mod words;
 
 use std::sync::Arc;
 
@@ -78,6 +79,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::replace_token))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::show))
+        .routes(routes!(devices::standing))
         .routes(routes!(devices::tag))
         .routes(routes!(devices::set_tag, devices::remove_tag))
         .routes(routes!(devices::describe))
@@ -95,6 +97,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rollouts::pause))
         .routes(routes!(rollouts::resume))
         .routes(routes!(rollouts::cancel))
+        .routes(routes!(rollouts::approve))
+        .routes(routes!(rollouts::extend))
+        .routes(routes!(rollouts::way_back))
+        .routes(routes!(rollouts::dry_run))
         .routes(routes!(rollouts::deployments))
         .routes(routes!(rollouts::recount))
         .routes(routes!(audit::list))

@@ -1,15 +1,17 @@
 //! Reports: the evidence is stored, the deployment moves, the rollout halts if it must, all in one
 //! transaction.
 
+use std::iter;
+
 use serde_json::json;
 use waxwing_wire::{DeviceId, Report};
 
 use super::{Accepted, Genuine, Ingest, Refused};
-use crate::domain::audit::{self, Action, Entry};
+use crate::domain::audit::{self, Entry};
 use crate::domain::deployment::Step;
-use crate::domain::rollout::Verdict;
+use crate::domain::rollout::{Action, Evidence};
 use crate::domain::{Deployment, Rollout};
-use crate::store::reports::Evidence;
+use crate::store::reports;
 use crate::store::{self, Change, Connection};
 
 /// Most reports about one deployment: a few for each state and attempt. More is a device gone mad,
@@ -37,7 +39,7 @@ impl Ingest {
             return Ok(Accepted::Duplicate);
         }
         let (accepted, effect) = self.effect_of(device, &report, now_ms)?;
-        let evidence = Evidence {
+        let evidence = reports::Evidence {
             device: device.clone(),
             message_id: genuine.envelope.header.message_id.clone(),
             payload_sha256: genuine.payload_sha256,
@@ -61,33 +63,35 @@ impl Ingest {
     ) -> Result<(Accepted, Effect), Refused> {
         let nothing = Effect { deployment: None, halted: None };
         let place = self.fleet.place(&report.rollout, device).ok_or(Refused::NotInRollout)?;
-        let before = place.deployment.unwrap_or(Deployment::waiting());
+        let before = place.begun();
         let at = self.fleet.stamp(now_ms);
-        let next = match before.on_report(report, &place.release, at) {
+        let next = match before.on_report(report, &place.route(), at) {
             Step::Applied(next) => next,
             Step::Contradicts(_) => return Ok((Accepted::Contradicts, nothing)),
             Step::Late => return Ok((Accepted::Late, nothing)),
         };
-        let mut phases = self.fleet.counts(&report.rollout);
-        if let Some(counts) = phases.get_mut(place.phase) {
+        let mut phases = self.fleet.evidence(&report.rollout);
+        if let Some(Evidence { counts, .. }) = phases.get_mut(place.phase) {
             counts.remove(before.state);
             counts.add(next.state);
         }
-        let mut rollout = Rollout::clone(&place.rollout);
-        let halted = match rollout.judge(&phases) {
-            Verdict::Halt(reason) => {
-                rollout.halt(&reason, self.fleet.stamp(now_ms));
-                Some(rollout)
-            }
-            Verdict::Advance | Verdict::Finish | Verdict::Wait => None,
-        };
+        let halted = self.halted_by(&place.rollout, &phases, now_ms);
         Ok((Accepted::Applied, Effect { deployment: Some(next), halted }))
+    }
+
+    /// Returns the rollout as it is once the evidence has halted it, if it does.
+    fn halted_by(&self, rollout: &Rollout, phases: &[Evidence], now_ms: u64) -> Option<Rollout> {
+        let decision = rollout.decide(phases, now_ms)?;
+        let Action::Halt(_) = decision.action else { return None };
+        let mut halted = rollout.clone();
+        let at = self.fleet.stamp(now_ms);
+        halted.carry_out(decision, iter::empty(), at).ok().map(|()| halted)
     }
 
     async fn store_report(
         self,
         mut change: Change,
-        evidence: Evidence,
+        evidence: reports::Evidence,
         effect: Effect,
     ) -> Result<(), Refused> {
         let db = change.connection();
@@ -105,14 +109,18 @@ impl Ingest {
     }
 }
 
-async fn write(db: &mut Connection, evidence: &Evidence, effect: &Effect) -> Result<(), Refused> {
+async fn write(
+    db: &mut Connection,
+    evidence: &reports::Evidence,
+    effect: &Effect,
+) -> Result<(), Refused> {
     let about = (&evidence.device, &evidence.rollout);
-    let count = store::reports::count(&mut *db, about.0, about.1).await;
+    let count = reports::count(&mut *db, about.0, about.1).await;
     if count.map_err(Refused::Unavailable)? >= REPORTS_PER_DEPLOYMENT_MAX {
         return Err(Refused::TooMany);
     }
     let written = async {
-        store::reports::add(&mut *db, evidence).await?;
+        reports::add(&mut *db, evidence).await?;
         if let Some(deployment) = &effect.deployment {
             let (device, rollout) = about;
             store::deployments::put(&mut *db, rollout, device, deployment).await?;
@@ -137,7 +145,7 @@ pub(super) async fn seen_before(
     genuine: &Genuine<'_>,
 ) -> Result<bool, Refused> {
     let id = &genuine.envelope.header.message_id;
-    let payload = store::reports::payload_of(db, device, id).await;
+    let payload = reports::payload_of(db, device, id).await;
     match payload.map_err(Refused::Unavailable)? {
         Some(payload) if payload == genuine.payload_sha256 => Ok(true),
         Some(_) => Err(Refused::Replay),
@@ -150,7 +158,7 @@ pub(crate) fn halt_entry(rollout: &Rollout) -> Entry {
     Entry {
         at: rollout.changed_at,
         actor: audit::SERVER.to_owned(),
-        action: Action::RolloutHalted,
+        action: audit::Action::RolloutHalted,
         subject: format!("rollout/{}", rollout.id),
         reason: rollout.reason.clone().unwrap_or_default(),
         detail: json!({}),

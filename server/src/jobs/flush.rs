@@ -1,9 +1,10 @@
 //! Writes behind what polls left: last-seen, deployments that begin, and devices that join or leave
-//! groups with another version, one statement each.
+//! groups with another version, one statement each. A device is told of an offer only once it is written
+//! here.
 
-use waxwing_wire::{DeviceId, RolloutId};
+use waxwing_wire::DeviceId;
 
-use crate::domain::{Deployment, Sighting};
+use crate::domain::Sighting;
 use crate::fleet::Fleet;
 use crate::store::{self, Store, deployments, devices};
 
@@ -36,14 +37,14 @@ async fn flush(
     batch: &[(DeviceId, Sighting)],
 ) -> Result<(), store::Error> {
     let mut change = store.begin().await?;
-    let begun = begun(fleet, batch);
+    let begun = fleet.beginnings(batch);
     let changed = fleet.seen_changed(batch);
     devices::see(change.connection(), batch).await?;
     if !changed.is_empty() {
         devices::change_some(change.connection(), &changed).await?;
     }
     if !begun.is_empty() {
-        deployments::begin(change.connection(), &begun).await?;
+        deployments::put_all(change.connection(), &begun).await?;
     }
     let turn = change.commit().await?;
     for (rollout, device, deployment) in begun {
@@ -54,15 +55,4 @@ async fn flush(
     }
     drop(turn);
     Ok(())
-}
-
-/// Returns the deployments that begin. Those that reports already speak of know better, and what
-/// was withdrawn since the poll must not begin: nothing would ever end it.
-fn begun(fleet: &Fleet, batch: &[(DeviceId, Sighting)]) -> Vec<(RolloutId, DeviceId, Deployment)> {
-    let begun = batch.iter().filter_map(|(device, sighting)| {
-        let (rollout, deployment) = sighting.deployment.as_ref()?;
-        let begins = fleet.may_begin(rollout, device);
-        begins.then(|| (rollout.clone(), device.clone(), *deployment))
-    });
-    begun.collect()
 }

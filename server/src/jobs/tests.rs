@@ -34,7 +34,7 @@ async fn what_could_not_be_written_is_kept_for_the_next_time() {
     assert!(flush_sightings(&shop.store, &shop.fleet).await.is_err());
     let kept = shop.fleet.sightings().take();
     assert_eq!(kept.len(), 3);
-    assert!(kept.iter().all(|(_, sighting)| sighting.deployment.is_some()));
+    assert!(kept.iter().all(|(_, sighting)| sighting.begins.is_some()));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use sqlx::SqliteConnection;
 use waxwing_wire::{DeviceId, ErrorCode, RolloutId};
 
-use super::row::{Row, to_integer, to_json};
+use super::row::{Row, to_json};
 use super::{Error, Store};
 use crate::domain::Deployment;
 
@@ -14,35 +14,28 @@ pub async fn put(
     device: &DeviceId,
     deployment: &Deployment,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO deployments (rollout, device, state, code, attempt, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rollout, device) DO UPDATE SET \
-         state = excluded.state, code = excluded.code, attempt = excluded.attempt, \
-         changed_at = excluded.changed_at",
-    )
-    .bind(rollout.as_str())
-    .bind(device.as_str())
-    .bind(deployment.state.as_str())
-    .bind(i64::from(deployment.code.0))
-    .bind(i64::from(deployment.attempt))
-    .bind(to_integer(deployment.changed_at))
-    .execute(db)
-    .await?;
-    Ok(())
+    put_all(db, &[(rollout.clone(), device.clone(), *deployment)]).await
 }
 
-/// Adds many deployments that begin, as one statement. Those that are there already know better.
-pub async fn begin(
+/// Adds or replaces many deployments, as one statement.
+pub async fn put_all(
     db: &mut SqliteConnection,
     deployments: &[(RolloutId, DeviceId, Deployment)],
 ) -> Result<(), Error> {
-    let rows = deployments.iter().map(|(rollout, device, begun)| {
-        (rollout, device, begun.state, begun.code, begun.attempt, begun.changed_at)
+    let rows = deployments.iter().map(|(rollout, device, it)| {
+        let Deployment { state, code, attempt, tries, hop, phase, changed_at, decided_at } = *it;
+        (rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at)
     });
     sqlx::query(
-        "INSERT INTO deployments (rollout, device, state, code, attempt, changed_at) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 \
-         FROM json_each($1) WHERE true ON CONFLICT DO NOTHING",
+        "INSERT INTO deployments \
+         (rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
+         value ->> 6, value ->> 7, value ->> 8, value ->> 9 \
+         FROM json_each($1) WHERE true ON CONFLICT (rollout, device) DO UPDATE SET \
+         state = excluded.state, code = excluded.code, attempt = excluded.attempt, \
+         tries = excluded.tries, hop = excluded.hop, phase = excluded.phase, \
+         changed_at = excluded.changed_at, \
+         decided_at = excluded.decided_at",
     )
     .bind(to_json(&rows.collect::<Vec<_>>()))
     .execute(db)
@@ -88,7 +81,11 @@ fn read(row: &Row<'_>) -> Result<(RolloutId, DeviceId, Deployment), Error> {
         state: row.parse("state")?,
         code: ErrorCode(row.number("code")?),
         attempt: row.number("attempt")?,
+        tries: row.number("tries")?,
+        hop: row.number("hop")?,
+        phase: row.number("phase")?,
         changed_at: row.number("changed_at")?,
+        decided_at: row.number("decided_at")?,
     };
     Ok((row.parse("rollout")?, row.parse("device")?, deployment))
 }

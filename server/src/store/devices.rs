@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use semver::Version;
 use sqlx::SqliteConnection;
-use waxwing_wire::{DeviceId, Digest};
+use waxwing_wire::{DeviceId, Digest, ProductId};
 
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status};
-use crate::domain::{Device, Sighting};
+use crate::domain::{Device, Running, Sighting};
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,6 +25,18 @@ pub struct Seen {
     pub security_version: u32,
     /// The pins by which it knew us, if they were not those of its firmware.
     pub pins: Option<Digest>,
+}
+
+impl Seen {
+    /// Returns what it ran.
+    pub fn running(&self) -> Running {
+        Running {
+            version: self.version.clone(),
+            sha256: self.sha256,
+            security_version: self.security_version,
+            pins: self.pins,
+        }
+    }
 }
 
 /// Adds a device.
@@ -130,6 +142,26 @@ pub async fn seen(store: &Store, device: &DeviceId) -> Result<Option<Seen>, Erro
         .fetch_optional(store.readers())
         .await?;
     row.as_ref().map_or(Ok(None), |row| read_seen(&Row::new("devices", row)))
+}
+
+/// Returns what each device of a product was last seen with; those never seen are left out.
+pub async fn running_of(
+    store: &Store,
+    product: &ProductId,
+) -> Result<HashMap<DeviceId, Running>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, seen_at, version, sha256, security_version, pins FROM devices \
+         WHERE product = $1 AND seen_at IS NOT NULL",
+    )
+    .bind(product.as_str())
+    .fetch_all(store.readers())
+    .await?;
+    let rows = rows.iter().map(|row| Row::new("devices", row));
+    let seen = rows.filter_map(|row| {
+        let running = read_seen(&row).transpose()?;
+        Some(running.and_then(|seen| Ok((row.parse("id")?, seen.running()))))
+    });
+    seen.collect()
 }
 
 /// Returns a page of devices by name, each with what was last seen of it.

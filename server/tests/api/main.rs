@@ -11,6 +11,7 @@ mod expiries;
 mod groups;
 mod openapi;
 mod pins;
+mod plans;
 mod products;
 mod releases;
 mod rollouts;

@@ -46,7 +46,7 @@ fn list(publisher: &mut Publisher, pins: &str, sent: Option<&str>) -> crate::sup
 
 fn decided(api: &Api) -> (u64, Option<Digest>) {
     let device = DeviceId::parse("d-0").unwrap();
-    let decision = api.app.fleet.decide(&device, &Digest([1; 32])).unwrap();
+    let decision = api.app.fleet.decide(&device, 1).unwrap();
     (decision.decided_at_ms, decision.pins.map(|pins| pins.sha256))
 }
 

@@ -106,10 +106,10 @@ async fn a_release_that_is_no_longer_listed_is_offered_no_more() {
     let (api, mut publisher) = Api::with_fleet(1).await;
     let rollout = json!({
         "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
-        "phases": [{"percent": 100}],
     });
     api.post("rollouts", rollout).await.ok();
     api.act("rollouts/r-1/start").await.ok();
+    api.poll_all(1).await;
     assert!(api.offered("d-0").is_some());
     publisher.roles.get_mut("th1-stable").unwrap().remove("th1/stable/1.1.0/esp32c3.bin");
     let changes = api.publish(&publisher.publication()).await.ok();
@@ -389,19 +389,20 @@ async fn a_release_is_offered_to_devices_below_its_ceiling_only() {
     api.publish(&limit(300)).await.ok();
     let rollout = json!({
         "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
-        "phases": [{"percent": 100}],
+        "plan": {"risk": 100},
     });
     api.post("rollouts", rollout).await.ok();
     api.act("rollouts/r-1/start").await.ok();
     let below = |permille: u16| move |n: &u32| ceiling_rank(&format!("d-{n}"), path) < permille;
     let check = async |api: &Api, permille: u16| {
+        api.poll_all(40).await;
         for n in 0..40 {
             let offered = api.offered(&format!("d-{n}")).is_some();
             assert_eq!(offered, below(permille)(&n), "{n} at {permille}");
         }
         let rollout = api.get("rollouts/r-1").await.ok();
-        let waiting = (0..40).filter(below(permille)).count();
-        assert_eq!(rollout["counts"]["waiting"], json!(waiting), "{rollout:#}");
+        let offered = (0..40).filter(below(permille)).count();
+        assert_eq!(rollout["counts"]["offered"], json!(offered), "{rollout:#}");
         let releases = api.get("products/th1/releases").await.ok();
         assert_eq!(releases["items"][1]["ceiling_permille"], json!(permille));
     };

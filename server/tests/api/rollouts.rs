@@ -1,17 +1,15 @@
 //! `/api/v1/rollouts`.
 
-use serde_json::{Value, json};
-use waxwing_server::domain::Running;
-use waxwing_server::jobs::flush_sightings;
-use waxwing_wire::{DeviceId, Digest};
-
 use crate::support::Api;
+use serde_json::{Value, json};
 
 pub(crate) fn rollout(id: &str) -> Value {
     json!({
         "id": id, "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
-        "phases": [{"percent": 10}, {"percent": 50}, {"percent": 100}],
-        "gate": {"healthy_percent": 90, "failed_percent": 10}, "soak_s": 30,
+        "plan": {
+            "phases": [{"size": {"percent": 10}}, {"size": {"percent": 50}}, {"size": {"percent": 100}}],
+            "risk": 100,
+        },
     })
 }
 
@@ -20,6 +18,10 @@ async fn started(devices: u32) -> Api {
     api.post("rollouts", rollout("r-1")).await.ok();
     api.act("rollouts/r-1/start").await.ok();
     api
+}
+
+fn with_phases(phases: &Value) -> Value {
+    json!({ "phases": phases })
 }
 
 fn offered(api: &Api, devices: u32) -> usize {
@@ -37,6 +39,8 @@ async fn a_rollout_is_drafted_started_paused_resumed_and_cancelled() {
     assert_eq!(running["counts"]["waiting"], 2);
     assert_eq!(running["phases"][0]["members"], 2);
     assert_eq!(running["phases"][1]["members"], json!(null));
+    assert_eq!(offered(&api, 20), 0, "nobody has polled");
+    api.poll_all(20).await;
     assert_eq!(offered(&api, 20), 2);
     for (action, state, offers) in
         [("pause", "paused", 0), ("resume", "running", 2), ("cancel", "cancelled", 0)]
@@ -80,11 +84,15 @@ async fn refused_with(field: &str, value: Value, code: &str, named: &str) {
 
 #[tokio::test]
 async fn rollouts_that_make_no_sense_are_refused_by_field() {
-    refused_with("phases", json!([]), "invalid_rollout", "phases").await;
-    refused_with("phases", json!([{"percent": 50}]), "invalid_rollout", "phases").await;
-    let gate = json!({"healthy_percent": 0});
-    refused_with("gate", gate, "invalid_rollout", "gate.healthy_percent").await;
-    refused_with("soak_s", json!(10_000_000), "invalid_rollout", "soak_s").await;
+    let plan = async |plan, field| refused_with("plan", plan, "invalid_plan", field).await;
+    plan(with_phases(&json!([])), "plan.phases").await;
+    plan(with_phases(&json!([{"size": {"percent": 50}}])), "plan.phases").await;
+    let gated = |gate| with_phases(&json!([{"size": {"percent": 100}, "gate": gate}]));
+    plan(gated(json!({"soak_s": 10_000_000})), "plan.phases[0].gate.soak_s").await;
+    plan(gated(json!({"sample_min": 0})), "plan.phases[0].gate.sample_min").await;
+    plan(json!({"risk": 0}), "plan.risk").await;
+    plan(json!({"stepping_stones": ["1.0.5"]}), "plan.stepping_stones").await;
+    plan(json!({"stepping_stones": ["1.1.0"]}), "plan.stepping_stones").await;
     refused_with("version", json!("9.9.9"), "unknown_release", "version").await;
     refused_with("channel", json!("beta"), "unknown_release", "version").await;
     refused_with("group", json!("none"), "unknown_group", "group").await;
@@ -94,11 +102,10 @@ async fn rollouts_that_make_no_sense_are_refused_by_field() {
 async fn a_body_of_another_shape_is_refused_by_the_path_of_its_field() {
     let (api, _) = Api::with_fleet(1).await;
     for (field, value, named) in [
-        ("soak_s", json!(1.5), Some("soak_s")),
-        ("soak_s", json!("a `quoted` word"), Some("soak_s")),
-        ("phases", json!([{"percent": 10}, {"percent": "all"}]), Some("phases[1].percent")),
-        ("phases", json!([{}]), Some("phases[0].percent")),
-        ("gate", json!({"happy_percent": 1}), Some("gate.happy_percent")),
+        ("plan", json!({"risk": 1.5}), Some("plan.risk")),
+        ("plan", json!({"risk": "a `quoted` word"}), Some("plan.risk")),
+        ("plan", with_phases(&json!([{}])), Some("plan.phases[0].size")),
+        ("plan", json!({"happiness": 1}), Some("plan.happiness")),
         ("owner", json!("me"), Some("owner")),
     ] {
         let mut new = rollout("r-1");
@@ -129,17 +136,15 @@ async fn a_rollout_id_is_used_once_and_made_up_if_there_is_none() {
 }
 
 #[tokio::test]
-async fn a_group_without_devices_has_nothing_to_start() {
+async fn a_group_without_devices_has_no_rollout() {
     let (api, _) = Api::with_fleet(0).await;
-    api.post("rollouts", rollout("r-1")).await.ok();
-    api.act("rollouts/r-1/start").await.refused(409, "group_empty", Some("group"));
-    assert_eq!(api.get("rollouts/r-1").await.ok()["state"], "draft");
+    api.post("rollouts", rollout("r-1")).await.refused(422, "empty_group", Some("group"));
 }
 
 #[tokio::test]
 async fn offers_show_up_in_counts_deployments_and_recount() {
     let api = started(20).await;
-    poll_all(&api, 20).await;
+    api.poll_all(20).await;
     let shown = api.get("rollouts/r-1").await.ok();
     assert_eq!((&shown["counts"]["offered"], &shown["counts"]["waiting"]), (&json!(2), &json!(0)));
     let deployments = api.get("rollouts/r-1/deployments").await.ok();
@@ -167,10 +172,10 @@ async fn a_device_that_leaves_the_group_takes_what_it_has_begun_to_its_end() {
     }
     api.post("groups", json!({"id": "b", "product": "th1", "tags": {"site": "b"}})).await.ok();
     let mut new = rollout("r-1");
-    (new["group"], new["phases"]) = (json!("b"), json!([{"percent": 100}]));
+    (new["group"], new["plan"]) = (json!("b"), json!({}));
     api.post("rollouts", new).await.ok();
     api.act("rollouts/r-1/start").await.ok();
-    poll_all(&api, 2).await;
+    api.poll_all(2).await;
     for device in ["d-0", "d-2"] {
         api.put(&format!("devices/{device}/tags"), json!({"site": "c"})).await.ok();
     }
@@ -187,24 +192,4 @@ async fn a_device_that_leaves_the_group_takes_what_it_has_begun_to_its_end() {
     let api = api.restarted().await;
     assert_eq!(counts(&api).await, [json!(0), json!(2), json!(0)]);
     assert!(api.offered("d-0").is_some());
-}
-
-/// Every device polls with an old image, and what that began is written.
-async fn poll_all(api: &Api, devices: u32) {
-    poll_with(api, devices, "1.0.0").await;
-}
-
-/// Every device polls with an image of this version.
-pub(crate) async fn poll_with(api: &Api, devices: u32, version: &str) {
-    let running = Running {
-        version: version.parse().unwrap(),
-        sha256: Digest([1; 32]),
-        security_version: 1,
-        pins: None,
-    };
-    for n in 0..devices {
-        let device = DeviceId::parse(&format!("d-{n}")).unwrap();
-        api.app.fleet.poll(&device, &running, 1).unwrap();
-    }
-    flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();
 }

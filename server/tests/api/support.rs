@@ -20,7 +20,9 @@ use waxwing_esp_image::write::AppBuilder;
 use waxwing_server::app::{App, Options};
 use waxwing_server::clock::{Clock as _, FakeClock};
 use waxwing_server::config::Config;
+use waxwing_server::domain::Running;
 use waxwing_server::http::admin;
+use waxwing_server::jobs::flush_sightings;
 use waxwing_server::random::FakeRandom;
 use waxwing_server::store::operators;
 use waxwing_tuf::Time;
@@ -158,6 +160,22 @@ impl Api {
         self.call(Method::POST, path, Vec::new()).await
     }
 
+    /// Somebody else than the first operator acts.
+    pub(crate) async fn act_as_another(&self, path: &str) -> Answer {
+        const OTHER: &str = "the second operator";
+        if !self.knows(OTHER).await {
+            let mut change = self.app.store.begin().await.unwrap();
+            let sha256 = admin::token_sha256(OTHER);
+            operators::add(change.connection(), "second", &sha256, NOW_MS).await.unwrap();
+            drop(change.commit().await.unwrap());
+        }
+        let mut request = Self::request(Method::POST, path, Body::empty());
+        let field = format!("Bearer {OTHER}").try_into().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, field);
+        request.headers_mut().insert("waxwing-reason", "ticket 8".try_into().unwrap());
+        self.send(request).await
+    }
+
     pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
         self.call(Method::PUT, path, body.to_string().into_bytes()).await
     }
@@ -204,9 +222,29 @@ impl Api {
     }
 
     /// Returns whether a device that runs something else is offered an image, and by which rollout.
+    /// Every device polls with an old image, and what that began is written.
+    pub(crate) async fn poll_all(&self, devices: u32) {
+        self.poll_with(devices, "1.0.0").await;
+    }
+
+    /// Every device polls with an image of this version.
+    pub(crate) async fn poll_with(&self, devices: u32, version: &str) {
+        let running = Running {
+            version: version.parse().unwrap(),
+            sha256: Digest([1; 32]),
+            security_version: 1,
+            pins: None,
+        };
+        for n in 0..devices {
+            let device = DeviceId::parse(&format!("d-{n}")).unwrap();
+            self.app.fleet.poll(&device, &running, NOW_MS).unwrap();
+        }
+        flush_sightings(&self.app.store, &self.app.fleet).await.unwrap();
+    }
+
     pub(crate) fn offered(&self, device: &str) -> Option<RolloutId> {
         let device = DeviceId::parse(device).unwrap();
-        let decision = self.app.fleet.decide(&device, &Digest([1; 32])).unwrap();
+        let decision = self.app.fleet.decide(&device, NOW_MS).unwrap();
         decision.offer.map(|offer| offer.rollout.id.clone())
     }
 }

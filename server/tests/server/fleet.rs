@@ -10,6 +10,7 @@ use waxwing_esp_image::Chip;
 use waxwing_esp_image::write::AppBuilder;
 use waxwing_server::clock::Clock as _;
 use waxwing_server::http::admin::token_sha256;
+use waxwing_server::jobs::flush_sightings;
 use waxwing_server::store::operators;
 use waxwing_tuf::uptane::{self, Answer as Verdict, Client as Verifier};
 use waxwing_tuf::{Fetch, FetchError, MemoryStore, Refusal, Time};
@@ -75,11 +76,20 @@ impl Fleet {
     pub(crate) async fn roll_out(&self) {
         let rollout = json!({
             "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
-            "phases": [{"percent": 100}], "gate": {"healthy_percent": 90, "failed_percent": 10},
-            "soak_s": 60,
+            "plan": {"phases": [{"size": {"percent": 100}, "gate": {"soak_s": 60}}], "risk": 100},
         });
         self.admin(Method::POST, "rollouts", rollout.to_string()).await;
         self.act("start").await;
+    }
+
+    /// Brings release 1.1.0 to everybody, and lets a device be one of the first: its next poll is
+    /// offered it.
+    pub(crate) async fn roll_out_to(&self, device: &mut Device) {
+        self.roll_out().await;
+        let question = device.question();
+        assert_eq!(device.ask(&question).await.status, StatusCode::OK);
+        let app = &self.server.running.app;
+        flush_sightings(&app.store, &app.fleet).await.unwrap();
     }
 
     /// Does something to the rollout.

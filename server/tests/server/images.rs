@@ -97,7 +97,7 @@ async fn the_director_names_the_chunk_list_of_an_image_and_its_devices_may_read_
     let fleet = Fleet::start(&Folder::new()).await;
     fleet.import_root().await;
     let mut device = fleet.device("d-1").await;
-    fleet.roll_out().await;
+    fleet.roll_out_to(&mut device).await;
     let Ok(Verdict::Install(install)) = device.poll().await else { panic!("nothing offered") };
     let list: Vec<u8> = fleet.image.chunks(65_536).flat_map(|chunk| sha256(chunk).0).collect();
     assert_eq!(install.chunks, Some(sha256(&list).0));

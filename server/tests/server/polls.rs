@@ -57,7 +57,7 @@ async fn a_rollout_reaches_the_device_and_a_pause_takes_it_back() {
     let fleet = fleet().await;
     let mut device = fleet.device("d-1").await;
     device.poll().await.unwrap();
-    fleet.roll_out().await;
+    fleet.roll_out_to(&mut device).await;
     let Ok(Verdict::Install(install)) = device.poll().await else { panic!("nothing offered") };
     assert_eq!(install.path, "th1/stable/1.1.0/esp32c3.bin");
     assert_eq!((install.deploy.as_str(), install.soak_s), ("r-1", 60));
@@ -92,7 +92,7 @@ async fn a_device_is_sent_the_roles_on_its_way_and_no_others() {
     assert!(publication.len() > 4 * DEVICE_ANSWER_BYTES_MAX, "far too long for an answer");
     fleet.admin(Method::POST, "products/th1/metadata", publication).await;
     let mut device = fleet.device("d-1").await;
-    fleet.roll_out().await;
+    fleet.roll_out_to(&mut device).await;
     let question = device.question();
     let answer = device.ask(&question).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
@@ -126,7 +126,7 @@ async fn what_an_answer_has_no_room_for_comes_with_the_next_poll() {
         bundle.push(Kind::Image, &name, &bytes).unwrap();
     }
     fleet.admin(Method::POST, "products/th1/metadata", bundle.finish(0)).await;
-    fleet.roll_out().await;
+    fleet.roll_out_to(&mut device).await;
     let mut polls = 0;
     let verdict = loop {
         polls += 1;

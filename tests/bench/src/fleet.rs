@@ -17,7 +17,7 @@ use waxwing_server::domain::device::{Attributes, CertificateStatus, Status, Tags
 use waxwing_server::domain::document::Required;
 use waxwing_server::domain::group::Members;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
-use waxwing_server::domain::rollout::{Gate, Phase, State};
+use waxwing_server::domain::rollout::{Gate, Phase, PhasePlan, Plan, Size, State};
 use waxwing_server::domain::{Device, Group, Product, Release, Rollout};
 use waxwing_server::pki::{DeviceKey, Peer, Validity};
 use waxwing_server::random::{SystemRandom, bytes};
@@ -234,19 +234,21 @@ fn release() -> anyhow::Result<Release> {
 }
 
 fn rollout(now_ms: u64) -> anyhow::Result<Rollout> {
-    let phase = |percent| Phase { percent, started: None };
+    let phase = |percent| PhasePlan { size: Size::Percent(percent), gate: Gate::default() };
     Ok(Rollout {
         id: RolloutId::parse("r-1")?,
         product: product_id()?,
         channel: Channel::parse("stable")?,
         version: Version::new(1, 1, 0),
         group: GroupId::parse("all")?,
-        gate: Gate::default(),
-        soak_s: 60,
+        plan: Plan { phases: vec![phase(OFFERED_PERCENT), phase(100)], ..Plan::default() },
         seed: bytes(&SystemRandom),
         state: State::Draft,
         reason: None,
-        phases: vec![phase(OFFERED_PERCENT), phase(100)],
+        phases: vec![Phase::default(); 2],
+        created_by: "bench".to_owned(),
+        extended_s: 0,
+        generation: 0,
         created_at: now_ms,
         started_at: None,
         finished_at: None,

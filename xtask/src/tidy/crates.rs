@@ -17,7 +17,7 @@ enum Uses {
     Only(&'static [&'static str]),
 }
 
-const EDGES: [(&str, Uses); 18] = [
+const EDGES: [(&str, Uses); 19] = [
     ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
@@ -39,6 +39,7 @@ const EDGES: [(&str, Uses); 18] = [
     ("waxwing-agent-net", Uses::Only(&["waxwing-agent", "waxwing-wire"])),
     ("waxwing-audit", Uses::Only(&["waxwing-tuf", "waxwing-wire"])),
     ("waxwing-bench", Uses::Everything),
+    ("waxwing-simulate", Uses::Only(&["waxwing-server", "waxwing-wire"])),
     ("waxwing-documents", Uses::Only(&["waxwing-wire"])),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),

@@ -2,6 +2,7 @@
 
 mod actions;
 mod labels;
+mod standing;
 mod view;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use waxwing_wire::{DeviceId, ProductId};
 
 pub(super) use self::actions::*;
 pub(super) use self::labels::*;
+pub(super) use self::standing::*;
 pub(super) use self::view::{DeviceView, Item};
 use super::input::{Author, Body, DevicesQuery, Query, limit, name};
 use super::output::Page;

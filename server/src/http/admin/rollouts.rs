@@ -1,6 +1,7 @@
 //! `/api/v1/rollouts`: bringing a release to a group.
 
 mod changes;
+mod rehearsal;
 mod view;
 
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use semver::Version;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use waxwing_wire::report::SOAK_S_MAX;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 pub(super) use self::changes::*;
+pub(super) use self::rehearsal::*;
 pub(super) use self::view::{DeploymentItem, RecountView, RolloutView};
 use super::change;
 use super::input::{Author, Body, PageQuery, Query, name};
@@ -23,13 +24,10 @@ use super::output::Page;
 use crate::app::App;
 use crate::domain::Rollout;
 use crate::domain::audit::Action;
-use crate::domain::rollout::{Gate, Phase, State as RolloutState, check_phases};
+use crate::domain::rollout::{Phase, PhasePlan, Plan, Size, State as RolloutState};
 use crate::http::{Path, Problem};
 use crate::random;
 use crate::store;
-
-/// Soak time if nobody asks for another: long enough for a crash in a loop to show.
-const SOAK_S: u32 = 60;
 
 /// A rollout to draft.
 #[derive(Deserialize, ToSchema)]
@@ -50,46 +48,9 @@ pub(super) struct NewRollout {
     /// For whom.
     #[schema(value_type = String)]
     group: GroupId,
-    /// Its phases, each larger than the one before, the last one 100.
-    phases: Vec<NewPhase>,
-    /// What must be seen before the next phase.
+    /// What is to happen: phases, gates, and how much may go wrong.
     #[serde(default)]
-    gate: NewGate,
-    /// For how many seconds a device must stay well before it says so.
-    #[serde(default = "soak_s")]
-    soak_s: u32,
-}
-
-/// A share of the group.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NewPhase {
-    /// Share of the group up to here, in percent.
-    #[schema(minimum = 1, maximum = 100)]
-    percent: u8,
-}
-
-/// What must be seen before the next phase.
-#[derive(Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct NewGate {
-    /// Share of a phase that must end healthy, in percent.
-    #[schema(minimum = 1, maximum = 100, default = 90)]
-    healthy_percent: u8,
-    /// Share of a phase that may fail before the rollout halts, in percent.
-    #[schema(minimum = 0, maximum = 100, default = 10)]
-    failed_percent: u8,
-}
-
-impl Default for NewGate {
-    fn default() -> Self {
-        let Gate { healthy_percent, failed_percent } = Gate::default();
-        Self { healthy_percent, failed_percent }
-    }
-}
-
-const fn soak_s() -> u32 {
-    SOAK_S
+    plan: Plan,
 }
 
 /// Returns all rollouts, by name.
@@ -161,7 +122,7 @@ pub(super) async fn create(
     check(&new)?;
     let (mut change, at) = change::begin(&app).await?;
     check_references(&app, &new)?;
-    let rollout = rollout(&app, new, at)?;
+    let rollout = rollout(&app, new, &author, at)?;
     if app.fleet.rollout(&rollout.id).is_some() {
         let detail = format!("There is a rollout {} already. Choose another id.", rollout.id);
         return Err(Problem::conflict("rollout_exists", detail).field("id"));
@@ -191,22 +152,12 @@ fn subject(rollout: &Rollout) -> String {
 }
 
 fn check(new: &NewRollout) -> Result<(), Problem> {
-    let refuse =
-        |field, detail: String| Err(Problem::refused("invalid_rollout", detail).field(field));
-    let percents: Vec<_> = new.phases.iter().map(|phase| phase.percent).collect();
-    if let Err(error) = check_phases(&percents) {
-        return refuse("phases", format!("{error}."));
-    }
-    if !(1..=100).contains(&new.gate.healthy_percent) {
-        return refuse("gate.healthy_percent", "A share is 1 to 100 percent.".to_owned());
-    }
-    if new.gate.failed_percent > 100 {
-        return refuse("gate.failed_percent", "A share is 0 to 100 percent.".to_owned());
-    }
-    if new.soak_s > SOAK_S_MAX {
-        return refuse("soak_s", format!("At most {SOAK_S_MAX} seconds."));
-    }
-    Ok(())
+    new.plan.check().map_err(|error| refused(&error.field, error.detail))
+}
+
+/// The plan is at fault.
+fn refused(field: &str, detail: impl Into<String>) -> Problem {
+    Problem::refused("invalid_plan", detail.into()).field(format!("plan.{field}"))
 }
 
 /// The release is listed, and the group is one of the same product.
@@ -223,15 +174,67 @@ fn check_references(app: &App, new: &NewRollout) -> Result<(), Problem> {
         }
         Some(_) => {}
     }
-    let group = app.fleet.group(&new.group).filter(|group| group.product == new.product);
-    if group.is_none() {
-        let detail = "There is no such group of this product. Make it with `POST /api/v1/groups`.";
-        return Err(Problem::refused("unknown_group", detail).field("group"));
+    if !is_group_of(app, &new.group, &new.product) {
+        return Err(unknown_group().field("group"));
+    }
+    check_stones(app, new)?;
+    let members = u64::try_from(app.fleet.members_of(&new.group).len()).unwrap_or(u64::MAX);
+    if members == 0 {
+        let detail = "The group has no devices that could take part. Add some first.";
+        return Err(Problem::refused("empty_group", detail).field("group"));
+    }
+    let mut phases = new.plan.phases.iter().enumerate();
+    phases.try_for_each(|(number, phase)| check_phase(app, new, number, phase))
+}
+
+/// The stepping stones are listed releases of the same channel, older than the release.
+fn check_stones(app: &App, new: &NewRollout) -> Result<(), Problem> {
+    for stone in &new.plan.stepping_stones {
+        let release = app.fleet.release(&new.product, &new.channel, stone);
+        if *stone >= new.version || !release.is_some_and(|release| release.listed) {
+            let detail =
+                format!("{stone} is no listed release of the channel before {}.", new.version);
+            return Err(refused("stepping_stones", detail));
+        }
     }
     Ok(())
 }
 
-fn rollout(app: &App, new: NewRollout, at: u64) -> Result<Rollout, Problem> {
+/// The canaries are devices of the same product, and the gate can be passed by those there are.
+fn check_phase(
+    app: &App,
+    new: &NewRollout,
+    number: usize,
+    phase: &PhasePlan,
+) -> Result<(), Problem> {
+    if let Size::Group(group) = &phase.size
+        && !is_group_of(app, group, &new.product)
+    {
+        return Err(unknown_group().field(format!("plan.phases[{number}].size.group")));
+    }
+    let members = app.fleet.size_of(&new.group, &phase.size);
+    if members == 0 {
+        let detail = "The phase would reach no device that could take part.";
+        return Err(refused(&format!("phases[{number}].size"), detail));
+    }
+    let sample_min = u64::from(phase.gate.sample_min);
+    if !phase.gate.is_small(members) && sample_min > members {
+        let detail = format!("The phase reaches {members} devices only.");
+        return Err(refused(&format!("phases[{number}].gate.sample_min"), detail));
+    }
+    Ok(())
+}
+
+fn is_group_of(app: &App, group: &GroupId, product: &ProductId) -> bool {
+    app.fleet.group(group).is_some_and(|group| group.product == *product)
+}
+
+fn unknown_group() -> Problem {
+    let detail = "There is no such group of this product. Make it with `POST /api/v1/groups`.";
+    Problem::refused("unknown_group", detail)
+}
+
+fn rollout(app: &App, new: NewRollout, author: &Author, at: u64) -> Result<Rollout, Problem> {
     let seed = random::bytes(app.random.as_ref());
     Ok(Rollout {
         id: new.id.map_or_else(|| made_up(app), Ok)?,
@@ -239,19 +242,18 @@ fn rollout(app: &App, new: NewRollout, at: u64) -> Result<Rollout, Problem> {
         channel: new.channel,
         version: new.version,
         group: new.group,
-        gate: Gate {
-            healthy_percent: new.gate.healthy_percent,
-            failed_percent: new.gate.failed_percent,
-        },
-        soak_s: new.soak_s,
+        phases: vec![Phase::default(); new.plan.phases.len()],
+        plan: new.plan,
         seed,
         state: RolloutState::Draft,
         reason: None,
-        phases: new.phases.iter().map(|p| Phase { percent: p.percent, started: None }).collect(),
+        created_by: author.actor.clone(),
         created_at: at,
         started_at: None,
         finished_at: None,
         changed_at: at,
+        extended_s: 0,
+        generation: 0,
     })
 }
 

@@ -21,6 +21,7 @@ use super::admission::Caller;
 use crate::app::App;
 use crate::director::Director;
 use crate::domain::{Decision, Device, Running};
+use crate::fleet::Told;
 use crate::http::{Problem, body, to_the_end};
 use crate::metrics::Poll;
 use crate::repositories::{Files, PinsFile};
@@ -30,6 +31,9 @@ use crate::store::devices;
 /// claim to know whatever it likes; one that is honest needs it once, after a backup was
 /// restored.
 const ANEW_PAUSE: Duration = Duration::from_mins(1);
+
+/// When a device should ask again that is about to be offered something: by then that is written.
+const SOON_S: u32 = 5;
 
 /// Answers a poll.
 pub async fn poll(
@@ -67,13 +71,17 @@ async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Ve
         image_files(app, device, &request, (path, needs_pins), &mut bundle);
     }
     let outcome = if decided.is_known_to(&request) { Poll::Idle } else { Poll::Decided };
-    Ok((outcome, bundle.finish(app.config.poll.retry_after_s)))
+    let usual_s = app.config.poll.retry_after_s;
+    let retry_after_s = if decided.soon { usual_s.min(SOON_S) } else { usual_s };
+    Ok((outcome, bundle.finish(retry_after_s)))
 }
 
 /// A decision under the version with which it is signed.
 struct Decided {
     decision: Decision,
     version: u64,
+    /// Whether an offer is about to be made.
+    soon: bool,
 }
 
 impl Decided {
@@ -104,8 +112,8 @@ async fn decide(
         pins: request.pins,
     };
     let decided = || {
-        let decision = app.fleet.poll(device, &running, now_ms).ok_or_else(gone)?;
-        Ok(Decided { version: Director::version(&decision, now_ms), decision })
+        let Told { decision, soon } = app.fleet.poll(device, &running, now_ms).ok_or_else(gone)?;
+        Ok(Decided { version: Director::version(&decision, now_ms), decision, soon })
     };
     let first: Decided = decided()?;
     let known = have(request, "d.snapshot").max(have(request, "d.targets"));

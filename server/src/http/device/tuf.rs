@@ -20,7 +20,6 @@ use crate::app::App;
 use crate::director::Director;
 use crate::domain::Release;
 use crate::http::{Path, Problem};
-use crate::store::devices;
 
 /// In place of a nonce where nobody asked with one.
 const NO_NONCE: Nonce = Nonce([0; 16]);
@@ -71,9 +70,7 @@ pub async fn director_metadata(
         return Ok(json(root));
     }
     let now_ms = app.director.now_ms()?;
-    let seen = devices::seen(&app.store, own).await?;
-    let running = seen.map_or(Digest([0; 32]), |seen| seen.sha256);
-    let decision = app.fleet.decide(own, &running).ok_or_else(unknown)?;
+    let decision = app.fleet.decide(own, now_ms).ok_or_else(unknown)?;
     let version = Director::version(&decision, now_ms);
     let signed = if name == "timestamp.json" {
         app.director.timestamp(own, NO_NONCE, now_ms, version)?

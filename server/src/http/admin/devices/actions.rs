@@ -108,12 +108,12 @@ pub(in crate::http::admin) async fn revoke(
     store::devices::shut_out(change.connection(), &device.id, at).await?;
     let skipped = open_deployments(&app, &device);
     skip(&mut change, &device, &skipped, at).await?;
-    let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": skipped }));
+    let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": names(&skipped) }));
     change::record(&mut change, &author, at, line).await?;
     let turn = change.commit().await?;
     let item = Item::new(&device, seen);
-    for rollout in &skipped {
-        app.fleet.put_deployment(&device.id, rollout, Deployment::skipped(at));
+    for (rollout, deployment) in &skipped {
+        app.fleet.put_deployment(&device.id, rollout, deployment.skipped(at));
     }
     let id = device.id.clone();
     // In this order: a connection that is just being made looks at the record once it is known.
@@ -146,21 +146,24 @@ pub(in crate::http::admin) async fn command(
 }
 
 /// A device that is shut out takes no part any more; what it had not finished is skipped.
-fn open_deployments(app: &App, device: &Device) -> Vec<RolloutId> {
+fn open_deployments(app: &App, device: &Device) -> Vec<(RolloutId, Deployment)> {
     let deployments = app.fleet.deployments_of(&device.id).into_iter();
-    let open = deployments.filter(|(_, deployment)| !deployment.state.is_final());
-    open.map(|(rollout, _)| rollout).collect()
+    deployments.filter(|(_, deployment)| !deployment.state.is_final()).collect()
+}
+
+fn names(deployments: &[(RolloutId, Deployment)]) -> Vec<&RolloutId> {
+    deployments.iter().map(|(rollout, _)| rollout).collect()
 }
 
 /// Writes that there is nothing to do any more for a device in these rollouts.
 async fn skip(
     change: &mut Change,
     device: &Device,
-    rollouts: &[RolloutId],
+    deployments: &[(RolloutId, Deployment)],
     at: u64,
 ) -> Result<(), Problem> {
-    let skipped = Deployment::skipped(at);
-    for rollout in rollouts {
+    for (rollout, deployment) in deployments {
+        let skipped = deployment.skipped(at);
         store::deployments::put(change.connection(), rollout, &device.id, &skipped).await?;
     }
     Ok(())

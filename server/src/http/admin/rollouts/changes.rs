@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
+use waxwing_wire::RolloutId;
 
-use super::{RolloutView, find, subject};
+use super::{NewRollout, RolloutView, create, find, subject, unknown};
 use crate::app::App;
-use crate::domain::Rollout;
 use crate::domain::audit::Action;
-use crate::domain::rollout::{Change, IllegalChange};
+use crate::domain::rollout::plan::TIMEOUT_S_MAX;
+use crate::domain::rollout::{Change as Wish, IllegalChange, NoApproval};
+use crate::domain::{Release, Rollout};
 use crate::http::admin::change;
-use crate::http::admin::input::Author;
+use crate::http::admin::input::{Author, Body};
 use crate::http::{Path, Problem};
-use crate::store;
+use crate::store::{self, Change};
 
 /// Starts the first phase of a draft.
 #[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/start", operation_id = "start_rollout", tag = "rollouts",
@@ -26,7 +31,7 @@ pub(in crate::http::admin) async fn start(
     Path(rollout): Path<String>,
     author: Author,
 ) -> Result<Json<RolloutView>, Problem> {
-    apply(&app, &rollout, &author, Change::Start).await
+    apply(&app, &rollout, &author, Wish::Start).await
 }
 
 /// Withdraws the offers of a running rollout until it is resumed.
@@ -39,7 +44,7 @@ pub(in crate::http::admin) async fn pause(
     Path(rollout): Path<String>,
     author: Author,
 ) -> Result<Json<RolloutView>, Problem> {
-    apply(&app, &rollout, &author, Change::Pause).await
+    apply(&app, &rollout, &author, Wish::Pause).await
 }
 
 /// Lets a paused rollout go on.
@@ -52,7 +57,7 @@ pub(in crate::http::admin) async fn resume(
     Path(rollout): Path<String>,
     author: Author,
 ) -> Result<Json<RolloutView>, Problem> {
-    apply(&app, &rollout, &author, Change::Resume).await
+    apply(&app, &rollout, &author, Wish::Resume).await
 }
 
 /// Stops a rollout for good. Devices that run the new release keep it.
@@ -65,25 +70,123 @@ pub(in crate::http::admin) async fn cancel(
     Path(rollout): Path<String>,
     author: Author,
 ) -> Result<Json<RolloutView>, Problem> {
-    apply(&app, &rollout, &author, Change::Cancel).await
+    apply(&app, &rollout, &author, Wish::Cancel).await
+}
+
+/// Agrees that a rollout goes on after its current phase, for somebody else than who drafted it.
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/approve", operation_id = "approve_rollout", tag = "rollouts",
+    params(("rollout" = String, Path)),
+    responses((status = 200, body = RolloutView), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub(in crate::http::admin) async fn approve(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+    author: Author,
+) -> Result<Json<RolloutView>, Problem> {
+    let (transaction, at) = change::begin(&app).await?;
+    let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
+    rollout.approve(&author.actor, at).map_err(not_approved)?;
+    record(&app, transaction, rollout, &author, (at, Action::RolloutApproved)).await
+}
+
+/// By how much a rollout is extended.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http::admin) struct Extension {
+    /// For how many seconds longer the last phase waits for devices that do not poll.
+    seconds: u32,
+}
+
+/// Lets a rollout wait longer for devices that do not poll.
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/extend", operation_id = "extend_rollout", tag = "rollouts",
+    params(("rollout" = String, Path)), request_body = Extension,
+    responses((status = 200, body = RolloutView), (status = 404, body = Problem),
+        (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(in crate::http::admin) async fn extend(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+    author: Author,
+    Body(Extension { seconds }): Body<Extension>,
+) -> Result<Json<RolloutView>, Problem> {
+    if !(1..=TIMEOUT_S_MAX).contains(&seconds) {
+        let detail = format!("1 to {TIMEOUT_S_MAX} seconds.");
+        return Err(Problem::refused("invalid_extension", detail).field("seconds"));
+    }
+    let (transaction, at) = change::begin(&app).await?;
+    let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
+    rollout.extend(seconds).map_err(illegal)?;
+    record(&app, transaction, rollout, &author, (at, action(Wish::Extend))).await
+}
+
+/// Drafts the way back: the release before, for the devices that switched to this one.
+#[utoipa::path(post, path = "/api/v1/rollouts/{rollout}/way-back", operation_id = "draft_way_back", tag = "rollouts",
+    params(("rollout" = String, Path)),
+    responses((status = 201, body = RolloutView), (status = 404, body = Problem),
+        (status = 409, body = Problem)))]
+pub(in crate::http::admin) async fn way_back(
+    State(app): State<Arc<App>>,
+    Path(rollout): Path<String>,
+    author: Author,
+) -> Result<(StatusCode, Json<RolloutView>), Problem> {
+    let rollout = find(&app, &rollout)?;
+    let before = release_before(&app, &rollout)?;
+    let new = NewRollout {
+        id: RolloutId::parse(&format!("{}-back", rollout.id)).ok(),
+        product: rollout.product.clone(),
+        channel: rollout.channel.clone(),
+        version: before.version.clone(),
+        group: rollout.group.clone(),
+        plan: rollout.plan.way_back(rollout.id.clone()),
+    };
+    create(State(app), author, Body(new)).await
+}
+
+/// Returns the newest listed release before that of a rollout which its devices would take: one of the
+/// same security version (D2).
+fn release_before(app: &App, rollout: &Rollout) -> Result<Arc<Release>, Problem> {
+    let (release, _) = app.fleet.route_of(&rollout.id).ok_or_else(unknown)?;
+    let floor = release.r#match.security_version;
+    let all = app.fleet.releases(&rollout.product).into_iter();
+    let before = all.filter(|other| {
+        let same_line = other.channel == rollout.channel && other.listed;
+        same_line && other.version < release.version && other.r#match.security_version >= floor
+    });
+    before.max_by(|one, other| one.version.cmp(&other.version)).ok_or_else(|| {
+        let detail = format!(
+            "No older release of the channel has security version {floor}: devices would refuse it. \
+             Mend the release and bring a newer one."
+        );
+        Problem::conflict("no_way_back", detail)
+    })
 }
 
 async fn apply(
     app: &App,
     rollout: &str,
     author: &Author,
-    change: Change,
+    change: Wish,
 ) -> Result<Json<RolloutView>, Problem> {
-    let (mut transaction, at) = change::begin(app).await?;
+    let (transaction, at) = change::begin(app).await?;
     let mut rollout = Rollout::clone(&*find(app, rollout)?);
     match change {
-        Change::Start => start_now(app, &mut rollout, at)?,
-        Change::Cancel | Change::Pause | Change::Resume => {
+        Wish::Start => start_now(app, &mut rollout, at)?,
+        Wish::Cancel | Wish::Extend | Wish::Pause | Wish::Resume => {
             rollout.change(change, at).map_err(illegal)?;
         }
     }
+    record(app, transaction, rollout, author, (at, action(change))).await
+}
+
+/// Writes what has become of a rollout, and who wanted it.
+async fn record(
+    app: &App,
+    mut transaction: Change,
+    rollout: Rollout,
+    author: &Author,
+    (at, action): (u64, Action),
+) -> Result<Json<RolloutView>, Problem> {
     store::rollouts::update(transaction.connection(), &rollout).await?;
-    let line = (action(change), subject(&rollout), json!({}));
+    let line = (action, subject(&rollout), json!({}));
     change::record(&mut transaction, author, at, line).await?;
     let turn = transaction.commit().await?;
     app.fleet.put_rollout(rollout.clone());
@@ -91,10 +194,19 @@ async fn apply(
     Ok(Json(RolloutView::new(&app.fleet, &rollout)))
 }
 
+fn not_approved(error: NoApproval) -> Problem {
+    match error {
+        NoApproval::NotAsked => Problem::conflict("no_approval_asked", format!("{error}.")),
+        NoApproval::SamePerson => {
+            Problem::new(StatusCode::FORBIDDEN, "approval_by_author", format!("{error}."))
+        }
+    }
+}
+
 fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
     let members = app.fleet.members_of(&rollout.group);
-    let listed = app.fleet.release_of(&rollout.id).is_some_and(|release| release.listed);
-    rollout.start(members.iter(), at).map_err(illegal)?;
+    let listed = app.fleet.route_of(&rollout.id).is_some_and(|(release, _)| release.listed);
+    rollout.start(members.iter().map(|device| &device.id), at).map_err(illegal)?;
     if members.is_empty() {
         let detail = "The group has no devices. Add some, then start the rollout.";
         return Err(Problem::conflict("group_empty", detail).field("group"));
@@ -106,12 +218,13 @@ fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-const fn action(change: Change) -> Action {
+const fn action(change: Wish) -> Action {
     match change {
-        Change::Cancel => Action::RolloutCancelled,
-        Change::Pause => Action::RolloutPaused,
-        Change::Resume => Action::RolloutResumed,
-        Change::Start => Action::RolloutStarted,
+        Wish::Cancel => Action::RolloutCancelled,
+        Wish::Extend => Action::RolloutExtended,
+        Wish::Pause => Action::RolloutPaused,
+        Wish::Resume => Action::RolloutResumed,
+        Wish::Start => Action::RolloutStarted,
     }
 }
 

@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 use waxwing_wire::report::State;
 use waxwing_wire::{Channel, DeviceId, GroupId, ProductId, RolloutId};
 
-use crate::domain::rollout::{Counts, Gate, State as RolloutState};
+use crate::domain::rollout::{
+    Counts, Evidence, Phase, PhasePlan, Plan, Size, State as RolloutState,
+};
 use crate::domain::{Deployment, Rollout};
 use crate::fleet::Fleet;
 use crate::http::admin::output::time;
@@ -44,15 +46,19 @@ pub(in crate::http::admin) struct RolloutView {
     phases: Vec<PhaseView>,
     /// The phase started last, from 0.
     phase: usize,
-    /// What must be seen before the next phase.
-    gate: GateView,
-    /// For how many seconds a device must stay well before it says so.
-    soak_s: u32,
+    /// Whether only somebody's approval is missing before the next phase starts.
+    awaits_approval: bool,
+    /// How many devices may be in flight now.
+    allowance: u64,
+    /// What is to happen.
+    plan: Plan,
     /// Devices of the started phases by deployment state.
     #[schema(value_type = Object)]
     counts: CountsView,
     /// Devices of the started phases.
     members: u64,
+    /// For how many seconds longer than planned it waits for devices that do not poll.
+    extended_s: u32,
     /// When it was drafted, as RFC 3339.
     created_at: String,
     /// When it was started, as RFC 3339.
@@ -65,22 +71,15 @@ pub(in crate::http::admin) struct RolloutView {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Phase)]
 pub(in crate::http::admin) struct PhaseView {
-    /// Share of the group up to here, in percent.
-    percent: u8,
+    /// Whom it reaches.
+    #[schema(value_type = Object)]
+    size: Size,
     /// When it was started, as RFC 3339.
     started_at: Option<String>,
+    /// Who agreed to go on after it.
+    approved_by: Option<String>,
     /// How many devices it added; `null` before it starts.
     members: Option<u64>,
-}
-
-/// What must be seen before the next phase.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Gate)]
-pub(in crate::http::admin) struct GateView {
-    /// Share of a phase that must end healthy, in percent.
-    healthy_percent: u8,
-    /// Share of a phase that may fail before the rollout halts, in percent.
-    failed_percent: u8,
 }
 
 /// A device's part in the rollout.
@@ -123,9 +122,8 @@ pub(in crate::http::admin) struct RecountView {
 
 impl RolloutView {
     pub(super) fn new(fleet: &Fleet, rollout: &Rollout) -> Self {
-        let counts = fleet.counts(&rollout.id);
-        let total = Counts::sum(&counts);
-        let Gate { healthy_percent, failed_percent } = rollout.gate;
+        let evidence = fleet.evidence(&rollout.id);
+        let total = Evidence::sum(&evidence);
         Self {
             id: rollout.id.clone(),
             product: rollout.product.clone(),
@@ -134,12 +132,14 @@ impl RolloutView {
             group: rollout.group.clone(),
             state: rollout.state,
             reason: rollout.reason.clone(),
-            phases: phases(rollout, &counts),
+            phases: phases(rollout, &evidence),
             phase: rollout.current_phase().unwrap_or(0),
-            gate: GateView { healthy_percent, failed_percent },
-            soak_s: rollout.soak_s,
-            counts: counts_view(&total),
-            members: total.total(),
+            awaits_approval: rollout.awaits_approval(&evidence),
+            allowance: rollout.plan.allowance(&total),
+            plan: rollout.plan.clone(),
+            counts: counts_view(&total.counts),
+            members: total.counts.total(),
+            extended_s: rollout.extended_s,
             created_at: time(rollout.created_at),
             started_at: rollout.started_at.map(time),
             finished_at: rollout.finished_at.map(time),
@@ -147,14 +147,15 @@ impl RolloutView {
     }
 }
 
-fn phases(rollout: &Rollout, counts: &[Counts]) -> Vec<PhaseView> {
-    let mut counts = counts.iter();
-    let view = |phase: &crate::domain::rollout::Phase| PhaseView {
-        percent: phase.percent,
+fn phases(rollout: &Rollout, evidence: &[Evidence]) -> Vec<PhaseView> {
+    let mut evidence = evidence.iter();
+    let view = |(phase, plan): (&Phase, &PhasePlan)| PhaseView {
+        size: plan.size.clone(),
         started_at: phase.started.map(|started| time(started.at)),
-        members: phase.started.and_then(|_| counts.next()).map(Counts::total),
+        approved_by: phase.approved.as_ref().map(|approval| approval.by.clone()),
+        members: phase.started.and_then(|_| evidence.next()).map(|it| it.counts.total()),
     };
-    rollout.phases.iter().map(view).collect()
+    rollout.phases.iter().zip(&rollout.plan.phases).map(view).collect()
 }
 
 fn counts_view(counts: &Counts) -> CountsView {

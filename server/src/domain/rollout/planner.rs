@@ -1,0 +1,91 @@
+//! The planner: what should happen to a rollout, given the evidence.
+//!
+//! A decision is data, made for one generation of its rollout; whatever happens to the rollout in
+//! between makes it stale, and a stale decision cannot be carried out. Not here: carrying it out.
+
+use super::evidence::Evidence;
+use super::gate::{Reason, Verdict};
+use super::{Rollout, State};
+
+/// What should happen to a rollout, if it is still as it was.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Decision {
+    /// The generation of the rollout for which it was made.
+    pub(super) generation: u64,
+    /// What should happen.
+    pub action: Action,
+}
+
+/// What the server does to a rollout by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Action {
+    /// Start the next phase.
+    Advance,
+    /// Come to the end.
+    Finish,
+    /// Stop.
+    Halt(Reason),
+}
+
+impl Rollout {
+    /// Decides what should happen now, given what is known of each phase that has started. A rollout
+    /// that is paused can still halt, but goes nowhere else.
+    pub fn decide(&self, evidence: &[Evidence], now_ms: u64) -> Option<Decision> {
+        let action = match self.state {
+            State::Running => self.reason_to_halt(evidence).or_else(|| self.step(evidence, now_ms)),
+            State::Paused => self.reason_to_halt(evidence),
+            State::Draft | State::Halted | State::Finished | State::Cancelled => None,
+        };
+        action.map(|action| Decision { generation: self.generation, action })
+    }
+
+    /// Tells whether only somebody's approval is missing before the next phase starts.
+    pub fn awaits_approval(&self, evidence: &[Evidence]) -> bool {
+        let approved = self.current().is_none_or(|(_, phase)| phase.approved.is_some());
+        let gate = self.current_gate();
+        self.state == State::Running
+            && !self.is_in_last_phase()
+            && gate.is_some_and(|gate| gate.approval && !approved)
+            && self.verdicts(evidence).last() == Some(Verdict::Pass)
+    }
+
+    /// Any phase can halt a rollout, also one that was passed, and so can all of them together.
+    fn reason_to_halt(&self, evidence: &[Evidence]) -> Option<Action> {
+        let of_phases = self.verdicts(evidence).find_map(|verdict| match verdict {
+            Verdict::Halt(reason) => Some(reason),
+            Verdict::Pass | Verdict::Wait => None,
+        });
+        let all = Evidence::sum(evidence).counts.outcomes();
+        let of_all = || self.current_gate()?.reason_to_halt(None, all, self.bounds());
+        of_phases.or_else(of_all).map(Action::Halt)
+    }
+
+    fn step(&self, evidence: &[Evidence], now_ms: u64) -> Option<Action> {
+        if self.is_in_last_phase() {
+            let is_over = !self.plan.open_ended && self.is_over(evidence, now_ms);
+            return is_over.then_some(Action::Finish);
+        }
+        let passed = self.verdicts(evidence).last() == Some(Verdict::Pass);
+        (passed && !self.awaits_approval(evidence)).then_some(Action::Advance)
+    }
+
+    /// Whoever has not even been offered the release is waited for as long as the plan says.
+    fn is_over(&self, evidence: &[Evidence], now_ms: u64) -> bool {
+        let counts = Evidence::sum(evidence).counts;
+        let patience_ms =
+            (u64::from(self.plan.timeouts.waiting_s) + u64::from(self.extended_s)) * 1000;
+        let waited = self.started().last().map_or(0, |last| now_ms.saturating_sub(last.at));
+        counts.in_flight() == 0 && (counts.ended() == counts.total() || waited >= patience_ms)
+    }
+
+    fn verdicts(&self, evidence: &[Evidence]) -> impl Iterator<Item = Verdict> {
+        let gates = self.plan.phases.iter().map(|phase| phase.gate);
+        let phases = gates.zip(evidence).enumerate();
+        phases.map(|(number, (gate, evidence))| gate.judge(number, evidence, self.bounds()))
+    }
+
+    /// A bound for each phase, and one for all together.
+    const fn bounds(&self) -> usize {
+        self.plan.phases.len() + 1
+    }
+}

@@ -1,0 +1,246 @@
+//! The ledger: how many devices of each phase are in each state, and whose time runs out.
+//!
+//! Kept up to date with every device and deployment by the only writer; all devices are gone through
+//! only when a phase starts or a group changes. Polls do not look here.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use waxwing_wire::report::State;
+
+use super::Index;
+use super::catalogue::Campaign;
+use super::members::{Member, Members};
+use crate::domain::rollout::budget::Budget;
+use crate::domain::rollout::{Counts, Evidence, Plan};
+use crate::domain::{Deployment, Device};
+
+/// Counts and clocks of all rollouts.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Every device, by its number and by what is known of it.
+    pub(super) index: Index,
+    /// By the number of the rollout.
+    accounts: HashMap<u32, Account>,
+}
+
+/// Counts and clocks of a rollout.
+#[derive(Debug, Default)]
+struct Account {
+    phases: Vec<Phase>,
+    overdue: Alarms,
+    /// Devices by the time at which they are given up, in Unix milliseconds.
+    timeouts: BTreeSet<(u64, u32)>,
+    budget: Budget,
+}
+
+/// The devices of a phase.
+#[derive(Clone, Copy, Debug, Default)]
+struct Phase {
+    /// Those that have been heard of.
+    known: Counts,
+    /// All of them.
+    members: u64,
+    /// Those in flight that should have been heard of.
+    overdue: u64,
+}
+
+/// Devices by the time from which on they are overdue, in Unix milliseconds.
+#[derive(Debug, Default)]
+struct Alarms {
+    /// What is due by then has been taken out.
+    looked_at: u64,
+    /// With the phase in which each counts.
+    set: BTreeSet<(u64, u32, u8)>,
+}
+
+impl Alarms {
+    /// Sets an alarm; tells whether it would have gone off already.
+    fn set(&mut self, at: u64, device: u32, phase: u8) -> bool {
+        let is_past = at <= self.looked_at;
+        if !is_past {
+            self.set.insert((at, device, phase));
+        }
+        is_past
+    }
+
+    /// Takes an alarm back; tells whether it went off before.
+    fn clear(&mut self, at: u64, device: u32, phase: u8) -> bool {
+        self.set.remove(&(at, device, phase));
+        at <= self.looked_at
+    }
+
+    /// Takes out who is due; gives the phase of each.
+    fn go_off(&mut self, now_ms: u64) -> impl Iterator<Item = u8> {
+        self.looked_at = self.looked_at.max(now_ms);
+        let later = self.set.split_off(&(self.looked_at.saturating_add(1), 0, 0));
+        std::mem::replace(&mut self.set, later).into_iter().map(|(_, _, phase)| phase)
+    }
+}
+
+impl Ledger {
+    /// Returns what is known of each started phase of a rollout.
+    pub(super) fn evidence(&self, rollout: u32) -> Vec<Evidence> {
+        let phases = self.accounts.get(&rollout).map(|account| account.phases.as_slice());
+        phases.unwrap_or_default().iter().map(Phase::evidence).collect()
+    }
+
+    /// Takes from the byte budget of a rollout as many of the devices wanted as it has room for.
+    pub(super) fn afford(&mut self, campaign: &Campaign, wanted: u64, now_ms: u64) -> u64 {
+        let (plan, image_bytes) = (&campaign.rollout.plan, campaign.release.length);
+        let account = self.accounts.entry(campaign.number).or_default();
+        account.budget.take(plan.bytes_per_s, image_bytes, wanted, now_ms)
+    }
+
+    /// Takes note of what has become of a device itself.
+    pub(super) fn move_member(
+        &mut self,
+        campaign: &Campaign,
+        before: Option<&Member>,
+        after: &Member,
+    ) {
+        let account = self.accounts.entry(campaign.number).or_default();
+        if let Some(before) = before {
+            account.uncount(campaign, before);
+        }
+        account.count(campaign, after);
+    }
+
+    /// Counts the members of the phases that have started since the last time. Those before keep
+    /// theirs: a cut-off is never moved.
+    pub(super) fn open_phases(&mut self, campaign: &Campaign, members: &Members) {
+        let account = self.accounts.entry(campaign.number).or_default();
+        let (counted, started) = (account.phases.len(), campaign.rollout.started().count());
+        account.phases.resize(started.max(counted), Phase::default());
+        if account.phases.len() == counted {
+            return;
+        }
+        members.for_each(|member| {
+            let after = campaign.counts_in(member).filter(|phase| *phase >= counted);
+            account.move_member(None, after);
+        });
+    }
+
+    /// Counts a rollout from the beginning: its phases reach other devices than before.
+    pub(super) fn count_anew(&mut self, campaign: &Campaign, members: &Members) {
+        let account = self.accounts.entry(campaign.number).or_default();
+        account.phases.clear();
+        account.phases.resize(campaign.rollout.started().count(), Phase::default());
+        account.overdue.set.clear();
+        account.timeouts.clear();
+        members.for_each(|member| account.count(campaign, member));
+    }
+
+    /// Takes note of a change of a deployment.
+    pub(super) fn move_deployment(
+        &mut self,
+        campaign: &Campaign,
+        member: &Member,
+        before: Option<Deployment>,
+    ) {
+        let account = self.accounts.entry(campaign.number).or_default();
+        account.move_deployment(campaign, member, before);
+    }
+
+    /// Counts who is overdue by now.
+    pub(super) fn look(&mut self, campaign: &Campaign, now_ms: u64) {
+        let Some(account) = self.accounts.get_mut(&campaign.number) else { return };
+        for phase in account.overdue.go_off(now_ms) {
+            if let Some(phase) = account.phases.get_mut(usize::from(phase)) {
+                phase.overdue += 1;
+            }
+        }
+    }
+
+    /// Returns who has timed out by now, those first whose time ran out first.
+    pub(super) fn timed_out(&self, rollout: u32, now_ms: u64, limit: usize) -> Vec<Arc<Device>> {
+        let timeouts = self.accounts.get(&rollout).map(|account| &account.timeouts);
+        let due = timeouts.into_iter().flat_map(|it| it.range(..=(now_ms, u32::MAX)));
+        let devices = due.filter_map(|(_, number)| self.index.device(*number));
+        devices.take(limit).map(Arc::clone).collect()
+    }
+}
+
+impl Account {
+    fn phase(&mut self, phase: Option<usize>) -> Option<&mut Phase> {
+        self.phases.get_mut(phase?)
+    }
+
+    fn move_member(&mut self, before: Option<usize>, after: Option<usize>) {
+        if before == after {
+            return;
+        }
+        if let Some(phase) = self.phase(before) {
+            phase.members = phase.members.saturating_sub(1);
+        }
+        if let Some(phase) = self.phase(after) {
+            phase.members += 1;
+        }
+    }
+
+    /// Counts a member of which nothing was counted before.
+    fn count(&mut self, campaign: &Campaign, member: &Member) {
+        self.move_member(None, campaign.counts_in(member));
+        if let Some(deployment) = member.deployment(campaign.number) {
+            self.add(&campaign.rollout.plan, member.number, &deployment);
+        }
+    }
+
+    /// Takes back what was counted of a member.
+    fn uncount(&mut self, campaign: &Campaign, member: &Member) {
+        self.move_member(campaign.counts_in(member), None);
+        if let Some(deployment) = member.deployment(campaign.number) {
+            self.remove(&campaign.rollout.plan, member.number, &deployment);
+        }
+    }
+
+    fn move_deployment(
+        &mut self,
+        campaign: &Campaign,
+        member: &Member,
+        before: Option<Deployment>,
+    ) {
+        if let Some(before) = before {
+            self.remove(&campaign.rollout.plan, member.number, &before);
+        } else {
+            let counted = campaign.would_count_in(member);
+            self.move_member(counted, campaign.counts_in(member));
+        }
+        if let Some(deployment) = member.deployment(campaign.number) {
+            self.add(&campaign.rollout.plan, member.number, &deployment);
+        }
+    }
+
+    fn add(&mut self, plan: &Plan, device: u32, deployment: &Deployment) {
+        let Deployment { state, phase, .. } = *deployment;
+        let overdue_at = plan.overdue_at(deployment);
+        let is_overdue = overdue_at.is_some_and(|at| self.overdue.set(at, device, phase));
+        self.timeouts.extend(plan.times_out_at(deployment).map(|at| (at, device)));
+        if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
+            phase.known.add(state);
+            phase.overdue += u64::from(is_overdue);
+        }
+    }
+
+    fn remove(&mut self, plan: &Plan, device: u32, deployment: &Deployment) {
+        let Deployment { state, phase, .. } = *deployment;
+        let overdue_at = plan.overdue_at(deployment);
+        let was_overdue = overdue_at.is_some_and(|at| self.overdue.clear(at, device, phase));
+        if let Some(at) = plan.times_out_at(deployment) {
+            self.timeouts.remove(&(at, device));
+        }
+        if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
+            phase.known.remove(state);
+            phase.overdue = phase.overdue.saturating_sub(u64::from(was_overdue));
+        }
+    }
+}
+
+impl Phase {
+    /// Members that nothing is known of are waiting.
+    fn evidence(&self) -> Evidence {
+        let mut counts = self.known;
+        counts.add_many(State::Waiting, self.members.saturating_sub(counts.total()));
+        Evidence { counts, overdue: self.overdue }
+    }
+}

@@ -1,0 +1,238 @@
+//! Counting as changes come against counting everything anew.
+
+use proptest::prelude::*;
+use waxwing_wire::report::State;
+
+use super::*;
+use crate::domain::device::{Status, Tags};
+use crate::domain::group::Members;
+use crate::domain::group::tests::device;
+use crate::domain::release::tests::{product, release};
+use crate::domain::rollout::PhasePlan;
+use crate::domain::rollout::tests::{plan, rollout};
+
+const DEVICES: u32 = 12;
+const NOW_MS: u64 = 1_795_176_000_000;
+const HOUR_MS: u64 = 3_600_000;
+
+#[derive(Clone, Debug)]
+enum Event {
+    NextPhase,
+    Report(u32, State),
+    Revoke(u32),
+    Tag(u32, bool, bool),
+    Hours(u64),
+    Ceiling(u16),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let device = || 0..DEVICES;
+    prop_oneof![
+        1 => Just(Event::NextPhase),
+        6 => (device(), prop::sample::select(&State::ALL[..])).prop_map(|(n, s)| Event::Report(n, s)),
+        1 => device().prop_map(Event::Revoke),
+        3 => (device(), any::<bool>(), any::<bool>()).prop_map(|(n, a, b)| Event::Tag(n, a, b)),
+        2 => (0_u64..4).prop_map(Event::Hours),
+        1 => (500_u16..=1000).prop_map(Event::Ceiling),
+    ]
+}
+
+fn id(n: u32) -> DeviceId {
+    DeviceId::parse(&format!("d-{n}")).unwrap()
+}
+
+fn group(name: &str, tag: &str) -> Group {
+    Group {
+        id: GroupId::parse(name).unwrap(),
+        product: product().id,
+        members: Members::Tags(Tags::from([(tag.to_owned(), "yes".to_owned())])),
+        created_at: 0,
+    }
+}
+
+fn fleet() -> Fleet {
+    let fleet = Fleet::default();
+    fleet.put_product(product());
+    fleet.put_releases(&product().id, vec![release("1.1.0")]);
+    fleet.put_group(group("all", "in"));
+    fleet.put_group(group("canaries", "canary"));
+    let canaries = Size::Group(GroupId::parse("canaries").unwrap());
+    let mut rollout = rollout("r-1", &[30, 60, 100]);
+    rollout.plan.phases[0] = PhasePlan { size: canaries, ..rollout.plan.phases[0].clone() };
+    fleet.put_rollout(rollout);
+    fleet
+}
+
+fn campaign(fleet: &Fleet) -> Arc<Campaign> {
+    Arc::clone(fleet.shared.catalogue.load().campaigns.values().next().unwrap())
+}
+
+fn apply(fleet: &Fleet, now_ms: &mut u64, event: &Event) {
+    let campaign = campaign(fleet);
+    match event {
+        Event::NextPhase => {
+            let members = fleet.members_of(&campaign.rollout.group);
+            let mut rollout = Rollout::clone(&campaign.rollout);
+            rollout.start_next_phase(members.iter().map(|it| &it.id), 9);
+            fleet.put_rollout(rollout);
+        }
+        Event::Report(n, state) => {
+            let member = fleet.shared.members.get(&id(*n));
+            if let Some(phase) = member.and_then(|member| campaign.counts_in(&member)) {
+                let phase = u8::try_from(phase).unwrap();
+                let offered = Deployment::in_phase(phase).offered(0, *now_ms);
+                let deployment = Deployment { state: *state, ..offered };
+                fleet.put_deployment(&id(*n), &campaign.rollout.id, deployment);
+            }
+        }
+        Event::Revoke(n) => {
+            let Some(device) = fleet.device(&id(*n)) else { return };
+            fleet.put_device(Device { status: Status::Revoked, ..Device::clone(&device) });
+        }
+        Event::Tag(n, is_in, is_canary) => {
+            let tags = [("in", is_in), ("canary", is_canary)];
+            let tags: Vec<_> =
+                tags.iter().filter(|(_, on)| **on).map(|(t, _)| (*t, "yes")).collect();
+            fleet.put_device(device(id(*n).as_str(), &tags));
+        }
+        Event::Hours(hours) => {
+            *now_ms += hours * HOUR_MS;
+            fleet.look(*now_ms);
+        }
+        Event::Ceiling(permille) => {
+            let limited = Release { ceiling_permille: Some(*permille), ..release("1.1.0") };
+            fleet.put_releases(&product().id, vec![limited]);
+        }
+    }
+}
+
+/// Counts every device by itself, with nothing remembered.
+fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
+    let campaign = campaign(fleet);
+    let mut phases = vec![Evidence::default(); campaign.rollout.started().count()];
+    fleet.shared.members.for_each(|member| {
+        let deployment = member.deployment(campaign.number);
+        let Some(phase) = campaign.counts_in(member) else { return };
+        phases[phase].counts.add(deployment.map_or(State::Waiting, |it| it.state));
+        let plan = &campaign.rollout.plan;
+        let overdue_at = deployment.and_then(|it| plan.overdue_at(&it));
+        phases[phase].overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
+    });
+    phases
+}
+
+/// Asks every device by itself whether its time has run out.
+fn given_up_anew(fleet: &Fleet, now_ms: u64) -> Vec<DeviceId> {
+    let campaign = campaign(fleet);
+    let mut due = Vec::new();
+    fleet.shared.members.for_each(|member| {
+        if given_up(&campaign, member, now_ms).is_some() {
+            due.push(member.device.id.clone());
+        }
+    });
+    due.sort_unstable();
+    due
+}
+
+proptest! {
+    #[test]
+    fn counts_kept_up_to_date_equal_counts_made_anew(
+        events in prop::collection::vec(event(), 0..60),
+    ) {
+        let (fleet, mut now_ms) = (fleet(), NOW_MS);
+        fleet.look(now_ms);
+        for event in events {
+            apply(&fleet, &mut now_ms, &event);
+            let kept = fleet.evidence(&RolloutId::parse("r-1").unwrap());
+            prop_assert_eq!(kept, counted_anew(&fleet, now_ms), "after {:?}", event);
+            let timed_out = fleet.timed_out(now_ms, usize::MAX);
+            let mut due: Vec<_> = timed_out.into_iter().map(|(_, device, _)| device).collect();
+            due.sort_unstable();
+            prop_assert_eq!(due, given_up_anew(&fleet, now_ms), "after {:?}", event);
+        }
+    }
+}
+
+fn running() -> Running {
+    Running {
+        version: semver::Version::new(1, 0, 0),
+        sha256: Digest([1; 32]),
+        security_version: 1,
+        pins: None,
+    }
+}
+
+/// Two rollouts to everybody, the second one started later.
+fn two_rollouts(change: impl Fn(&mut Rollout)) -> Fleet {
+    let fleet = Fleet::default();
+    fleet.put_product(product());
+    fleet.put_releases(&product().id, vec![release("1.1.0")]);
+    fleet.put_group(Group { members: Members::Tags(Tags::new()), ..group("all", "in") });
+    (0..DEVICES).for_each(|n| fleet.put_device(device(id(n).as_str(), &[])));
+    for (name, started_at) in [("old", 10), ("new", 20)] {
+        let mut rollout = rollout(name, &[100]);
+        rollout.plan = plan(&[100]);
+        change(&mut rollout);
+        let members = fleet.members_of(&rollout.group);
+        rollout.start(members.iter().map(|it| &it.id), started_at).unwrap();
+        fleet.put_rollout(rollout);
+    }
+    fleet
+}
+
+/// Everybody polls; what begins is written. Returns what began.
+fn round(fleet: &Fleet, now_ms: u64) -> Vec<NewDeployment> {
+    (0..DEVICES).for_each(|n| drop(fleet.poll(&id(n), &running(), now_ms).unwrap()));
+    let begun = fleet.beginnings(&fleet.sightings().take());
+    for (rollout, device, deployment) in begun.clone() {
+        fleet.put_deployment(&device, &rollout, deployment);
+    }
+    begun
+}
+
+#[test]
+fn no_more_devices_are_let_in_than_the_plan_is_ready_to_lose() {
+    let fleet = two_rollouts(|rollout| rollout.plan.risk = 5);
+    assert_eq!(round(&fleet, NOW_MS).len(), 5);
+    fleet.look(NOW_MS);
+    assert_eq!(round(&fleet, NOW_MS), [], "the others wait");
+    assert!(!fleet.poll(&id(0), &running(), NOW_MS).unwrap().soon);
+}
+
+#[test]
+fn a_device_is_told_to_come_back_soon_and_is_offered_the_release_then() {
+    let fleet = two_rollouts(|_| {});
+    let told = fleet.poll(&id(0), &running(), NOW_MS).unwrap();
+    assert!(told.soon && told.decision.offer.is_none(), "not before it is written");
+    round(&fleet, NOW_MS);
+    let told = fleet.poll(&id(0), &running(), NOW_MS).unwrap();
+    assert!(!told.soon);
+    assert_eq!(told.decision.offer.unwrap().rollout.id.as_str(), "new");
+}
+
+#[test]
+fn a_rollout_of_higher_priority_takes_over_who_has_not_switched() {
+    let fleet = two_rollouts(|rollout| {
+        rollout.plan.risk = 100;
+        rollout.plan.priority = u8::from(rollout.id.as_str() == "new");
+    });
+    let old = RolloutId::parse("old").unwrap();
+    let offered = Deployment::waiting().offered(0, 30);
+    fleet.put_deployment(&id(0), &old, offered);
+    let switched = Deployment { state: State::Booted, ..offered };
+    fleet.put_deployment(&id(1), &old, switched);
+    round(&fleet, NOW_MS);
+    assert_eq!(fleet.deployment(&old, &id(0)).unwrap().state, State::Skipped);
+    assert_eq!(fleet.deployment(&old, &id(1)), Some(switched));
+    let new = RolloutId::parse("new").unwrap();
+    assert_eq!(fleet.deployment(&new, &id(0)).unwrap().state, State::Offered);
+    assert_eq!(fleet.deployment(&new, &id(1)), None, "one rollout at a time");
+}
+
+#[test]
+fn changes_are_later_than_all_before_even_when_the_clock_goes_back() {
+    let fleet = fleet();
+    fleet.put_device(Device { changed_at: 500, ..device("d-1", &[]) });
+    fleet.stamp(writing::latest_change(&fleet));
+    assert_eq!([fleet.stamp(400), fleet.stamp(400), fleet.stamp(900)], [501, 502, 900]);
+}

@@ -1,0 +1,122 @@
+//! Bringing the fleet up to date, after a change was committed and before the next one begins.
+
+use std::sync::Arc;
+
+use waxwing_wire::{DeviceId, ProductId, RolloutId};
+
+use super::Fleet;
+use super::catalogue::{Campaign, Catalogue};
+use super::members::Member;
+use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
+
+impl Fleet {
+    /// Brings a deployment up to date.
+    pub fn put_deployment(&self, device: &DeviceId, rollout: &RolloutId, deployment: Deployment) {
+        let catalogue = self.shared.catalogue.load_full();
+        let mut ledger = self.ledger();
+        let Some(campaign) = catalogue.campaigns.get(rollout) else { return };
+        let Some(mut member) = self.shared.members.get(device) else { return };
+        let before = member.deployment(campaign.number);
+        member.put_deployment(campaign.number, deployment);
+        ledger.move_deployment(campaign, &member, before);
+        let back = catalogue.campaigns.values();
+        for back in back.filter(|back| back.back_from == Some(campaign.number)) {
+            ledger.move_member(back, self.shared.members.get(device).as_ref(), &member);
+        }
+        self.shared.members.put(member);
+    }
+
+    /// Brings a device up to date.
+    pub fn put_device(&self, device: Device) {
+        let catalogue = self.shared.catalogue.load_full();
+        let mut ledger = self.ledger();
+        let old = self.shared.members.get(&device.id);
+        let version = device.version.map(|version| ledger.index.shared(version));
+        let device = Arc::new(Device { version, ..device });
+        let number = ledger.index.put(old.as_ref().map(|old| old.number), &device);
+        let new = match &old {
+            Some(old) => old.become_of(&device),
+            None => Member::new(number, Arc::clone(&device)),
+        };
+        let all = catalogue.campaigns.values();
+        for campaign in all.filter(|it| it.rollout.product == device.product) {
+            if old.as_ref().is_none_or(|old| campaign.may_count_anew(&old.device, &device)) {
+                ledger.move_member(campaign, old.as_ref(), &new);
+            }
+        }
+        self.shared.members.put(new);
+    }
+
+    /// Brings a group up to date.
+    pub fn put_group(&self, group: Group) {
+        self.change(|catalogue| catalogue.put_group(group));
+    }
+
+    /// Brings the pins of a product up to date.
+    pub fn put_pins(&self, product: &ProductId, pins: Pins) {
+        self.change(|catalogue| {
+            catalogue.pins.insert(product.clone(), pins);
+        });
+    }
+
+    /// Brings a product up to date.
+    pub fn put_product(&self, product: Product) {
+        self.change(|catalogue| {
+            catalogue.products.insert(product.id.clone(), Arc::new(product));
+        });
+    }
+
+    /// Brings the releases of a product up to date.
+    pub fn put_releases(&self, product: &ProductId, releases: Vec<Release>) {
+        self.change(|catalogue| catalogue.put_releases(product, releases));
+    }
+
+    /// Brings a rollout up to date. Its releases and groups must be there.
+    pub fn put_rollout(&self, rollout: Rollout) {
+        let id = rollout.id.clone();
+        let mut is_complete = false;
+        self.change(|catalogue| is_complete = catalogue.put_rollout(rollout));
+        let catalogue = self.shared.catalogue.load_full();
+        let campaign = catalogue.campaigns.get(&id).filter(|_| is_complete);
+        if let Some(campaign) = campaign {
+            self.open_phases(campaign);
+        } else {
+            tracing::error!(rollout.id = %id, "a rollout without release or group is left out");
+        }
+    }
+
+    fn open_phases(&self, campaign: &Campaign) {
+        self.ledger().open_phases(campaign, &self.shared.members);
+        self.see_room(campaign);
+    }
+
+    /// Replaces the catalogue, and counts the rollouts anew that reach other devices than before.
+    fn change(&self, change: impl FnOnce(&mut Catalogue)) {
+        let mut ledger = self.ledger();
+        let before = self.shared.catalogue.load_full();
+        let mut after = Catalogue::clone(&before);
+        change(&mut after);
+        for campaign in after.moved_since(&before) {
+            ledger.count_anew(campaign, &self.shared.members);
+        }
+        self.shared.catalogue.store(Arc::new(after));
+    }
+}
+
+/// The latest time of any change that decisions look at.
+pub(super) fn latest_change(fleet: &Fleet) -> u64 {
+    let catalogue = fleet.shared.catalogue.load();
+    let releases = catalogue.releases.values().flat_map(|all| all.values().map(|r| r.changed_at));
+    let rollouts = catalogue.campaigns.values().flat_map(|campaign| {
+        let phases = campaign.rollout.started().map(|phase| phase.at);
+        phases.chain([campaign.rollout.changed_at])
+    });
+    let pins = catalogue.pins.values().map(|pins| pins.changed_at);
+    let mut latest = releases.chain(rollouts).chain(pins).max().unwrap_or(0);
+    fleet.shared.members.for_each(|member| {
+        let deployments = member.deployments().iter();
+        let deployments = deployments.map(|(_, it)| it.changed_at.max(it.decided_at));
+        latest = deployments.chain([member.device.changed_at, latest]).max().unwrap_or(latest);
+    });
+    latest
+}
