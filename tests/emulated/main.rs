@@ -11,6 +11,7 @@ mod power_cuts;
 
 use waxwing_e2e::chip::{LOADED, Mark};
 use waxwing_e2e::story::{Outcome, Scenario, Story};
+use waxwing_esp_image::partition::{self, Partition, TABLE_BYTES, Table};
 
 /// Plays a scenario on a device that was never on.
 fn play(scenario: Scenario) -> (Outcome, Story, tempfile::TempDir) {
@@ -95,6 +96,27 @@ fn a_release_whose_agent_never_starts_is_left_when_its_trial_has_lasted_too_long
     std::fs::write(story.chip.flash(), flash).unwrap();
     story.chip.run_until(&format!("{LOADED}1f0000")).unwrap();
     story.chip.run_until(&format!("{LOADED}10000")).unwrap();
+}
+
+/// Without a place for its state no agent starts, however long anybody waits.
+#[test]
+fn a_release_that_finds_no_room_for_its_agent_is_counted_and_left_before_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = Story::begin(folder.path()).unwrap();
+    Scenario::Update.offer(&mut story).unwrap();
+    story.chip.run_until(" Activate ").unwrap();
+    let mut flash = std::fs::read(story.chip.flash()).unwrap();
+    let table = &mut flash[0x8000..][..TABLE_BYTES];
+    let is_state = |it: &Partition| it.label.as_str() == Some("wx_state");
+    let left: Vec<_> =
+        Table::parse(table).unwrap().partitions().filter(|it| !is_state(it)).collect();
+    table.copy_from_slice(&partition::write(&left).unwrap());
+    std::fs::write(story.chip.flash(), flash).unwrap();
+    story.chip.run_until(&format!("{LOADED}1f0000")).unwrap();
+    let operations = story.chip.run_until("waxwing-esp32 1.").unwrap();
+    let wrote = |at: std::ops::Range<u32>| operations.iter().any(|address| at.contains(address));
+    assert!(wrote(0x3f_c000..0x40_0000), "it was not counted");
+    assert!(wrote(0x9000..0xb000), "it ran before it was left");
 }
 
 /// The price of a boot loader that never goes back, as the one in Espressif's tools is built: what
