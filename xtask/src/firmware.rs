@@ -24,11 +24,9 @@ use parts::Parts;
 /// Where the firmware is: a workspace of its own.
 const FOLDER: &str = "device-agent/esp32";
 
-/// What an agent should cost in flash: agent, TUF, TLS, HTTP and MQTT, on top of the same product
-/// without them.
-const AGENT_BYTES_GOAL: u64 = 330 * 1024;
-/// What it may cost as long as the goal is missed: it never grows.
-const AGENT_BYTES_MAX: u64 = 392_000;
+/// What an agent may cost in flash: agent, TUF, TLS, HTTP and MQTT, on top of the same product without
+/// them.
+const AGENT_BYTES_MAX: u64 = 330 * 1024;
 
 /// A kind of firmware.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +48,7 @@ const WIFI: Variant = Variant {
     features: "wifi,agent",
     program: "waxwing-esp32",
     example: &["--example", "smallest"],
-    image_bytes_max: 887_000,
+    image_bytes_max: 824_000,
     static_bytes_max: 192_000,
 };
 
@@ -60,7 +58,7 @@ const ETHERNET: Variant = Variant {
     features: "ethernet,agent",
     program: "waxwing-esp32",
     example: &[],
-    image_bytes_max: 512_000,
+    image_bytes_max: 460_000,
     static_bytes_max: 138_000,
 };
 
@@ -125,16 +123,21 @@ pub(crate) fn run_once() -> anyhow::Result<()> {
     build_all(&python::environment()?).map(drop)
 }
 
-/// Builds the image for emulated chips only, and checks it.
+/// Builds the images for emulated chips only, with an agent and without, and checks them.
 ///
 /// # Errors
 ///
 /// As [`run_all`].
 pub(crate) fn run_for_emulator() -> anyhow::Result<()> {
     let python = python::environment()?;
-    let built = build(&python, root(), &target_dir()?.join("device"), &out()?, ETHERNET)?;
-    check(&python, &built)?;
-    flash_images(&[built])
+    let target = target_dir()?.join("device");
+    let mut all = Vec::new();
+    for variant in [ETHERNET, BARE_ETHERNET] {
+        let built = build(&python, root(), &target, &out()?, variant)?;
+        check(&python, &built)?;
+        all.push(built);
+    }
+    flash_images(&all)
 }
 
 /// As [`run_once`], and once more in another folder: the images are the same.
@@ -328,7 +331,7 @@ fn report(all: &[Built]) -> anyhow::Result<()> {
     for (part, bytes) in &parts {
         eprintln!("{part:>20}: {bytes:>7}");
     }
-    eprintln!("{:>20}: {agent:>7} bytes of flash, goal {AGENT_BYTES_GOAL}", "agent in all");
+    eprintln!("{:>20}: {agent:>7} bytes of flash, limit {AGENT_BYTES_MAX}", "agent in all");
     let manifest = json!({ "images": rows, "agent_bytes": agent, "parts": parts });
     fs::write(out()?.join("manifest.json"), format!("{manifest:#}\n"))?;
     within("agent: flash", agent, AGENT_BYTES_MAX)

@@ -3,6 +3,8 @@
 //! The agent puts messages into a [`Mailbox`]; [`Link::keep_up`] carries them. Not here: what
 //! messages mean, or whether they are believed.
 
+mod codec;
+mod packets;
 mod session;
 
 use alloc::rc::Rc;

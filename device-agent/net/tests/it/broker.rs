@@ -187,7 +187,7 @@ async fn nothing_is_lost_when_messages_cross_in_pieces() {
     }
 }
 
-/// A command that wants to be acknowledged, on the longest topic there is.
+/// A command that wants to be acknowledged, on the longest topic there is: 128 bytes at least.
 fn command(body: &[u8]) -> Vec<u8> {
     let topic = format!("devices/{}/command", "d".repeat(64));
     let length = u8::try_from(topic.len()).unwrap();
@@ -213,7 +213,7 @@ async fn of_a_flood_of_the_longest_commands_few_wait_and_those_that_follow_are_h
             let (_, body) = packet(&mut stream).await?;
             let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
             send(&mut stream, &[0x40, 2, body[topic + 2], body[topic + 3]]).await?;
-            send(&mut stream, &command(b"last")).await?;
+            send(&mut stream, &command(&[b'l'; 64])).await?;
             while stream.read_u8().await.is_ok() {}
             None
         }
@@ -230,7 +230,7 @@ async fn of_a_flood_of_the_longest_commands_few_wait_and_those_that_follow_are_h
         let id = MessageId::parse("m-1").unwrap();
         assert!(mailbox.publish(Kind::Report, &id, "x".into()));
         assert_eq!(next(&mut mailbox, &network).await, Message::Acknowledged(id));
-        assert_eq!(next(&mut mailbox, &network).await, Message::Command(b"last".to_vec()));
+        assert_eq!(next(&mut mailbox, &network).await, Message::Command(vec![b'l'; 64]));
     };
     tokio::select! {
         never = keeping_up => match never {},
@@ -273,6 +273,13 @@ async fn a_broker_that_grants_no_commands_is_left_and_tried_again() {
     let address = broker(&own, |mut stream, count| async move {
         match REFUSALS.get(count) {
             Some(reason) => hello_but(&mut stream, *reason).await?,
+            // Somebody else's subscription.
+            None if count == REFUSALS.len() => {
+                packet(&mut stream).await?;
+                send(&mut stream, &CONNACK).await?;
+                let (_, subscribe) = packet(&mut stream).await?;
+                send(&mut stream, &[0x90, 4, subscribe[0], subscribe[1] + 1, 0, 1]).await?;
+            }
             None => hello(&mut stream).await?,
         }
         while stream.read_u8().await.is_ok() {}
@@ -283,7 +290,7 @@ async fn a_broker_that_grants_no_commands_is_left_and_tried_again() {
     let keeping_up = link.keep_up(&address, &POLICY, 1);
     let talking = async {
         assert_eq!(next(&mut mailbox, &network).await, Message::Connected);
-        assert_eq!(mailbox.connection(), Some(4), "the first three were none");
+        assert_eq!(mailbox.connection(), Some(5), "the first four were none");
     };
     tokio::select! {
         never = keeping_up => match never {},
@@ -339,6 +346,40 @@ async fn a_broker_that_promises_more_than_it_may_send_is_left_and_tried_again() 
     }
     for expected in 0..5 {
         assert_eq!(lefts.recv().await, Some(expected));
+    }
+}
+
+/// A broker that takes little: one message at a time, and none beyond this length.
+#[tokio::test]
+async fn what_a_broker_takes_is_kept_to() {
+    let own = Authority::new();
+    let address = broker(&own, |mut stream, _| async move {
+        packet(&mut stream).await?;
+        send(&mut stream, b"\x20\x0b\0\0\x08\x21\0\x01\x27\0\0\0\x80").await?;
+        let (_, subscribe) = packet(&mut stream).await?;
+        send(&mut stream, &[0x90, 4, subscribe[0], subscribe[1], 0, 1]).await?;
+        let (_, body) = packet(&mut stream).await?;
+        let waiting = tokio::time::timeout(Duration::from_millis(50), stream.read_u8());
+        assert!(waiting.await.is_err(), "a second message");
+        let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        send(&mut stream, &[0x40, 2, body[topic + 2], body[topic + 3]]).await?;
+        packet(&mut stream).await.map(drop)
+    })
+    .await;
+    let (network, mut mailbox, link) = ends(&own);
+    let keeping_up = link.keep_up(&address, &POLICY, 1);
+    let talking = async {
+        assert_eq!(next(&mut mailbox, &network).await, Message::Connected);
+        let ids = [1, 2].map(|number| MessageId::parse(&format!("m-{number}")).unwrap());
+        for id in &ids {
+            assert!(mailbox.publish(Kind::Report, id, "x".into()));
+        }
+        assert_eq!(next(&mut mailbox, &network).await, Message::Acknowledged(ids[0].clone()));
+        assert_eq!(mailbox.connection(), Some(1));
+    };
+    tokio::select! {
+        never = keeping_up => match never {},
+        () = talking => {}
     }
 }
 
