@@ -67,6 +67,56 @@ pub fn unused_stack_bytes() -> usize {
     painted.count() * size_of::<u32>()
 }
 
+/// What ROM says of a call that is not in whole words.
+#[cfg(feature = "agent")]
+const MISALIGNED: i32 = -4;
+
+/// Reads flash, in whole words. `esp-storage` does it with a sector of stack, for who has none aligned.
+///
+/// # Errors
+///
+/// The code of ROM, or [`MISALIGNED`].
+#[cfg(feature = "agent")]
+pub fn read_flash(offset: u32, bytes: &mut [u8]) -> Result<(), i32> {
+    let length = whole_words(offset, bytes)?;
+    // SAFETY: what is read to is a whole number of aligned words, borrowed for the call. An address
+    // beyond the chip is one within it again.
+    unsafe { esp_storage::ll::spiflash_read(offset, bytes.as_mut_ptr().cast(), length) }
+}
+
+/// Programs flash, in whole words, likewise. To be called when it is unlocked.
+///
+/// # Errors
+///
+/// As [`read_flash`].
+#[cfg(feature = "agent")]
+pub fn write_flash(offset: u32, bytes: &[u8]) -> Result<(), i32> {
+    let length = whole_words(offset, bytes)?;
+    // SAFETY: what is written from is a whole number of aligned words, borrowed for the call; callers
+    // keep to partitions, in none of which is code that runs.
+    unsafe { esp_storage::ll::spiflash_write(offset, bytes.as_ptr().cast(), length) }
+}
+
+/// Unlocks flash for writing.
+///
+/// # Errors
+///
+/// The code of ROM.
+#[cfg(feature = "agent")]
+pub fn unlock_flash() -> Result<(), i32> {
+    // SAFETY: takes nothing, and changes only the chip's own protection.
+    unsafe { esp_storage::ll::spiflash_unlock() }
+}
+
+#[cfg(feature = "agent")]
+fn whole_words(offset: u32, bytes: &[u8]) -> Result<u32, i32> {
+    let offset = usize::try_from(offset).map_err(|_| MISALIGNED)?;
+    let is_whole = [offset, bytes.as_ptr().addr(), bytes.len()]
+        .iter()
+        .all(|it| it.is_multiple_of(size_of::<u32>()));
+    if is_whole { u32::try_from(bytes.len()).map_err(|_| MISALIGNED) } else { Err(MISALIGNED) }
+}
+
 /// Reads a register, or a word of the stack.
 fn read(address: usize) -> u32 {
     // SAFETY: only called with addresses of registers of this chip and of its stack, which is always
