@@ -24,7 +24,7 @@ use crate::server::{Listener, Server};
 use crate::world::World;
 
 /// The emulator, in the folder that Cargo builds into.
-const EMULATOR: &str = "emulator/release/waxwing-emulator";
+pub(crate) const EMULATOR: &str = "emulator/release/waxwing-emulator";
 /// The flash of a new device, without credentials.
 const FLASH: &str = "firmware/flash-ethernet.bin";
 

@@ -9,6 +9,7 @@ pub mod chip;
 mod files;
 pub mod fleet;
 pub mod image;
+pub mod memory;
 pub mod operator;
 pub mod process;
 pub mod program;

@@ -14,6 +14,9 @@ const FLASH_GOAL: u32 = 330 * 1024;
 /// Most memory of the same during an update, stack included, in bytes.
 const MEMORY_GOAL: u32 = 48 * 1024;
 
+/// Where memory is written down, beside the manifest: there since a chip was emulated.
+const MEMORY: &str = "memory.json";
+
 /// What is written there.
 #[derive(Deserialize)]
 struct Manifest {
@@ -24,8 +27,13 @@ struct Manifest {
     /// Of it by groups of crates, where that was looked at.
     #[serde(default)]
     parts: BTreeMap<String, u32>,
-    /// Memory of the same, where a chip was emulated.
-    agent_ram_bytes: Option<u32>,
+}
+
+/// What the test of an emulated chip found, and left beside it.
+#[derive(Deserialize)]
+struct Memory {
+    /// Of the agent and all it needs, during an update.
+    agent_ram_bytes: u32,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +49,7 @@ struct Image {
 /// When it is not what `cargo xtask firmware` writes.
 pub(super) fn add_to(table: &mut Table, manifest: &Path) -> anyhow::Result<()> {
     let read = fs::read(manifest).with_context(|| format!("cannot read {}", manifest.display()));
-    let Manifest { images, agent_bytes, parts, agent_ram_bytes } = serde_json::from_slice(&read?)?;
+    let Manifest { images, agent_bytes, parts } = serde_json::from_slice(&read?)?;
     for Image { name, image_bytes } in images {
         table.add(Row::new(format!("flash: image {name}, bytes"), image_bytes.into()));
     }
@@ -50,8 +58,9 @@ pub(super) fn add_to(table: &mut Table, manifest: &Path) -> anyhow::Result<()> {
     }
     let row = Row::new("flash: the agent and all it needs, bytes", agent_bytes.into());
     table.add(row.at_most(FLASH_GOAL.into()));
-    if let Some(bytes) = agent_ram_bytes {
-        let row = Row::new("memory: the agent in an update, bytes", bytes.into());
+    if let Ok(found) = fs::read(manifest.with_file_name(MEMORY)) {
+        let Memory { agent_ram_bytes } = serde_json::from_slice(&found)?;
+        let row = Row::new("memory: the agent in an update, bytes", agent_ram_bytes.into());
         table.add(row.at_most(MEMORY_GOAL.into()));
     }
     Ok(())
