@@ -48,7 +48,7 @@ fn a_chip_enrols_takes_an_update_keeps_it_and_reports_over_mqtt() {
 
 /// Most memory of agent, TLS, HTTP and MQTT in an update, stack included, in bytes: what it is, and room
 /// for a careless change. `cargo xtask bench device` holds it against its goal, which it misses.
-const AGENT_RAM_BYTES_MAX: u32 = 57_500;
+const AGENT_RAM_BYTES_MAX: u32 = 60_000;
 
 #[test]
 fn an_update_takes_no_more_memory_than_it_did() {
