@@ -153,7 +153,7 @@ impl Fleet {
             let due = self.ledger().timed_out(campaign.number, now_ms, limit);
             let due = due.into_iter().filter_map(|device| self.shared.members.get(&device.id));
             due.filter_map(move |member| {
-                let deployment = given_up(campaign, &member, now_ms)?;
+                let deployment = self.given_up(campaign, &member, now_ms)?;
                 Some((campaign.rollout.id.clone(), member.device.id.clone(), deployment))
             })
         });
@@ -320,6 +320,13 @@ impl Fleet {
         &self.shared.sightings
     }
 
+    /// Returns what becomes of a member's deployment by a time.
+    fn given_up(&self, campaign: &Campaign, member: &Member, now_ms: u64) -> Option<Deployment> {
+        let listening = self.ledger().listening_to(member);
+        let deployment = member.deployment(campaign.number)?;
+        campaign.rollout.plan.on_time(&deployment, listening, now_ms)
+    }
+
     /// Takes note of how many devices could be let in now, for the polls to come.
     fn see_room(&self, campaign: &Campaign) {
         campaign.set_room(self.places(campaign));
@@ -344,10 +351,4 @@ fn has_room(catalogue: &Catalogue, begins: &Beginning) -> bool {
         }
         Beginning::Skip(_) => true,
     }
-}
-
-/// Returns what becomes of a member's deployment by a time.
-fn given_up(campaign: &Campaign, member: &Member, now_ms: u64) -> Option<Deployment> {
-    let plan = &campaign.rollout.plan;
-    plan.on_time(&member.deployment(campaign.number)?, now_ms)
 }

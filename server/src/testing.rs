@@ -104,6 +104,11 @@ impl Shop {
 
     /// Every device polls once and runs some old image.
     pub(crate) fn poll_all(&self) {
+        self.poll_all_at(NOW_MS);
+    }
+
+    /// As [`Shop::poll_all`], at another time.
+    pub(crate) fn poll_all_at(&self, now_ms: u64) {
         let running = Running {
             version: semver::Version::new(1, 0, 0),
             sha256: Digest([1; 32]),
@@ -111,7 +116,7 @@ impl Shop {
             pins: None,
         };
         for n in 0..self.devices {
-            self.fleet.poll(&Self::device(n), &running, NOW_MS).unwrap();
+            self.fleet.poll(&Self::device(n), &running, now_ms).unwrap();
         }
     }
 

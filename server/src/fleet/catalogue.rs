@@ -155,6 +155,12 @@ impl Catalogue {
         self.campaigns.values().filter(|campaign| !campaign.rollout.state.is_final())
     }
 
+    /// Returns the rollouts that a device takes or took part in.
+    pub(super) fn campaigns_of(&self, member: &Member) -> impl Iterator<Item = &Arc<Campaign>> {
+        let numbers = member.deployments().iter().map(|(number, _)| *number);
+        numbers.filter_map(|number| self.numbered(number))
+    }
+
     /// Returns the number of a rollout.
     pub(super) fn number(&self, rollout: &RolloutId) -> Option<u32> {
         self.campaigns.get(rollout).map(|campaign| campaign.number)

@@ -12,6 +12,7 @@ use super::Index;
 use super::catalogue::Campaign;
 use super::members::{Member, Members};
 use crate::domain::rollout::budget::Budget;
+use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::{Counts, Evidence, Plan};
 use crate::domain::{Deployment, Device};
 
@@ -20,6 +21,8 @@ use crate::domain::{Deployment, Device};
 pub(super) struct Ledger {
     /// Every device, by its number and by what is known of it.
     pub(super) index: Index,
+    /// When the server began to listen to devices, in Unix milliseconds.
+    listening_since: u64,
     /// By the number of the rollout.
     accounts: HashMap<u32, Account>,
 }
@@ -28,6 +31,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Account {
     phases: Vec<Phase>,
+    listening_since: u64,
     overdue: Alarms,
     /// Devices by the time at which they are given up, in Unix milliseconds.
     timeouts: BTreeSet<(u64, u32)>,
@@ -88,8 +92,28 @@ impl Ledger {
     /// Takes from the byte budget of a rollout as many of the devices wanted as it has room for.
     pub(super) fn afford(&mut self, campaign: &Campaign, wanted: u64, now_ms: u64) -> u64 {
         let (plan, image_bytes) = (&campaign.rollout.plan, campaign.release.length);
-        let account = self.accounts.entry(campaign.number).or_default();
+        let account = self.account(campaign);
         account.budget.take(plan.bytes_per_s, image_bytes, wanted, now_ms)
+    }
+
+    /// Lets patience begin now: what happened before, the server could not hear.
+    pub(super) fn listen_from(&mut self, campaign: &Campaign, members: &Members, now_ms: u64) {
+        self.account(campaign).listening_since = now_ms;
+        self.count_anew(campaign, members);
+    }
+
+    pub(super) const fn is_listening(&self) -> bool {
+        self.listening_since > 0
+    }
+
+    pub(super) const fn set_listening(&mut self, now_ms: u64) {
+        self.listening_since = now_ms;
+    }
+
+    fn account(&mut self, campaign: &Campaign) -> &mut Account {
+        let listening_since = self.listening_since;
+        let account = self.accounts.entry(campaign.number);
+        account.or_insert_with(|| Account { listening_since, ..Account::default() })
     }
 
     /// Takes note of what has become of a device itself.
@@ -99,7 +123,7 @@ impl Ledger {
         before: Option<&Member>,
         after: &Member,
     ) {
-        let account = self.accounts.entry(campaign.number).or_default();
+        let account = self.account(campaign);
         if let Some(before) = before {
             account.uncount(campaign, before);
         }
@@ -109,7 +133,7 @@ impl Ledger {
     /// Counts the members of the phases that have started since the last time. Those before keep
     /// theirs: a cut-off is never moved.
     pub(super) fn open_phases(&mut self, campaign: &Campaign, members: &Members) {
-        let account = self.accounts.entry(campaign.number).or_default();
+        let account = self.account(campaign);
         let (counted, started) = (account.phases.len(), campaign.rollout.started().count());
         account.phases.resize(started.max(counted), Phase::default());
         if account.phases.len() == counted {
@@ -123,8 +147,11 @@ impl Ledger {
 
     /// Counts a rollout from the beginning: its phases reach other devices than before.
     pub(super) fn count_anew(&mut self, campaign: &Campaign, members: &Members) {
-        let account = self.accounts.entry(campaign.number).or_default();
+        let account = self.account(campaign);
         account.phases.clear();
+        if campaign.rollout.started().next().is_none() {
+            return;
+        }
         account.phases.resize(campaign.rollout.started().count(), Phase::default());
         account.overdue.set.clear();
         account.timeouts.clear();
@@ -138,8 +165,13 @@ impl Ledger {
         member: &Member,
         before: Option<Deployment>,
     ) {
-        let account = self.accounts.entry(campaign.number).or_default();
+        let account = self.account(campaign);
         account.move_deployment(campaign, member, before);
+    }
+
+    /// Returns since when the server has listened to a device.
+    pub(super) const fn listening_to(&self, member: &Member) -> Listening {
+        Listening { since: self.listening_since, seen_at: member.seen_at }
     }
 
     /// Counts who is overdue by now.
@@ -182,7 +214,7 @@ impl Account {
     fn count(&mut self, campaign: &Campaign, member: &Member) {
         self.move_member(None, campaign.counts_in(member));
         if let Some(deployment) = member.deployment(campaign.number) {
-            self.add(&campaign.rollout.plan, member.number, &deployment);
+            self.add(&campaign.rollout.plan, member, &deployment);
         }
     }
 
@@ -190,7 +222,7 @@ impl Account {
     fn uncount(&mut self, campaign: &Campaign, member: &Member) {
         self.move_member(campaign.counts_in(member), None);
         if let Some(deployment) = member.deployment(campaign.number) {
-            self.remove(&campaign.rollout.plan, member.number, &deployment);
+            self.remove(&campaign.rollout.plan, member, &deployment);
         }
     }
 
@@ -201,38 +233,44 @@ impl Account {
         before: Option<Deployment>,
     ) {
         if let Some(before) = before {
-            self.remove(&campaign.rollout.plan, member.number, &before);
+            self.remove(&campaign.rollout.plan, member, &before);
         } else {
             let counted = campaign.would_count_in(member);
             self.move_member(counted, campaign.counts_in(member));
         }
         if let Some(deployment) = member.deployment(campaign.number) {
-            self.add(&campaign.rollout.plan, member.number, &deployment);
+            self.add(&campaign.rollout.plan, member, &deployment);
         }
     }
 
-    fn add(&mut self, plan: &Plan, device: u32, deployment: &Deployment) {
+    fn add(&mut self, plan: &Plan, member: &Member, deployment: &Deployment) {
+        let (listening, device) = (self.listening_to(member), member.number);
         let Deployment { state, phase, .. } = *deployment;
-        let overdue_at = plan.overdue_at(deployment);
+        let overdue_at = plan.overdue_at(deployment, listening);
         let is_overdue = overdue_at.is_some_and(|at| self.overdue.set(at, device, phase));
-        self.timeouts.extend(plan.times_out_at(deployment).map(|at| (at, device)));
+        self.timeouts.extend(plan.times_out_at(deployment, listening).map(|at| (at, device)));
         if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
             phase.known.add(state);
             phase.overdue += u64::from(is_overdue);
         }
     }
 
-    fn remove(&mut self, plan: &Plan, device: u32, deployment: &Deployment) {
+    fn remove(&mut self, plan: &Plan, member: &Member, deployment: &Deployment) {
+        let (listening, device) = (self.listening_to(member), member.number);
         let Deployment { state, phase, .. } = *deployment;
-        let overdue_at = plan.overdue_at(deployment);
+        let overdue_at = plan.overdue_at(deployment, listening);
         let was_overdue = overdue_at.is_some_and(|at| self.overdue.clear(at, device, phase));
-        if let Some(at) = plan.times_out_at(deployment) {
+        if let Some(at) = plan.times_out_at(deployment, listening) {
             self.timeouts.remove(&(at, device));
         }
         if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
             phase.known.remove(state);
             phase.overdue = phase.overdue.saturating_sub(u64::from(was_overdue));
         }
+    }
+
+    const fn listening_to(&self, member: &Member) -> Listening {
+        Listening { since: self.listening_since, seen_at: member.seen_at }
     }
 }
 

@@ -7,6 +7,7 @@ use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use waxwing_wire::DeviceId;
+use waxwing_wire::report::State;
 
 use crate::domain::{Deployment, Device};
 
@@ -19,13 +20,21 @@ pub(super) struct Member {
     /// Stands for its name where there are many.
     pub(super) number: u32,
     pub(super) device: Arc<Device>,
+    /// When it was last seen while it had a whole image that it has not switched to, in Unix
+    /// milliseconds.
+    pub(super) seen_at: u64,
     /// By the number of the rollout, latest change last.
     deployments: Vec<(u32, Deployment)>,
 }
 
 impl Member {
     pub(super) const fn new(number: u32, device: Arc<Device>) -> Self {
-        Self { number, device, deployments: Vec::new() }
+        Self { number, device, seen_at: 0, deployments: Vec::new() }
+    }
+
+    /// Returns the member after it was seen.
+    pub(super) fn seen(&self, at_ms: u64) -> Self {
+        Self { seen_at: at_ms, ..self.clone() }
     }
 
     /// Returns the member after a change of the device itself.
@@ -40,6 +49,11 @@ impl Member {
 
     pub(super) fn deployments(&self) -> &[(u32, Deployment)] {
         &self.deployments
+    }
+
+    /// Tells whether it has a whole image that it has not switched to.
+    pub(super) fn is_about_to_switch(&self) -> bool {
+        self.deployments.iter().any(|(_, deployment)| deployment.state == State::Verified)
     }
 
     pub(super) fn put_deployment(&mut self, rollout: u32, deployment: Deployment) {

@@ -9,6 +9,7 @@ use crate::domain::group::Members;
 use crate::domain::group::tests::device;
 use crate::domain::release::tests::{product, release};
 use crate::domain::rollout::PhasePlan;
+use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::tests::{plan, rollout};
 
 const DEVICES: u32 = 12;
@@ -22,6 +23,7 @@ enum Event {
     Revoke(u32),
     Tag(u32, bool, bool),
     Hours(u64),
+    Poll(u32),
     Ceiling(u16),
 }
 
@@ -33,6 +35,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => device().prop_map(Event::Revoke),
         3 => (device(), any::<bool>(), any::<bool>()).prop_map(|(n, a, b)| Event::Tag(n, a, b)),
         2 => (0_u64..4).prop_map(Event::Hours),
+        2 => device().prop_map(Event::Poll),
         1 => (500_u16..=1000).prop_map(Event::Ceiling),
     ]
 }
@@ -99,6 +102,10 @@ fn apply(fleet: &Fleet, now_ms: &mut u64, event: &Event) {
             *now_ms += hours * HOUR_MS;
             fleet.look(*now_ms);
         }
+        Event::Poll(n) => {
+            let sighting = Sighting { at: *now_ms, running: running(), begins: None };
+            fleet.saw(&[(id(*n), sighting)]);
+        }
         Event::Ceiling(permille) => {
             let limited = Release { ceiling_permille: Some(*permille), ..release("1.1.0") };
             fleet.put_releases(&product().id, vec![limited]);
@@ -115,7 +122,8 @@ fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
         let Some(phase) = campaign.counts_in(member) else { return };
         phases[phase].counts.add(deployment.map_or(State::Waiting, |it| it.state));
         let plan = &campaign.rollout.plan;
-        let overdue_at = deployment.and_then(|it| plan.overdue_at(&it));
+        let listening = Listening { since: 0, seen_at: member.seen_at };
+        let overdue_at = deployment.and_then(|it| plan.overdue_at(&it, listening));
         phases[phase].overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
     });
     phases
@@ -126,7 +134,7 @@ fn given_up_anew(fleet: &Fleet, now_ms: u64) -> Vec<DeviceId> {
     let campaign = campaign(fleet);
     let mut due = Vec::new();
     fleet.shared.members.for_each(|member| {
-        if given_up(&campaign, member, now_ms).is_some() {
+        if fleet.given_up(&campaign, member, now_ms).is_some() {
             due.push(member.device.id.clone());
         }
     });

@@ -7,7 +7,7 @@ use waxwing_wire::{DeviceId, ProductId, RolloutId};
 use super::Fleet;
 use super::catalogue::{Campaign, Catalogue};
 use super::members::Member;
-use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
+use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout, Sighting};
 
 impl Fleet {
     /// Brings a deployment up to date.
@@ -24,6 +24,39 @@ impl Fleet {
             ledger.move_member(back, self.shared.members.get(device).as_ref(), &member);
         }
         self.shared.members.put(member);
+    }
+
+    /// Takes note that devices polled which have a whole image and have not switched to it: as long as
+    /// they do, they wait for a good moment.
+    pub fn saw(&self, polls: &[(DeviceId, Sighting)]) {
+        let catalogue = self.shared.catalogue.load_full();
+        let members = &self.shared.members;
+        for (device, sighting) in polls {
+            if members.with(device, Member::is_about_to_switch) != Some(true) {
+                continue;
+            }
+            let mut ledger = self.ledger();
+            let Some(before) = members.get(device) else { continue };
+            let after = before.seen(sighting.at);
+            for campaign in catalogue.campaigns_of(&before) {
+                ledger.move_member(campaign, Some(&before), &after);
+            }
+            members.put(after);
+        }
+    }
+
+    /// Lets patience with silent devices begin now, unless it has begun: what happened before, the server
+    /// could not hear.
+    pub fn listen_from(&self, now_ms: u64) {
+        let catalogue = self.shared.catalogue.load_full();
+        let mut ledger = self.ledger();
+        if ledger.is_listening() {
+            return;
+        }
+        for campaign in catalogue.open() {
+            ledger.listen_from(campaign, &self.shared.members, now_ms);
+        }
+        ledger.set_listening(now_ms);
     }
 
     /// Brings a device up to date.

@@ -53,6 +53,7 @@ async fn flush(
     for device in changed {
         fleet.put_device(device);
     }
+    fleet.saw(batch);
     drop(turn);
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! The jobs on a real database: they may be repeated, and a failure loses nothing.
 
+use waxwing_wire::report::State;
+
 use super::*;
-use crate::domain::Device;
 use crate::domain::device::Status;
 use crate::domain::rollout::Change;
-use crate::store::devices;
+use crate::domain::{Deployment, Device};
+use crate::store::{deployments, devices};
 use crate::testing::{NOW_MS, Shop};
 
 #[tokio::test]
@@ -77,4 +79,58 @@ async fn message_ids_are_forgotten_only_when_a_copy_would_be_stale() {
     let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
     assert_eq!(forget_messages(&shop.store, NOW_MS + fresh_ms).await.unwrap(), 0);
     assert_eq!(forget_messages(&shop.store, NOW_MS + 3 * fresh_ms).await.unwrap(), 1);
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// A shop in which a device has come this far in a rollout, and was last heard of at `NOW_MS`.
+async fn shop_with(state: State) -> Shop {
+    let shop = Shop::open(300).await;
+    shop.start_rollout(&[100]).await;
+    let offered = Deployment::waiting().offered(0, NOW_MS);
+    let deployment = Deployment { state, ..offered };
+    let mut change = shop.store.begin().await.unwrap();
+    let (rollout, device) = (Shop::rollout(), Shop::device(0));
+    deployments::put(change.connection(), &rollout, &device, &deployment).await.unwrap();
+    drop(change.commit().await.unwrap());
+    shop.fleet.put_deployment(&device, &rollout, deployment);
+    shop
+}
+
+async fn state_at(shop: &Shop, now_ms: u64) -> State {
+    advance_rollouts(&shop.store, &shop.fleet, now_ms).await.unwrap();
+    shop.fleet.deployment(&Shop::rollout(), &Shop::device(0)).unwrap().state
+}
+
+#[tokio::test]
+async fn who_may_have_switched_and_is_silent_is_given_up_in_memory_and_on_disk() {
+    for state in [State::Verified, State::Activated, State::Booted] {
+        let shop = shop_with(state).await;
+        assert_eq!(state_at(&shop, NOW_MS + HOUR_MS).await, state);
+        assert_eq!(shop.fleet.evidence(&Shop::rollout())[0].overdue, 1, "{state}");
+        assert_eq!(state_at(&shop, NOW_MS + 3 * HOUR_MS).await, State::TimedOut, "{state}");
+        let shop = shop.restarted().await;
+        let kept = shop.fleet.deployment(&Shop::rollout(), &Shop::device(0)).unwrap();
+        assert_eq!(kept.state, State::TimedOut, "{state}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_the_image_and_polls_on_waits_for_a_good_moment() {
+    let shop = shop_with(State::Verified).await;
+    for hour in 1..=5 {
+        shop.poll_all_at(NOW_MS + hour * HOUR_MS);
+        flush_sightings(&shop.store, &shop.fleet).await.unwrap();
+        assert_eq!(state_at(&shop, NOW_MS + hour * HOUR_MS).await, State::Verified);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_gives_nobody_up_before_they_had_time_to_speak() {
+    let shop = shop_with(State::Activated).await.restarted().await;
+    let back = NOW_MS + 24 * HOUR_MS;
+    shop.fleet.listen_from(back);
+    assert_eq!(state_at(&shop, back + 60_000).await, State::Activated);
+    assert_eq!(shop.fleet.evidence(&Shop::rollout())[0].overdue, 0);
+    assert_eq!(state_at(&shop, back + 3 * HOUR_MS).await, State::TimedOut);
 }

@@ -53,6 +53,7 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     repeat("advance rollouts", ADVANCE_PERIOD, app, shutdown, async |app| {
         // Without a credible time nothing moves: the time of each step stays (D5).
         let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
+        app.fleet.listen_from(now_ms);
         jobs::advance_rollouts(&app.store, &app.fleet, now_ms).await.map(drop)
     });
     repeat("flush sightings", FLUSH_PERIOD, app, shutdown, async |app| {

@@ -153,7 +153,7 @@ async fn a_device_that_is_registered_into_the_group_of_a_running_rollout_is_wait
     api.put("devices/d-0/tags/canary", json!({})).await.ok();
     api.post("groups", json!({"id": "g", "product": "th1", "query": "tag==canary"})).await.ok();
     let mut new = rollout("r-1");
-    (new["group"], new["phases"]) = (json!("g"), json!([{"percent": 100}]));
+    (new["group"], new["plan"]) = (json!("g"), json!({}));
     api.post("rollouts", new).await.ok();
     api.act("rollouts/r-1/start").await.ok();
     let waiting = async || api.get("rollouts/r-1").await.ok()["counts"]["waiting"].clone();
@@ -162,9 +162,13 @@ async fn a_device_that_is_registered_into_the_group_of_a_running_rollout_is_wait
         api.post("devices", json!({"id": id, "product": "th1", "tags": tags})).await.ok();
     }
     assert_eq!(waiting().await, 2);
-    assert_eq!(["d-7", "d-8"].map(|device| api.offered(device).is_some()), [true, false]);
+    let standing = async |device: &str| {
+        let asked = api.get(&format!("devices/{device}/standing")).await.ok();
+        asked["rollouts"][0]["standing"].clone()
+    };
+    assert_eq!([standing("d-7").await, standing("d-8").await], ["waits", "not_meant"]);
     api.delete("devices/d-7/tags/canary").await.ok();
-    assert_eq!((waiting().await, api.offered("d-7")), (json!(1), None), "it had not begun");
+    assert_eq!((waiting().await, standing("d-7").await), (json!(1), json!("not_meant")));
 }
 
 #[tokio::test]

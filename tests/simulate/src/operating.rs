@@ -12,6 +12,7 @@ use fastrand::Rng;
 use semver::Version;
 use serde::Serialize;
 use waxwing_server::domain::Deployment;
+use waxwing_server::domain::rollout::patience::Listening;
 use waxwing_server::domain::rollout::{
     Action, Change, Counts, Evidence, Phase, Plan, Rollout, State as RolloutState,
 };
@@ -187,14 +188,16 @@ impl<'a> Run<'a> {
             Event::Switches => self.harmed += 1,
             Event::Reports(heard) => {
                 self.move_one(State::Offered, heard.state());
-                if heard == Heard::Activated {
-                    self.watch(at, heard);
-                } else if heard != Heard::Verified {
-                    self.decide(at);
+                match heard {
+                    Heard::Activated | Heard::Verified => self.watch(at, heard),
+                    Heard::Healthy | Heard::RolledBack => self.decide(at),
                 }
             }
             Event::IsOverdue => self.evidence.overdue += 1,
-            Event::TimesOut(heard) => self.give_up(heard),
+            Event::TimesOut(heard) => {
+                self.evidence.overdue -= 1;
+                self.move_one(heard.state(), State::TimedOut);
+            }
         }
         let healthy = self.evidence.counts.of(State::Healthy);
         if self.nine_in_ten_at.is_none() && healthy * 10 >= self.trial.devices * 9 {
@@ -206,21 +209,12 @@ impl<'a> Run<'a> {
     fn watch(&mut self, at: u64, heard: Heard) {
         let deployment =
             Deployment { state: heard.state(), changed_at: at, ..Deployment::waiting() };
-        if let Some(overdue_at) = self.trial.plan.overdue_at(&deployment) {
+        let always = Listening::default();
+        if let Some(overdue_at) = self.trial.plan.overdue_at(&deployment, always) {
             self.push(overdue_at, Event::IsOverdue);
         }
-        if let Some(times_out_at) = self.trial.plan.times_out_at(&deployment) {
+        if let Some(times_out_at) = self.trial.plan.times_out_at(&deployment, always) {
             self.push(times_out_at, Event::TimesOut(heard));
-        }
-    }
-
-    fn give_up(&mut self, heard: Heard) {
-        if heard == Heard::Activated {
-            self.evidence.overdue -= 1;
-            self.move_one(State::Activated, State::TimedOut);
-        } else {
-            // The offer is taken back; nobody is there to be offered it again.
-            self.move_one(heard.state(), State::Waiting);
         }
     }
 
@@ -261,15 +255,12 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Half of those that fall silent are heard of when they switch.
+    /// Half of those that fall silent are heard of when they switch; of the others the last word is that
+    /// they have the image, in the poll before (D17).
     fn fall_silent(&mut self, switches: u64) {
         self.push(switches, Event::Switches);
-        if self.rng.bool() {
-            self.push(switches, Event::Reports(Heard::Activated));
-        } else {
-            self.push(switches, Event::Reports(Heard::Verified));
-            self.watch(switches, Heard::Verified);
-        }
+        let last = if self.rng.bool() { Heard::Activated } else { Heard::Verified };
+        self.push(switches, Event::Reports(last));
     }
 
     fn fate(&mut self) -> Fate {

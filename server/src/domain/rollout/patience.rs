@@ -3,44 +3,59 @@
 //! Two moments. First it is *overdue*: a healthy device would have been heard of, so the release is
 //! feared for and fewer devices are let in. Later it *times out*: an offer that nobody took goes to
 //! somebody else, and a device that switched to the image and is silent is given up and counts as
-//! broken. Not here: who watches the moments pass.
+//! broken. So is one that has the whole image and is silent: it polls once more before it switches
+//! (D17), and nobody knows what came after that. Time in which the server itself was away does not
+//! count. Not here: who watches the moments pass.
 
 use waxwing_wire::report::State;
 
 use super::Plan;
 use crate::domain::Deployment;
 
-/// After how many seconds in one state a device that switched to the image is overdue, the soak
-/// aside: it may be without contact for half an hour before it goes back by itself (D18), and its word
-/// comes with the next poll at the latest.
+/// After how many seconds of silence a device is overdue that switched to the image or may have, the
+/// soak aside: it may be without contact for half an hour before it goes back by itself (D18), and its
+/// word comes with the next poll at the latest.
 const OVERDUE_S: u64 = 45 * 60;
+
+/// Since when the server could have heard of a device, in Unix milliseconds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Listening {
+    /// When the server began to listen.
+    pub since: u64,
+    /// When the device was last seen with the whole image, if it was.
+    pub seen_at: u64,
+}
 
 impl Plan {
     /// Returns from when on a deployment is overdue, in Unix milliseconds; `None` if it never is.
-    pub fn overdue_at(&self, deployment: &Deployment) -> Option<u64> {
+    pub fn overdue_at(&self, deployment: &Deployment, listening: Listening) -> Option<u64> {
         let patience_s = match deployment.state {
-            State::Activated | State::Booted => OVERDUE_S,
+            State::Verified | State::Activated | State::Booted => OVERDUE_S,
             State::Confirmed => OVERDUE_S + self.soak_s(deployment),
             State::Waiting
             | State::Offered
             | State::Downloading
-            | State::Verified
             | State::Healthy
             | State::Failed
             | State::RolledBack
             | State::TimedOut
             | State::Skipped => return None,
         };
-        Some(deployment.changed_at.saturating_add(patience_s * 1000))
+        Some(after(listening.silent_since(deployment), patience_s))
     }
 
     /// Returns when a deployment times out, in Unix milliseconds; `None` if it never does.
-    pub fn times_out_at(&self, deployment: &Deployment) -> Option<u64> {
+    pub fn times_out_at(&self, deployment: &Deployment, listening: Listening) -> Option<u64> {
         let timeouts = &self.timeouts;
         let patience_s = match deployment.state {
             State::Offered => u64::from(timeouts.offered_s),
             State::Downloading => u64::from(timeouts.downloading_s),
-            State::Verified => u64::from(timeouts.verified_s),
+            State::Verified => {
+                let lost_at = self.lost_at(deployment, listening);
+                let refused_at =
+                    after(listening.in_state_since(deployment), timeouts.verified_s.into());
+                return Some(lost_at.min(refused_at));
+            }
             State::Activated => u64::from(timeouts.activated_s),
             State::Booted => u64::from(timeouts.booted_s),
             State::Confirmed => u64::from(timeouts.confirmed_s) + self.soak_s(deployment),
@@ -51,17 +66,31 @@ impl Plan {
             | State::TimedOut
             | State::Skipped => return None,
         };
-        Some(deployment.changed_at.saturating_add(patience_s * 1000))
+        Some(after(listening.in_state_since(deployment), patience_s))
     }
 
     /// Returns what becomes of a deployment by a time, if time has run out: before the switch the
     /// release is offered once more, as often as the plan says; after it the device is given up.
-    pub fn on_time(&self, deployment: &Deployment, now_ms: u64) -> Option<Deployment> {
-        let is_over = self.times_out_at(deployment).is_some_and(|at| at <= now_ms);
-        let again = !deployment.is_past_recall() && deployment.tries < self.tries_max;
+    pub fn on_time(
+        &self,
+        deployment: &Deployment,
+        listening: Listening,
+        now_ms: u64,
+    ) -> Option<Deployment> {
+        let is_over = self.times_out_at(deployment, listening).is_some_and(|at| at <= now_ms);
+        let is_lost =
+            deployment.state == State::Verified && self.lost_at(deployment, listening) <= now_ms;
+        let has_switched = is_lost || deployment.is_past_recall();
+        let again = !has_switched && deployment.tries < self.tries_max;
         is_over.then(|| {
             if again { deployment.withdrawn(now_ms) } else { deployment.timed_out(now_ms) }
         })
+    }
+
+    /// Returns when a device with the whole image has been silent for too long to be waiting for a good
+    /// moment: it would poll.
+    fn lost_at(&self, deployment: &Deployment, listening: Listening) -> u64 {
+        after(listening.silent_since(deployment), self.timeouts.activated_s.into())
     }
 
     fn soak_s(&self, deployment: &Deployment) -> u64 {
@@ -70,10 +99,30 @@ impl Plan {
     }
 }
 
+impl Listening {
+    /// Returns since when the server has known of a state, the time it was away aside.
+    fn in_state_since(self, deployment: &Deployment) -> u64 {
+        deployment.changed_at.max(self.since)
+    }
+
+    /// Returns since when nothing was heard of a device. Once it has switched, only its reports count.
+    fn silent_since(self, deployment: &Deployment) -> u64 {
+        let seen_at = if deployment.state == State::Verified { self.seen_at } else { 0 };
+        self.in_state_since(deployment).max(seen_at)
+    }
+}
+
+/// Returns the time so many seconds later, in Unix milliseconds.
+const fn after(at_ms: u64, seconds: u64) -> u64 {
+    at_ms.saturating_add(seconds.saturating_mul(1000))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::rollout::tests::plan;
+
+    const ALWAYS: Listening = Listening { since: 0, seen_at: 0 };
 
     fn in_state(state: State) -> Deployment {
         Deployment { state, tries: 1, changed_at: 1_000, ..Deployment::waiting() }
@@ -83,25 +132,51 @@ mod tests {
     fn an_offer_that_nobody_takes_is_made_again_as_often_as_the_plan_says() {
         let plan = Plan { tries_max: 2, ..plan(&[100]) };
         let first = in_state(State::Offered);
-        let due = plan.times_out_at(&first).unwrap();
-        assert_eq!(plan.on_time(&first, due - 1), None);
-        let waiting = plan.on_time(&first, due).unwrap();
+        let due = plan.times_out_at(&first, ALWAYS).unwrap();
+        assert_eq!(plan.on_time(&first, ALWAYS, due - 1), None);
+        let waiting = plan.on_time(&first, ALWAYS, due).unwrap();
         assert_eq!((waiting.state, waiting.tries), (State::Waiting, 1));
         let second = waiting.offered(0, due);
         assert_eq!(second.tries, 2);
-        let lost = plan.on_time(&second, u64::MAX).unwrap();
+        let lost = plan.on_time(&second, ALWAYS, u64::MAX).unwrap();
         assert_eq!(lost.state, State::TimedOut);
     }
 
     #[test]
     fn who_switched_and_is_silent_is_overdue_first_and_given_up_then() {
         let plan = plan(&[100]);
-        for state in [State::Activated, State::Booted, State::Confirmed] {
+        for state in [State::Verified, State::Activated, State::Booted, State::Confirmed] {
             let silent = in_state(state);
-            let (overdue, over) = (plan.overdue_at(&silent), plan.times_out_at(&silent));
-            assert!(overdue.unwrap() < over.unwrap(), "{state}");
-            let lost = plan.on_time(&silent, over.unwrap()).unwrap();
+            let overdue = plan.overdue_at(&silent, ALWAYS).unwrap();
+            let over = plan.times_out_at(&silent, ALWAYS).unwrap();
+            assert!(overdue < over, "{state}");
+            let lost = plan.on_time(&silent, ALWAYS, over).unwrap();
             assert_eq!(lost.state, State::TimedOut, "{state}");
+        }
+    }
+
+    #[test]
+    fn who_has_the_image_and_waits_for_a_good_moment_is_no_loss_as_long_as_it_polls() {
+        let plan = plan(&[100]);
+        let verified = in_state(State::Verified);
+        let week_ms = u64::from(plan.timeouts.verified_s) * 1000;
+        let polling = |now_ms| Listening { since: 0, seen_at: now_ms - 1_000 };
+        assert!(plan.overdue_at(&verified, polling(week_ms)).unwrap() > week_ms);
+        assert_eq!(plan.on_time(&verified, polling(week_ms), week_ms), None);
+        let over = week_ms + 1_000;
+        let withdrawn = plan.on_time(&verified, polling(over), over).unwrap();
+        assert_eq!(withdrawn.state, State::Waiting);
+    }
+
+    #[test]
+    fn time_in_which_the_server_was_away_is_nobodys_fault() {
+        let plan = plan(&[100]);
+        let back = Listening { since: 10 * 24 * 3_600_000, seen_at: 0 };
+        for state in [State::Offered, State::Downloading, State::Verified, State::Activated] {
+            let deployment = in_state(state);
+            assert_eq!(plan.on_time(&deployment, back, back.since + 1_000), None, "{state}");
+            let overdue_at = plan.overdue_at(&deployment, back);
+            assert!(overdue_at.is_none_or(|at| at > back.since + 1_000), "{state}");
         }
     }
 
@@ -110,8 +185,8 @@ mod tests {
         use State::{Failed, Healthy, RolledBack, Skipped, TimedOut, Waiting};
         for state in [Failed, Healthy, RolledBack, Skipped, TimedOut, Waiting] {
             let deployment = in_state(state);
-            assert_eq!(plan(&[100]).on_time(&deployment, u64::MAX), None, "{state}");
-            assert_eq!(plan(&[100]).overdue_at(&deployment), None, "{state}");
+            assert_eq!(plan(&[100]).on_time(&deployment, ALWAYS, u64::MAX), None, "{state}");
+            assert_eq!(plan(&[100]).overdue_at(&deployment, ALWAYS), None, "{state}");
         }
     }
 }
