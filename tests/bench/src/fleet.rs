@@ -18,13 +18,13 @@ use waxwing_server::domain::document::Required;
 use waxwing_server::domain::group::Members;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::rollout::{Gate, Phase, PhasePlan, Plan, Size, State};
-use waxwing_server::domain::{Device, Group, Product, Release, Rollout};
+use waxwing_server::domain::{Deployment, Device, Group, Product, Release, Rollout};
 use waxwing_server::pki::{DeviceKey, Peer, Validity};
 use waxwing_server::random::{SystemRandom, bytes};
 use waxwing_server::setup::Identity;
 use waxwing_server::store::enrolment::{self, Issued};
 use waxwing_server::store::{
-    Change, Store, devices, groups, metadata, products, releases, rollouts,
+    Change, Store, deployments, devices, groups, metadata, products, releases, rollouts,
 };
 use waxwing_tuf::author::Ed25519Signer;
 use waxwing_tuf::author::Match;
@@ -35,6 +35,9 @@ use crate::metadata::director_root;
 
 /// Life of the certificates: longer than any benchmark.
 const LIFE: Duration = Duration::from_hours(24);
+
+/// Most deployments in one statement.
+const ROWS_MAX: usize = 10_000;
 
 /// Share of the fleet that is offered the release, in percent.
 const OFFERED_PERCENT: u8 = 50;
@@ -115,7 +118,14 @@ async fn add_rollout(change: &mut Change, count: usize, now_ms: u64) -> anyhow::
     let mut rollout = rollout(now_ms)?;
     rollout.start(members.iter(), now_ms)?;
     rollouts::add(change.connection(), &rollout).await?;
-    Ok(rollouts::update(change.connection(), &rollout).await?)
+    rollouts::update(change.connection(), &rollout).await?;
+    let reached = members.iter().filter(|device| rollout.phase_of(device, |_| false).is_some());
+    let offered = Deployment::waiting().offered(0, now_ms);
+    let offered = reached.map(|device| (rollout.id.clone(), device.clone(), offered));
+    for rows in offered.collect::<Vec<_>>().chunks(ROWS_MAX) {
+        deployments::put_all(change.connection(), rows).await?;
+    }
+    Ok(())
 }
 
 fn config(data: &Path) -> Config {
