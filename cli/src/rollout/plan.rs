@@ -88,7 +88,7 @@ struct Choices {
     /// The release closes a hole: no window and no user holds it up.
     #[arg(long, conflicts_with = "deferrable")]
     security: bool,
-    /// A device's user may put the update off this often.
+    /// A device's user may put the update off this often. Kept with the plan; devices are not told of it.
     #[arg(long, value_name = "TIMES")]
     deferrable: Option<u8>,
     /// Decides between two rollouts that reach the same device: the higher one goes first.
