@@ -7,6 +7,10 @@ use anyhow::{Context as _, bail};
 
 use crate::workspace::{command, root};
 
+/// Longest file in bytes: the longest generated one has a sixth of that. What is longer is somebody
+/// else's program, or an image of a device.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// All text files that are, or are about to be, in version control.
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -62,6 +66,7 @@ impl File {
             return Ok(None);
         }
         let bytes = fs::read(&file).with_context(|| format!("cannot read {path}"))?;
+        check_length(path, bytes.len())?;
         Ok(String::from_utf8(bytes).ok().map(|text| Self { path: path.to_owned(), text }))
     }
 
@@ -93,5 +98,24 @@ impl File {
             matches!(pair, [attribute, module] if starts_tests(attribute) && module.ends_with('{'))
         });
         before.unwrap_or(lines.len())
+    }
+}
+
+/// Refuses files that nobody wrote.
+fn check_length(path: &str, bytes: usize) -> anyhow::Result<()> {
+    if bytes <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    bail!("{path}: {bytes} bytes, {FILE_BYTES_MAX} allowed: does it belong into the repository?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_nobody_can_have_written_is_refused() {
+        assert!(check_length("a", FILE_BYTES_MAX).is_ok());
+        assert!(check_length("pillow.whl", FILE_BYTES_MAX + 1).is_err());
     }
 }
