@@ -8,6 +8,7 @@ pub mod decision;
 pub mod deployment;
 pub mod device;
 pub mod document;
+pub mod effect;
 pub mod expiry;
 pub mod group;
 pub mod pins;

@@ -6,6 +6,7 @@
 //! ledger, where polls do not look. Not here: SQL, signing, and what the rules are.
 
 mod catalogue;
+mod effects;
 mod index;
 mod ledger;
 mod load;
@@ -29,12 +30,14 @@ use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 use self::catalogue::{Campaign, Catalogue};
 pub use self::index::Index;
 use self::ledger::Ledger;
+pub use self::load::Records;
 use self::members::{Member, Members};
 use self::places::Rooms;
 pub use self::rehearsal::{Part, Position};
 pub use self::search::{Found, Page};
 pub use self::sightings::Sightings;
 use crate::domain::decision::{Beginning, Decision, begin, decide};
+use crate::domain::effect::NewDeployment;
 use crate::domain::rollout::{Counts, Evidence, Route, Size};
 use crate::domain::standing::Moment;
 use crate::domain::{
@@ -84,9 +87,6 @@ pub struct Told {
 
 /// What devices that are older must run in between, oldest first.
 pub type Stones = Arc<[Arc<Release>]>;
-
-/// A deployment as it is to be.
-pub type NewDeployment = (RolloutId, DeviceId, Deployment);
 
 impl Place {
     /// Returns what the rollout brings.
@@ -281,6 +281,12 @@ impl Fleet {
     pub fn open_rollouts(&self) -> Vec<Arc<Rollout>> {
         let catalogue = self.shared.catalogue.load();
         catalogue.open().map(|campaign| Arc::clone(&campaign.rollout)).collect()
+    }
+
+    /// Returns how many more devices a rollout could let in, as far as was known a moment ago.
+    pub fn room(&self, rollout: &RolloutId) -> u64 {
+        let catalogue = self.shared.catalogue.load();
+        catalogue.campaigns.get(rollout).map_or(0, |campaign| campaign.room())
     }
 
     /// Returns what is known of each started phase.

@@ -12,6 +12,7 @@ pub mod clock_mark;
 pub mod deployments;
 pub mod devices;
 pub mod documents;
+pub mod effects;
 pub mod enrolment;
 pub mod groups;
 pub mod images;

@@ -6,38 +6,75 @@ use waxwing_wire::{Digest, ProductId};
 
 use super::Fleet;
 use super::writing::latest_change;
-use crate::domain::{Pins, Release};
+use crate::domain::effect::NewDeployment;
+use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
 use crate::store::{
     Error, Store, deployments, devices, groups, metadata, products, releases, rollouts,
 };
 
+/// All that is durable and matters to devices.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// The products.
+    pub products: Vec<Product>,
+    /// The pins of those that have some.
+    pub pins: Vec<(ProductId, Pins)>,
+    /// Their releases.
+    pub releases: Vec<Release>,
+    /// Their groups.
+    pub groups: Vec<Group>,
+    /// Their devices.
+    pub devices: Vec<Device>,
+    /// Their rollouts.
+    pub rollouts: Vec<Rollout>,
+    /// The part of devices in rollouts.
+    pub deployments: Vec<NewDeployment>,
+}
+
 impl Fleet {
-    /// Loads everything that answering polls needs. Counters are counted from the deployments, so
-    /// they cannot drift.
+    /// Loads everything that answering polls needs.
     ///
     /// # Errors
     ///
     /// When the database fails or a row is damaged.
     pub async fn load(store: &Store) -> Result<Self, Error> {
-        let fleet = Self::default();
-        for product in products::all(store).await? {
-            if let Some(pins) = pins(store, &product.id).await? {
-                fleet.put_pins(&product.id, pins);
-            }
-            fleet.put_product(product);
+        let products = products::all(store).await?;
+        let mut pinned = Vec::new();
+        for product in &products {
+            let pins = pins(store, &product.id).await?;
+            pinned.extend(pins.map(|pins| (product.id.clone(), pins)));
         }
-        for (product, releases) in by_product(releases::all(store).await?) {
+        Ok(Self::restored(Records {
+            products,
+            pins: pinned,
+            releases: releases::all(store).await?,
+            groups: groups::all(store).await?,
+            devices: devices::all(store).await?,
+            rollouts: rollouts::all(store).await?,
+            deployments: deployments::all(store).await?,
+        }))
+    }
+
+    /// Returns the fleet as it was when these records were all there is. Counters are counted from the
+    /// deployments, so they cannot drift.
+    pub fn restored(records: Records) -> Self {
+        let fleet = Self::default();
+        for (product, pins) in records.pins {
+            fleet.put_pins(&product, pins);
+        }
+        records.products.into_iter().for_each(|product| fleet.put_product(product));
+        for (product, releases) in by_product(records.releases) {
             fleet.put_releases(&product, releases);
         }
-        groups::all(store).await?.into_iter().for_each(|group| fleet.put_group(group));
-        devices::all(store).await?.into_iter().for_each(|device| fleet.put_device(device));
-        rollouts::all(store).await?.into_iter().for_each(|rollout| fleet.put_rollout(rollout));
-        for (rollout, device, deployment) in deployments::all(store).await? {
+        records.groups.into_iter().for_each(|group| fleet.put_group(group));
+        records.devices.into_iter().for_each(|device| fleet.put_device(device));
+        records.rollouts.into_iter().for_each(|rollout| fleet.put_rollout(rollout));
+        for (rollout, device, deployment) in records.deployments {
             fleet.put_deployment(&device, &rollout, deployment);
         }
         fleet.stamp(latest_change(&fleet));
-        Ok(fleet)
+        fleet
     }
 }
 

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 
 use waxwing_wire::{DeviceId, RolloutId};
 
+use super::Fleet;
 use super::catalogue::Catalogue;
-use super::{Fleet, NewDeployment};
 use crate::domain::decision::{Beginning, begin};
+use crate::domain::effect::NewDeployment;
 use crate::domain::standing::{Moment, Seat};
 use crate::domain::{Deployment, Sighting};
 

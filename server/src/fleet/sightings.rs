@@ -43,13 +43,15 @@ impl Sightings {
         }
     }
 
-    /// Takes everything out.
+    /// Takes everything out, in the order in which devices polled: who comes first is served first.
     pub fn take(&self) -> Vec<(DeviceId, Sighting)> {
         let shards = self.shards.iter();
         let take = |shard: &Mutex<HashMap<_, _>>| {
             mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner))
         };
-        shards.flat_map(take).collect()
+        let mut all: Vec<(DeviceId, Sighting)> = shards.flat_map(take).collect();
+        all.sort_unstable_by(|one, other| (one.1.at, &one.0).cmp(&(other.1.at, &other.0)));
+        all
     }
 
     /// Puts back what could not be written, unless the device was seen again.

@@ -1,14 +1,11 @@
 //! Moves rollouts on: to the next phase when the gate is passed, to the end when everybody is. Gives up
 //! on devices that are silent, and halts rollouts that this is evidence against.
 
-use serde_json::json;
 use waxwing_wire::RolloutId;
 
-use crate::domain::Rollout;
-use crate::domain::audit::{self, Action, Entry};
-use crate::domain::rollout::{self, Decision};
+use crate::domain::rollout::Decision;
 use crate::fleet::Fleet;
-use crate::store::{self, Store, deployments, rollouts};
+use crate::store::{self, Store, effects};
 
 /// Most deployments that are given up in one statement, so that others need not wait long. The rest
 /// follows a second later.
@@ -42,13 +39,13 @@ async fn give_up(store: &Store, fleet: &Fleet, now_ms: u64) -> Result<(), store:
     }
     let mut change = store.begin().await?;
     // Asked again as the only writer: what was reported in between counts.
-    let timed_out = fleet.timed_out(fleet.stamp(now_ms), GIVEN_UP_AT_ONCE_MAX);
-    deployments::put_all(change.connection(), &timed_out).await?;
+    let effect = fleet.on_silence(now_ms, GIVEN_UP_AT_ONCE_MAX);
+    effects::write(change.connection(), &effect).await?;
     let turn = change.commit().await?;
-    for (rollout, device, deployment) in timed_out {
+    for (rollout, device, _) in &effect.deployments {
         tracing::info!(rollout.id = %rollout, device.id = %device, "nothing was heard in time");
-        fleet.put_deployment(&device, &rollout, deployment);
     }
+    fleet.show(effect);
     drop(turn);
     Ok(())
 }
@@ -62,34 +59,10 @@ async fn carry_out(
     now_ms: u64,
 ) -> Result<bool, store::Error> {
     let mut change = store.begin().await?;
-    let Some(rollout) = fleet.rollout(id) else { return Ok(false) };
-    let mut rollout = Rollout::clone(&rollout);
-    let at = fleet.stamp(now_ms);
-    let members = fleet.members_of(&rollout.group);
-    if rollout.carry_out(decision, members.iter().map(|device| &device.id), at).is_err() {
-        return Ok(false);
-    }
-    let action = match decision.action {
-        rollout::Action::Advance => Action::RolloutAdvanced,
-        rollout::Action::Finish => Action::RolloutFinished,
-        rollout::Action::Halt(_) => Action::RolloutHalted,
-    };
-    rollouts::update(change.connection(), &rollout).await?;
-    store::audit::add(change.connection(), &entry(&rollout, action, at)).await?;
+    let Some(effect) = fleet.on_decision(id, decision, now_ms) else { return Ok(false) };
+    effects::write(change.connection(), &effect).await?;
     let turn = change.commit().await?;
-    tracing::info!(rollout.id = %rollout.id, %action, "rollout moved");
-    fleet.put_rollout(rollout);
+    fleet.show(effect);
     drop(turn);
     Ok(true)
-}
-
-fn entry(rollout: &Rollout, action: Action, at: u64) -> Entry {
-    Entry {
-        at,
-        actor: audit::SERVER.to_owned(),
-        action,
-        subject: format!("rollout/{}", rollout.id),
-        reason: rollout.reason.clone().unwrap_or_default(),
-        detail: json!({ "phase": rollout.current_phase() }),
-    }
 }

@@ -1,0 +1,57 @@
+//! An effect: what follows from polls, from a report or from time, as data. It is stored in one
+//! transaction, and nobody is told of anything that was not stored.
+//!
+//! Not here: why it follows, which the fleet knows; storing it.
+
+use serde_json::json;
+use waxwing_wire::{DeviceId, RolloutId};
+
+use super::audit::{self, Entry};
+use super::rollout::Action;
+use super::{Deployment, Device, Rollout, Sighting};
+
+/// A deployment as it is to be.
+pub type NewDeployment = (RolloutId, DeviceId, Deployment);
+
+/// What is stored together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Effect<'a> {
+    /// Who was seen, and with what.
+    pub sightings: &'a [(DeviceId, Sighting)],
+    /// Devices that are seen with another version than before.
+    pub devices: Vec<Device>,
+    /// Deployments as they are to be.
+    pub deployments: Vec<NewDeployment>,
+    /// The rollout that moved.
+    pub moved: Option<Moved>,
+}
+
+/// A rollout that the server moved by itself.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The rollout as it is to be.
+    pub rollout: Rollout,
+    /// What was done to it.
+    pub action: Action,
+    /// When, in Unix milliseconds.
+    pub at: u64,
+}
+
+impl Moved {
+    /// Describes it for the audit log.
+    pub fn entry(&self) -> Entry {
+        let Self { rollout, action, at } = self;
+        Entry {
+            at: *at,
+            actor: audit::SERVER.to_owned(),
+            action: match action {
+                Action::Advance => audit::Action::RolloutAdvanced,
+                Action::Finish => audit::Action::RolloutFinished,
+                Action::Halt(_) => audit::Action::RolloutHalted,
+            },
+            subject: format!("rollout/{}", rollout.id),
+            reason: rollout.reason.clone().unwrap_or_default(),
+            detail: json!({ "phase": rollout.current_phase() }),
+        }
+    }
+}
