@@ -189,7 +189,10 @@ fn answer() -> Vec<u8> {
 }
 
 fn answer_to(device: &str) -> Vec<u8> {
-    let custom = json!({ "deploy": "r-7", "device": device, "soak_s": 60 });
+    let custom = json!({
+        "defer": { "times": 3, "until": 1_795_170_600 }, "deploy": "r-7", "device": device,
+        "soak_s": 60,
+    });
     bundle(&director(Some(target(&custom))), &product())
 }
 
@@ -310,12 +313,14 @@ fn block(version: u8) -> Vec<u8> {
 fn journal() -> Seeds {
     let page = include_bytes!("../../device-agent/core/src/journal/golden/version_1.bin");
     let later = include_bytes!("../../device-agent/core/src/journal/golden/later.bin");
+    let put_off = include_bytes!("../../device-agent/core/src/journal/golden/put_off.bin");
     let body = |how: u8| [&[how], &page[10..page.len() - 4]].concat();
     vec![
         ("blank", vec![0xff; 64]),
         ("later", later.to_vec()),
         ("on_trial", body(0b0000_0101)),
         ("page", page.to_vec()),
+        ("put_off", put_off.to_vec()),
         ("rolled_back", body(0b0101_0110)),
     ]
 }

@@ -90,6 +90,7 @@ fn assignment(offer: &Offer) -> Assignment<'_> {
         r#match: &release.r#match,
         deploy: offer.rollout.id.as_str(),
         soak_s: offer.soak_s,
+        deferrable: offer.rollout.plan.deferrable(),
         chunks: release.chunks.map(|list| list.0),
     }
 }

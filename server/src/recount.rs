@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::report::State;
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, Report, RolloutId};
+use waxwing_wire::{DeviceId, ErrorCode, Report, RolloutId};
 
 use crate::domain::Deployment;
 use crate::domain::deployment::Step;
@@ -41,6 +41,9 @@ pub async fn recount(
     rollout: &RolloutId,
 ) -> Result<Option<Recount>, store::Error> {
     let Some((end, stones)) = fleet.route_of(rollout) else { return Ok(None) };
+    let Some(plan) = fleet.rollout(rollout).map(|rollout| rollout.plan.clone()) else {
+        return Ok(None);
+    };
     let route = Route { stones: &stones, end: &end };
     let mut recount = Recount::default();
     let mut devices = HashMap::<DeviceId, Deployment>::new();
@@ -51,7 +54,8 @@ pub async fn recount(
             continue;
         };
         let device = devices.entry(evidence.device).or_insert_with(Deployment::waiting);
-        if let Step::Applied(next) = device.on_report(&report, &route, evidence.received_at) {
+        let at = evidence.received_at;
+        if let Step::Applied(next) = device.on_report(&report, &plan, &route, at) {
             *device = next;
         }
     }
@@ -77,10 +81,15 @@ fn add_what_only_the_server_knows(
     stored: Vec<(DeviceId, Deployment)>,
 ) {
     for (device, deployment) in stored {
-        let said = devices.get(&device).map_or(State::Waiting, |said| said.state);
+        let (said, why) = devices
+            .get(&device)
+            .map_or((State::Waiting, ErrorCode::NONE), |said| (said.state, said.code));
         let is_silent = said == State::Waiting && deployment.state == State::Offered;
         let is_taken_back = !said.is_final() && deployment.state == State::Waiting;
-        if is_silent || is_taken_back || deployment.is_guess() {
+        // How often it was tried, which is how often it was offered, only the server knows.
+        let was_last =
+            said == State::Waiting && !why.is_none() && deployment.state == State::Failed;
+        if is_silent || is_taken_back || was_last || deployment.is_guess() {
             devices.insert(device, deployment);
         }
     }

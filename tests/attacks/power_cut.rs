@@ -2,10 +2,13 @@
 //! download, activation, the boot loader's own writes, confirmation, rejection, and the way back after
 //! a soak. The device always comes back, runs an image that somebody signed, and says what happened.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use waxwing_agent_host::flash::Tear;
 use waxwing_esp_image::model::Rollback::{self, Disabled, Enabled};
+use waxwing_tuf::uptane::Deferrable;
 use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
 
@@ -35,12 +38,27 @@ enum Story {
     CrashesLater,
     FailsItsSelfTest,
     FallsIll,
+    /// It works, and the user of the old one puts the restart off for an hour, time and again.
+    IsPutOff,
     Works,
 }
 
+/// How often a user may put a restart off.
+const DEFERRALS: u8 = 2;
+
 impl Story {
-    const ALL: [Self; 5] =
-        [Self::Crashes, Self::CrashesLater, Self::FailsItsSelfTest, Self::FallsIll, Self::Works];
+    const ALL: [Self; 6] = [
+        Self::Crashes,
+        Self::CrashesLater,
+        Self::FailsItsSelfTest,
+        Self::FallsIll,
+        Self::IsPutOff,
+        Self::Works,
+    ];
+
+    const fn is_good(self) -> bool {
+        matches!(self, Self::IsPutOff | Self::Works)
+    }
 
     const fn mark(self) -> &'static [u8] {
         match self {
@@ -48,7 +66,7 @@ impl Story {
             Self::CrashesLater => b"waxwing-sim:crash-later",
             Self::FailsItsSelfTest => b"waxwing-sim:self-test=fail",
             Self::FallsIll => b"waxwing-sim:health=bad",
-            Self::Works => b"works",
+            Self::IsPutOff | Self::Works => b"works",
         }
     }
 
@@ -57,14 +75,28 @@ impl Story {
             Self::Crashes => (State::RolledBack, ErrorCode::BOOT_RESET),
             Self::CrashesLater => (State::RolledBack, ErrorCode::SOAK_RESETS),
             Self::FailsItsSelfTest | Self::FallsIll => (State::RolledBack, ErrorCode::SELF_TEST),
-            Self::Works => (State::Healthy, ErrorCode::NONE),
+            Self::IsPutOff | Self::Works => (State::Healthy, ErrorCode::NONE),
         }
     }
 
     /// A device whose new image burns eFuses, should it come so far.
     fn world(self, rollback: Rollback) -> World {
         let new = builder("1.1.0", self.mark()).secure_version(1).build().unwrap();
-        World::new(&image("1.0.0", b"old"), &new, rollback)
+        let mut world = World::new(&image("1.0.0", b"old"), &new, rollback);
+        if matches!(self, Self::IsPutOff) {
+            world.puts_off = Some(Duration::from_hours(1));
+            let deferrable = Deferrable { times: DEFERRALS, until: u64::MAX };
+            world.backend.borrow_mut().deferrable = deferrable;
+        }
+        world
+    }
+
+    /// No cut gives the user more than the plan does, or takes something away.
+    fn check_deferrals(self, world: &World, cut: &str) {
+        let backend = world.backend.borrow();
+        let times: Vec<u8> = backend.put_off.iter().map(|put_off| put_off.times).collect();
+        let allowed = if matches!(self, Self::IsPutOff) { DEFERRALS } else { 0 };
+        assert_eq!(times, (1..=allowed).collect::<Vec<_>>(), "{self:?} {cut}");
     }
 
     /// After cuts the story ends as it would have; or with the old image, because a cut hit the trial
@@ -76,7 +108,7 @@ impl Story {
         let last = backend.reports.last().copied();
         if running == backend.new {
             assert_eq!(last, Some((State::Healthy, ErrorCode::NONE)), "{self:?} {cut}");
-            assert!(matches!(self, Self::Works), "{self:?} {cut}: must not stay");
+            assert!(self.is_good(), "{self:?} {cut}: must not stay");
             assert_eq!(world.board.secure_version(), 1, "{cut}");
         } else {
             let reset = Some((State::RolledBack, ErrorCode::BOOT_RESET));
@@ -84,6 +116,7 @@ impl Story {
             // Row 34: who went back must still boot.
             assert_eq!(world.board.secure_version(), 0, "{self:?} {cut}");
         }
+        self.check_deferrals(world, cut);
     }
 }
 
@@ -92,7 +125,7 @@ fn sweep(story: Story, rollback: Rollback, tears: &[Tear]) {
     let running = undisturbed.live();
     let last = undisturbed.backend.borrow().reports.last().copied();
     assert_eq!(last, Some(story.outcome()));
-    assert_eq!(running == undisturbed.backend.borrow().new, matches!(story, Story::Works));
+    assert_eq!(running == undisturbed.backend.borrow().new, story.is_good());
     let operations = undisturbed.board.flash().operations();
     assert!(operations > 20, "{operations} operations are no update");
     let verified_at = undisturbed.verified_at.unwrap();
@@ -121,6 +154,13 @@ fn row_31_no_power_cut_in_an_update_bricks_a_device_or_leaves_it_with_half_of_it
 #[test]
 fn row_31_no_power_cut_does_so_where_the_boot_loader_never_goes_back() {
     sweep(Story::Works, Disabled, &TEARS);
+}
+
+#[test]
+fn row_31_no_power_cut_lets_a_user_put_a_restart_off_more_often_or_less() {
+    for rollback in [Enabled, Disabled] {
+        sweep(Story::IsPutOff, rollback, &TEARS_OF_RECORDS);
+    }
 }
 
 #[test]

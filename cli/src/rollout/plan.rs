@@ -82,15 +82,18 @@ struct Choices {
     /// How much may be sent, in Mbit/s.
     #[arg(long, value_name = "MBIT")]
     bandwidth: Option<f64>,
-    /// How often a device is offered the release that did not take it.
+    /// How often a device is offered a release that it does not take, or whose download fails.
     #[arg(long)]
     tries: Option<u32>,
     /// The release closes a hole: no window and no user holds it up.
     #[arg(long, conflicts_with = "deferrable")]
     security: bool,
-    /// A device's user may put the update off this often. Kept with the plan; devices are not told of it.
+    /// A device's user may put the restart off this often, for a day at most at once.
     #[arg(long, value_name = "TIMES")]
     deferrable: Option<u8>,
+    /// Until when a device's user may put the restart off (RFC 3339).
+    #[arg(long, value_name = "TIME", value_parser = unix_ms, requires = "deferrable")]
+    deferrable_until: Option<u64>,
     /// Decides between two rollouts that reach the same device: the higher one goes first.
     #[arg(long)]
     priority: Option<u8>,
@@ -153,7 +156,7 @@ impl Choices {
         let urgency = match (self.security, self.deferrable) {
             (true, _) => Some(json!("security")),
             (false, Some(times)) => {
-                Some(json!({ "deferrable": { "times": times, "until": null } }))
+                Some(json!({ "deferrable": { "times": times, "until": self.deferrable_until } }))
             }
             (false, None) => None,
         };

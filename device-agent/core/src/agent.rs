@@ -40,7 +40,7 @@ use crate::download::Opened;
 use crate::journal::{Deployment, Record, UnsentReport};
 use crate::offer::Contact;
 use crate::policy::Policy;
-use crate::ports::{BootView, Health, Permission, SelfTest, Slot};
+use crate::ports::{BootView, Deferrals, Health, Permission, SelfTest, Slot};
 use memory::Memory;
 pub(crate) use memory::REPEATS_MAX;
 use state::State;
@@ -255,6 +255,11 @@ impl Agent {
     /// Returns what is being installed.
     pub fn deployment(&self) -> Option<&Deployment> {
         self.memory.record.update.as_ref().map(|update| &update.deployment)
+    }
+
+    /// Returns what goes with [`Action::AskToReboot`]: how far the device's user may put it off.
+    pub fn deferrals(&self) -> Deferrals {
+        self.state.deferrals()
     }
 
     /// Returns the reports the server has not acknowledged, oldest first.

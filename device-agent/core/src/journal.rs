@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use semver::Version;
-use waxwing_wire::report::State;
+use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{Digest, ErrorCode, Report, RolloutId};
 
 pub use codec::{InvalidRecord, RECORD_BYTES_MAX};
@@ -45,6 +45,8 @@ pub struct Record {
     pub reports: Vec<UnsentReport>,
     /// Number of the last command that was accepted (D7).
     pub command: u64,
+    /// The restart that the device's user put off last: also when the offer was taken back meanwhile.
+    pub put_off: Option<PutOff>,
 }
 
 /// What the server decided for this device: plain data, as the journal remembers it.
@@ -146,6 +148,17 @@ pub struct Settled {
     pub sha256: Digest,
 }
 
+/// A restart that the device's user put off.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PutOff {
+    /// The rollout it is part of.
+    pub rollout: RolloutId,
+    /// The image it would start.
+    pub sha256: Digest,
+    /// How often, and until when.
+    pub deferral: Deferral,
+}
+
 /// Which release an image is. The image itself need not know (D27).
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KnownImage {
@@ -228,6 +241,15 @@ impl Record {
     }
 }
 
+impl Record {
+    /// Returns how the restart into a deployment's image was put off, if it was.
+    pub fn deferral_of(&self, deployment: &Deployment) -> Option<Deferral> {
+        let put_off = self.put_off.as_ref()?;
+        let is_of = put_off.rollout == deployment.rollout && put_off.sha256 == deployment.sha256;
+        is_of.then_some(put_off.deferral)
+    }
+}
+
 impl Update {
     /// Begins an update: nothing is in flash yet.
     pub const fn new(deployment: Deployment) -> Self {
@@ -265,6 +287,7 @@ impl Deployment {
             fw_sha256: told.running,
             attempt: told.attempt,
             measured_at: told.measured_at,
+            deferred: None,
         }
     }
 }

@@ -79,7 +79,7 @@ impl<F: SlotFlash, B: BootControl, J: Journal, A: AppHooks> Local<F, B, J, A> {
         Some(match action {
             Action::Activate { slot, sha256 } => written(&self.boot.activate(slot, &sha256)),
             Action::AskToDownload => Event::Permitted(self.app.may_download()),
-            Action::AskToReboot => Event::Permitted(self.app.may_reboot()),
+            Action::AskToReboot => Event::Permitted(self.app.may_reboot(agent.deferrals())),
             Action::Burn { secure_version } => {
                 let burned = self.boot.burn(secure_version);
                 if burned.is_ok() {

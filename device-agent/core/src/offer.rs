@@ -6,7 +6,7 @@
 use core::time::Duration;
 
 use waxwing_tuf::Verified;
-use waxwing_tuf::uptane::Install;
+use waxwing_tuf::uptane::{Deferrable, Install};
 use waxwing_wire::{Digest, ErrorCode};
 
 use crate::journal::Deployment;
@@ -16,6 +16,7 @@ use crate::journal::Deployment;
 pub struct Offer {
     deployment: Deployment,
     chunks: Option<Digest>,
+    deferrable: Deferrable,
 }
 
 impl Offer {
@@ -27,6 +28,11 @@ impl Offer {
     /// Returns the hash of the list of the image's chunks, if the server has one (D8).
     pub const fn chunks(&self) -> Option<Digest> {
         self.chunks
+    }
+
+    /// Returns how far the device's user may put the restart off.
+    pub const fn deferrable(&self) -> Deferrable {
+        self.deferrable
     }
 }
 
@@ -65,7 +71,8 @@ impl Decision {
     pub(crate) fn install(install: &Verified<Install>) -> Self {
         match Deployment::of(install) {
             Some(deployment) => {
-                Self::Install(Offer { deployment, chunks: install.chunks.map(Digest) })
+                let (chunks, deferrable) = (install.chunks.map(Digest), install.deferrable);
+                Self::Install(Offer { deployment, chunks, deferrable })
             }
             None => Self::Refused { deployment: None, code: ErrorCode::TRUST_MALFORMED },
         }
@@ -76,11 +83,16 @@ impl Decision {
 impl Offer {
     /// Makes an offer that nobody vouches for.
     pub(crate) const fn for_test(deployment: Deployment) -> Self {
-        Self { deployment, chunks: None }
+        Self { deployment, chunks: None, deferrable: Deferrable { times: 0, until: 0 } }
     }
 
     /// Adds a chunk list.
     pub(crate) fn with_chunks(self, list: Digest) -> Self {
         Self { chunks: Some(list), ..self }
+    }
+
+    /// Lets the user put the restart off.
+    pub(crate) fn with_deferrals(self, times: u8, until: u64) -> Self {
+        Self { deferrable: Deferrable { times, until }, ..self }
     }
 }

@@ -251,8 +251,9 @@ pub trait AppHooks {
     /// Tells whether a download may begin.
     fn may_download(&mut self) -> Permission;
 
-    /// Tells whether the device may restart into a new image.
-    fn may_reboot(&mut self) -> Permission;
+    /// Tells whether the device may restart into a new image. `deferrals` says how far its user may
+    /// still put that off ([`Permission::Defer`]).
+    fn may_reboot(&mut self, deferrals: Deferrals) -> Permission;
 
     /// Tests a new image on trial. Called again and again until it is decided.
     fn self_test(&mut self) -> SelfTest;
@@ -261,10 +262,23 @@ pub trait AppHooks {
     fn health(&mut self) -> Health;
 }
 
+/// How far the user of a device may still put a restart off: what the plan of the rollout leaves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Deferrals {
+    /// How often.
+    pub left: u8,
+    /// For how long at once.
+    pub longest: Duration,
+}
+
 /// An answer of the application.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Permission {
-    /// Ask again after this long.
+    /// The user puts the restart off for this long. It is counted; where there is no deferral left, the
+    /// device restarts. Before a download the same as [`Permission::Later`].
+    Defer(Duration),
+    /// The device itself is busy: ask again after this long. It is not counted, however urgent the
+    /// release is; the server waits as long as the plan says.
     Later(Duration),
     /// Not this release.
     Never,

@@ -7,7 +7,7 @@ use core::panic::PanicInfo;
 use embassy_executor::Spawner;
 use esp_hal::timer::timg::TimerGroup;
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{AppHooks, Health, Permission, SelfTest};
+use waxwing_agent::ports::{AppHooks, Deferrals, Health, Permission, SelfTest};
 use waxwing_esp32::network::{self, Access, Parts};
 use waxwing_esp32::{Noise, Product, Sockets, Storage, Updater, crash, guard};
 
@@ -62,8 +62,8 @@ impl AppHooks for App {
         Permission::Now // or later, or never: this release is skipped
     }
 
-    fn may_reboot(&mut self) -> Permission {
-        Permission::Now
+    fn may_reboot(&mut self, _user: Deferrals) -> Permission {
+        Permission::Now // or later; or the user puts it off, as far as the rollout allows
     }
 
     fn self_test(&mut self) -> SelfTest {

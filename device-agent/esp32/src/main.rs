@@ -20,7 +20,7 @@ use esp_println::println;
 use waxwing_agent::Action;
 use waxwing_agent::found::Found;
 use waxwing_agent::policy::Policy;
-use waxwing_agent::ports::{AppHooks, Health, Permission, ResetReason, SelfTest};
+use waxwing_agent::ports::{AppHooks, Deferrals, Health, Permission, ResetReason, SelfTest};
 use waxwing_esp32::{Memory, Noise, Product, Sockets, Storage, Telemetry, Updater, network};
 use waxwing_wire::Provision;
 
@@ -125,7 +125,7 @@ impl AppHooks for App {
         Permission::Now
     }
 
-    fn may_reboot(&mut self) -> Permission {
+    fn may_reboot(&mut self, _: Deferrals) -> Permission {
         Permission::Now
     }
 

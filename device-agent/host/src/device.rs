@@ -235,7 +235,8 @@ impl Device {
 
     fn application(&self, running: &Running) -> Application {
         if running.sha256 == self.kit.factory_sha256 || !self.place.trouble.crashes_updates() {
-            return Application::new(&self.board, running);
+            let puts_off = self.place.trouble.puts_off();
+            return Application::new(&self.board, running).of_user(puts_off);
         }
         self.place.trouble.happened();
         Application::crashing(&self.board)

@@ -24,6 +24,8 @@ pub enum Profile {
     Clock,
     /// Every image but the one it was made with crashes before it is confirmed.
     Crash,
+    /// Its user puts every restart off for a few seconds, whether that is allowed or not.
+    Defer,
     /// After each silence, what comes is half a second late.
     Latency,
     /// A fifth of all connections is never made, and many others break.
@@ -36,11 +38,12 @@ pub enum Profile {
 
 impl Profile {
     /// Every profile, by name.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::BadSector,
         Self::Clean,
         Self::Clock,
         Self::Crash,
+        Self::Defer,
         Self::Latency,
         Self::Loss,
         Self::PowerCuts,
@@ -54,6 +57,7 @@ impl Profile {
             Self::Clean => "clean",
             Self::Clock => "clock",
             Self::Crash => "crash",
+            Self::Defer => "defer",
             Self::Latency => "latency",
             Self::Loss => "loss",
             Self::PowerCuts => "power-cuts",
@@ -103,7 +107,7 @@ impl Mix {
 pub enum MixError {
     /// There is no such profile.
     #[error(
-        "no profile {0:?}: use bad-sector, clean, clock, crash, latency, loss, power-cuts or slow"
+        "no profile {0:?}: use bad-sector, clean, clock, crash, defer, latency, loss, power-cuts or slow"
     )]
     Name(String),
     /// The share is no number of per cent.
@@ -148,7 +152,7 @@ mod tests {
         let mix: Mix = "loss=20, power-cuts=3,slow=1".parse().unwrap();
         for hundred in [0..100, 4900..5000] {
             let count = |profile| hundred.clone().filter(|n| mix.of(*n) == profile).count();
-            assert_eq!(Profile::ALL.map(count), [0, 76, 0, 0, 0, 20, 3, 1]);
+            assert_eq!(Profile::ALL.map(count), [0, 76, 0, 0, 0, 0, 20, 3, 1]);
         }
         let all: Mix = "crash".parse().unwrap();
         assert!((0..100).all(|number| all.of(number) == Profile::Crash));

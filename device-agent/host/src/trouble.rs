@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 
 use waxwing_agent::policy::Jitter;
 use waxwing_agent::ports::Slot;
@@ -20,6 +21,9 @@ use crate::time::Uptime;
 /// Operations of the flash from one power cut to the next: few enough for some in every download, and
 /// enough for a download to come to its end between them.
 const CUT_AFTER: Range<u32> = 20..100;
+
+/// For how long a user puts a restart off: two polls of a fleet that is in a hurry.
+const PUTS_OFF: Duration = Duration::from_secs(5);
 
 /// What goes wrong around one device. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +80,7 @@ impl Trouble {
             | Profile::Clean
             | Profile::Clock
             | Profile::Crash
+            | Profile::Defer
             | Profile::PowerCuts => Link::GOOD,
         }
     }
@@ -112,6 +117,11 @@ impl Trouble {
         let image = u32::try_from(image_bytes).ok()?.div_ceil(SECTOR_BYTES).max(1);
         let first = layout.partition_of(Slot::Ota(1))?.offset / SECTOR_BYTES;
         usize::try_from(first + self.draw(0..image)).ok()
+    }
+
+    /// Returns for how long the device's user puts every restart off.
+    pub(crate) fn puts_off(&self) -> Option<Duration> {
+        (self.0.profile == Profile::Defer).then_some(PUTS_OFF)
     }
 
     /// Tells whether images other than the first crash.

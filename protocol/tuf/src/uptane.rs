@@ -14,7 +14,7 @@ mod server_ca;
 pub use ceiling::{CEILING_PERMILLE_MAX, ceiling_rank};
 pub use device::Device;
 pub use director::DIRECTOR_TARGETS_MAX;
-pub use install::{Install, NAME_BYTES_MAX};
+pub use install::{Deferrable, Install, NAME_BYTES_MAX};
 pub use server_ca::{SERVER_CA_BYTES_MAX, SERVER_CA_PATH};
 
 use self::director::Choice;

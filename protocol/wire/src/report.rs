@@ -15,6 +15,10 @@ use crate::json::Object;
 /// image of an older security version may come back, so a device watches no longer whoever orders it.
 pub const SOAK_S_MAX: u32 = 7 * 24 * 3600;
 
+/// Longest time for which a user puts a restart off at once, in seconds: a day. Who is asked every day
+/// does not forget, and a rollout knows how long it may have to wait.
+pub const DEFERRAL_S_MAX: u32 = 24 * 3600;
+
 /// One device's part in one rollout, in order of life.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum State {
@@ -146,21 +150,42 @@ pub struct Report {
     pub attempt: u32,
     /// When the state was reached, in Unix seconds by the device's best knowledge (D24).
     pub measured_at: u64,
+    /// How the device's user put the restart off, for `verified`.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub deferred: Option<Deferral>,
+}
+
+/// The user of a device puts the restart into a new image off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(deny_unknown_fields)
+)]
+pub struct Deferral {
+    /// How often so far, from 1.
+    pub times: u8,
+    /// Until when this time, in Unix seconds.
+    pub until: u64,
 }
 
 impl Report {
     /// Encodes the report as compact JSON.
     pub fn encode(&self) -> String {
         let mut out = String::new();
-        Object::new(&mut out)
+        let object = Object::new(&mut out)
             .text("rollout", &self.rollout)
             .text("release", &self.release)
             .text("state", self.state)
             .number("code", self.code.0.into())
             .text("fw_sha256", self.fw_sha256)
             .number("attempt", self.attempt.into())
-            .number("measured_at", self.measured_at)
-            .end();
+            .number("measured_at", self.measured_at);
+        match self.deferred {
+            Some(deferral) => object.json("deferred", |out| deferral.encode(out)),
+            None => object,
+        }
+        .end();
         out
     }
 
@@ -172,6 +197,12 @@ impl Report {
     #[cfg(feature = "serde")]
     pub fn decode(json: &str) -> Result<Self, crate::Malformed> {
         serde_json::from_str(json).map_err(Into::into)
+    }
+}
+
+impl Deferral {
+    fn encode(self, out: &mut String) {
+        Object::new(out).number("times", self.times.into()).number("until", self.until).end();
     }
 }
 
@@ -188,7 +219,13 @@ mod tests {
             fw_sha256: Digest([0xab; 32]),
             attempt: 1,
             measured_at: 1_795_167_000,
+            deferred: None,
         }
+    }
+
+    fn put_off() -> Report {
+        let deferred = Some(Deferral { times: 2, until: 1_795_170_600 });
+        Report { state: State::Verified, code: ErrorCode::NONE, deferred, ..sample() }
     }
 
     #[test]
@@ -197,17 +234,26 @@ mod tests {
     }
 
     #[test]
+    fn golden_vector_of_a_deferral() {
+        insta::assert_snapshot!(put_off().encode(), @r#"{"rollout":"r-1","release":"1.4.2","state":"verified","code":0,"fw_sha256":"abababababababababababababababababababababababababababababababab","attempt":1,"measured_at":1795167000,"deferred":{"times":2,"until":1795170600}}"#);
+    }
+
+    #[test]
     fn what_a_device_encodes_a_server_decodes() {
-        assert_eq!(Report::decode(&sample().encode()), Ok(sample()));
+        for report in [sample(), put_off()] {
+            assert_eq!(Report::decode(&report.encode()), Ok(report));
+        }
     }
 
     #[test]
     fn unknown_missing_and_mistyped_fields_are_named() {
-        let good = sample().encode();
+        let good = put_off().encode().replace("verified", "rolled_back");
         for (from, to, named) in [
             ("\"attempt\"", "\"atempt\"", "atempt"),
             (",\"measured_at\":1795167000", "", "measured_at"),
-            ("\"code\":502", "\"code\":-1", "-1"),
+            ("\"code\":0", "\"code\":-1", "-1"),
+            ("\"times\":2", "\"times\":256", "256"),
+            ("\"until\"", "\"untill\"", "untill"),
             ("rolled_back", "rolled", "deployment state"),
             ("\"r-1\"", "\"../r\"", "a name is"),
         ] {

@@ -56,6 +56,7 @@ fn the_report_is_as_documented() {
         fw_sha256: Digest([0xab; 32]),
         attempt: 1,
         measured_at: 1_795_167_000,
+        deferred: None,
     };
     shown(&report.encode());
     for state in State::ALL {

@@ -93,6 +93,8 @@ pub fn begin(seats: &[Seat<'_>], running: &Running, moment: Moment<'_>) -> Optio
         | Standing::Stopped(_)
         | Standing::TooEarly(_)
         | Standing::Closed(_)
+        | Standing::PutOff { .. }
+        | Standing::TriesAgain { .. }
         | Standing::Offered(_) => None,
     }
 }
@@ -118,6 +120,8 @@ impl Standing {
             | Self::HasImage
             | Self::TooEarly(_)
             | Self::Closed(_)
+            | Self::PutOff { .. }
+            | Self::TriesAgain { .. }
             | Self::Waits
             | Self::Offered(_) => false,
         }
@@ -370,6 +374,19 @@ mod tests {
         let offered = stony().deployed(report::State::Offered, 12);
         let offer = with_seats(&[offered], |seats| decide(5, None, seats, MOMENT).offer);
         assert_eq!(offer.unwrap().release.version, Version::new(1, 1, 0));
+    }
+
+    #[test]
+    fn who_put_it_off_or_failed_to_fetch_it_is_left_alone_until_then_and_by_lower_rollouts_too() {
+        let until = |not_before| {
+            let waiting = Deployment { not_before, deferred: 1, ..Deployment::waiting() };
+            Place { deployment: Some(waiting), ..place("new", 20) }
+        };
+        assert_eq!(begins(&[until(NOW_MS + 1), place("old", 10)]), None);
+        let over = until(NOW_MS);
+        assert_eq!(begins(&[over, place("old", 10)]).as_deref(), Some("offer new 0"));
+        let higher = [place("urgent", 30), until(NOW_MS + 1)];
+        assert_eq!(begins(&higher).as_deref(), Some("offer urgent 0"));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! waiting -> offered -> downloading -> verified -> activated -> booted -> confirmed -> healthy
-//!      \________________ any of these ______________________________/
+//!   ^  \________________ any of these ______________________________/
+//!   \____ put off by a user, or failed for the network's sake: not before a time
 //!                             \-> failed | rolled_back | skipped | timed_out
 //! ```
 //!
@@ -17,19 +18,23 @@ use waxwing_wire::ErrorCode;
 use waxwing_wire::report::{Report, State};
 
 use super::Release;
-use super::rollout::Route;
+use super::rollout::{Plan, Route};
 
 /// One device's part in one rollout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Deployment {
     /// How far it is.
     pub state: State,
-    /// Why it ended badly, if it did.
+    /// Why it ended badly, or is to be tried again, if it is.
     pub code: ErrorCode,
     /// Which try of the device it was.
     pub attempt: u32,
-    /// How often the server offered the release.
+    /// How often the server offered the release, without those times that a user put off.
     pub tries: u32,
+    /// How often the device's user put it off.
+    pub deferred: u8,
+    /// Before when the release is not offered again, in Unix milliseconds; 0: at any time.
+    pub not_before: u64,
     /// Which release of the rollout's route it is about, from 0.
     pub hop: u8,
     /// The phase in which it began, and in which it counts for ever, from 0.
@@ -73,6 +78,8 @@ impl Deployment {
             code: ErrorCode::NONE,
             attempt: 0,
             tries: 0,
+            deferred: 0,
+            not_before: 0,
             hop: 0,
             phase: 0,
             changed_at: 0,
@@ -88,8 +95,9 @@ impl Deployment {
     /// The Director is going to name the release to the device.
     #[must_use]
     pub const fn offered(self, hop: u8, now_ms: u64) -> Self {
-        let tries = if hop == self.hop { self.tries.saturating_add(1) } else { 1 };
-        Self { state: State::Offered, tries, hop, ..self.anew().decided(now_ms) }
+        let before = if hop == self.hop { self } else { Self::in_phase(self.phase) };
+        let tries = before.tries.saturating_add(1);
+        Self { state: State::Offered, tries, hop, ..before.anew().decided(now_ms) }
     }
 
     /// Ends a deployment for which there is nothing to do.
@@ -106,7 +114,8 @@ impl Deployment {
 
     /// Forgets what the device said.
     const fn anew(self) -> Self {
-        Self { tries: self.tries, hop: self.hop, ..Self::in_phase(self.phase) }
+        let Self { tries, deferred, hop, phase, .. } = self;
+        Self { tries, deferred, hop, ..Self::in_phase(phase) }
     }
 
     const fn decided(self, now_ms: u64) -> Self {
@@ -120,21 +129,27 @@ impl Deployment {
     }
 
     /// Takes in what the device said. `route` is what the rollout brings.
-    pub fn on_report(&self, report: &Report, route: &Route<'_>, now_ms: u64) -> Step {
+    pub fn on_report(&self, report: &Report, plan: &Plan, route: &Route<'_>, now_ms: u64) -> Step {
         let Some((hop, release)) = route.find(&report.release) else {
             return Step::Contradicts(Contradiction::Release);
         };
         if let Some(contradiction) = contradiction(report, release) {
             return Step::Contradicts(contradiction);
         }
-        match (self.known_on(hop), report.state.is_final()) {
+        let known = self.known_on(hop);
+        if known.is_some_and(|known| known <= State::Verified)
+            && let Some(put_off) = self.put_off(report, hop, plan, now_ms)
+        {
+            return Step::Applied(put_off);
+        }
+        match (known, report.state.is_final()) {
             (None, _) => Step::Late,
             (Some(from), true) if from.is_final() && from != report.state => {
                 Step::Contradicts(Contradiction::Ended)
             }
             (Some(from), _) if from.is_final() => Step::Late,
             (Some(from), false) if report.state <= from => Step::Late,
-            (Some(_), _) => Step::Applied(self.moved(report, hop, route, now_ms)),
+            (Some(_), _) => Step::Applied(self.moved(report, hop, (plan, route), now_ms)),
         }
     }
 
@@ -148,16 +163,41 @@ impl Deployment {
         }
     }
 
-    fn moved(&self, report: &Report, hop: u8, route: &Route<'_>, now_ms: u64) -> Self {
+    /// Returns what becomes of it if the report says that the user puts it off, and that may be. The place
+    /// is another's meanwhile, and the try does not count.
+    fn put_off(&self, report: &Report, hop: u8, plan: &Plan, now_ms: u64) -> Option<Self> {
+        let deferral = report.deferred.filter(|_| report.state == State::Verified)?;
+        let not_before = plan.put_off_until(self, deferral, now_ms)?;
+        let tries = if self.is_in_flight() { self.tries.saturating_sub(1) } else { self.tries };
+        let waiting = Self::in_phase(self.phase).decided(now_ms);
+        Some(Self { tries, deferred: deferral.times, not_before, hop, ..waiting })
+    }
+
+    fn moved(
+        &self,
+        report: &Report,
+        hop: u8,
+        (plan, route): (&Plan, &Route<'_>),
+        now_ms: u64,
+    ) -> Self {
         if report.state == State::Healthy && !route.is_end(hop) {
             return Self { hop: hop + 1, ..Self::in_phase(self.phase).decided(now_ms) };
         }
         let decided_at = if self.is_in_flight() { self.decided_at } else { now_ms };
+        // Who begins without an offer that we know of tries all the same.
+        let tries = self.tries + u32::from(self.state == State::Waiting);
+        let again = plan.tries_again_at(tries, report.code, now_ms);
+        if let Some(not_before) = again.filter(|_| report.state == State::Failed) {
+            let waiting = Self { tries, hop, ..*self }.anew().decided(now_ms);
+            return Self { code: report.code, not_before, ..waiting };
+        }
         Self {
             state: report.state,
             code: report.code,
             attempt: report.attempt,
-            tries: self.tries,
+            tries,
+            deferred: self.deferred,
+            not_before: 0,
             hop,
             phase: self.phase,
             changed_at: now_ms,
@@ -266,6 +306,8 @@ mod tests {
 
     use super::*;
     use crate::domain::release::tests::release;
+    use crate::domain::rollout::Urgency;
+    use crate::domain::rollout::tests::plan;
 
     fn report(state: State) -> Report {
         Report {
@@ -276,6 +318,7 @@ mod tests {
             fw_sha256: release("1.1.0").sha256,
             attempt: 1,
             measured_at: 0,
+            deferred: None,
         }
     }
 
@@ -283,8 +326,12 @@ mod tests {
         let mut deployment = Deployment::waiting();
         let mut steps = Vec::new();
         for state in states {
-            let step =
-                deployment.on_report(&report(*state), &Route::to(&Arc::new(release("1.1.0"))), 7);
+            let step = deployment.on_report(
+                &report(*state),
+                &plan(&[100]),
+                &Route::to(&Arc::new(release("1.1.0"))),
+                7,
+            );
             if let Step::Applied(next) = step {
                 deployment = next;
             }
@@ -324,6 +371,7 @@ mod tests {
     fn the_word_of_the_device_overrules_a_skip_by_the_server() {
         let step = Deployment::waiting().skipped(3).on_report(
             &report(State::Booted),
+            &plan(&[100]),
             &Route::to(&Arc::new(release("1.1.0"))),
             7,
         );
@@ -336,8 +384,12 @@ mod tests {
     fn a_device_that_runs_another_image_is_not_healthy() {
         let mut lie = report(State::Healthy);
         lie.fw_sha256 = Digest([9; 32]);
-        let step =
-            Deployment::waiting().on_report(&lie, &Route::to(&Arc::new(release("1.1.0"))), 7);
+        let step = Deployment::waiting().on_report(
+            &lie,
+            &plan(&[100]),
+            &Route::to(&Arc::new(release("1.1.0"))),
+            7,
+        );
         assert_eq!(step, Step::Contradicts(Contradiction::Image));
     }
 
@@ -345,6 +397,7 @@ mod tests {
     fn another_release_and_states_of_the_server_contradict() {
         let step = Deployment::waiting().on_report(
             &report(State::Healthy),
+            &plan(&[100]),
             &Route::to(&Arc::new(release("2.0.0"))),
             7,
         );
@@ -352,6 +405,7 @@ mod tests {
         for state in [State::Waiting, State::Offered, State::TimedOut] {
             let step = Deployment::waiting().on_report(
                 &report(state),
+                &plan(&[100]),
                 &Route::to(&Arc::new(release("1.1.0"))),
                 7,
             );
@@ -362,8 +416,12 @@ mod tests {
     #[test]
     fn a_device_that_was_given_up_and_is_heard_of_counts_again() {
         let lost = Deployment { state: State::Booted, ..Deployment::waiting() }.timed_out(3);
-        let step =
-            lost.on_report(&report(State::Healthy), &Route::to(&Arc::new(release("1.1.0"))), 7);
+        let step = lost.on_report(
+            &report(State::Healthy),
+            &plan(&[100]),
+            &Route::to(&Arc::new(release("1.1.0"))),
+            7,
+        );
         assert!(
             matches!(step, Step::Applied(Deployment { state: State::Healthy, .. })),
             "{step:?}"
@@ -375,15 +433,77 @@ mod tests {
         let (stones, end) = ([Arc::new(release("1.1.0"))], Arc::new(release("2.0.0")));
         let route = Route { stones: &stones, end: &end };
         let offered = Deployment::waiting().offered(0, 3);
-        let Step::Applied(next) = offered.on_report(&report(State::Healthy), &route, 7) else {
+        let Step::Applied(next) =
+            offered.on_report(&report(State::Healthy), &plan(&[100]), &route, 7)
+        else {
             panic!("the report is true")
         };
         assert_eq!((next.state, next.hop, next.tries), (State::Waiting, 1, 0));
-        assert_eq!(next.on_report(&report(State::Healthy), &route, 8), Step::Late);
-        let failed = offered.on_report(&report(State::RolledBack), &route, 7);
+        assert_eq!(next.on_report(&report(State::Healthy), &plan(&[100]), &route, 8), Step::Late);
+        let failed = offered.on_report(&report(State::RolledBack), &plan(&[100]), &route, 7);
         assert!(matches!(
             failed,
             Step::Applied(Deployment { state: State::RolledBack, hop: 0, .. })
         ));
+    }
+
+    /// Reports to a deployment that was offered, by a plan that users may put off once.
+    fn told(deployment: Deployment, reports: &[Report]) -> Deployment {
+        let urgency = Urgency::Deferrable { times: 1, until: None };
+        let plan = Plan { tries_max: 2, urgency, ..plan(&[100]) };
+        let release = Arc::new(release("1.1.0"));
+        reports.iter().fold(deployment, |before, report| {
+            match before.on_report(report, &plan, &Route::to(&release), 7_000) {
+                Step::Applied(after) => after,
+                Step::Contradicts(_) | Step::Late => before,
+            }
+        })
+    }
+
+    fn put_off(times: u8) -> Report {
+        let deferred = Some(waxwing_wire::report::Deferral { times, until: 67 });
+        Report { deferred, ..report(State::Verified) }
+    }
+
+    #[test]
+    fn who_puts_it_off_gives_its_place_away_and_is_offered_it_later_without_a_try_less() {
+        let offered = Deployment::waiting().offered(0, 3);
+        let waiting = told(offered, &[report(State::Verified), put_off(1)]);
+        assert_eq!((waiting.state, waiting.tries, waiting.deferred), (State::Waiting, 0, 1));
+        assert_eq!((waiting.not_before, waiting.decided_at), (67_000, 7_000));
+        let again = waiting.offered(0, 70_000);
+        assert_eq!((again.tries, again.deferred, again.not_before), (1, 1, 0));
+        let verified = told(again, &[put_off(1)]);
+        assert_eq!(verified.state, State::Verified, "heard before: it only has the image again");
+        assert_eq!(told(verified, &[put_off(2)]), verified, "once too often");
+        let switched = told(again, &[report(State::Activated)]);
+        assert_eq!(told(switched, &[put_off(1)]), switched, "too late");
+        assert_eq!(again.offered(1, 80_000).deferred, 0, "another release");
+    }
+
+    #[test]
+    fn a_failed_download_is_tried_again_until_it_was_tried_often_enough() {
+        let failed = Report { code: ErrorCode::DOWNLOAD_STALLED, ..report(State::Failed) };
+        let first = told(Deployment::waiting().offered(0, 3), std::slice::from_ref(&failed));
+        assert_eq!((first.state, first.code, first.tries), (State::Waiting, failed.code, 1));
+        assert_eq!(first.not_before, 7_000 + 3_600_000);
+        let second = told(first.offered(0, 9), std::slice::from_ref(&failed));
+        assert_eq!((second.state, second.code, second.tries), (State::Failed, failed.code, 2));
+        let unasked = told(first, &[report(State::Downloading), failed]);
+        assert_eq!(unasked.state, State::Failed, "who begins without an offer has tried too");
+    }
+
+    #[test]
+    fn what_the_image_or_the_device_did_is_never_tried_again() {
+        for (state, code) in [
+            (State::Failed, ErrorCode::FLASH_WRITE),
+            (State::Failed, ErrorCode::TRUST_MISMATCH),
+            (State::RolledBack, ErrorCode::SELF_TEST),
+            (State::RolledBack, ErrorCode::DOWNLOAD_STALLED),
+        ] {
+            let ended =
+                told(Deployment::waiting().offered(0, 3), &[Report { code, ..report(state) }]);
+            assert_eq!(ended.state, state, "{code}");
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod allowance;
 pub mod bounds;
 pub mod budget;
 pub mod counts;
+pub mod deferral;
 pub mod evidence;
 pub mod gate;
 pub mod patience;

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
+use waxwing_wire::ErrorCode;
 
 use super::rollout::{Route, State, Urgency, window};
 use super::sighting::Running;
@@ -64,6 +65,26 @@ pub enum Standing {
     TooEarly(u64),
     /// No maintenance window is open; the next one opens then, in Unix milliseconds.
     Closed(Option<u64>),
+    /// Its user put the release off.
+    PutOff {
+        /// How often so far.
+        times: u8,
+        /// How often is allowed.
+        of: u8,
+        /// Until when, in Unix milliseconds.
+        until: u64,
+    },
+    /// Its download failed for the network's sake, and is tried again.
+    TriesAgain {
+        /// Why it failed.
+        code: ErrorCode,
+        /// How often it was tried.
+        tries: u32,
+        /// How often it is tried at most.
+        of: u32,
+        /// From when on, in Unix milliseconds.
+        at: u64,
+    },
     /// It waits for a place among those in flight.
     Waits,
     /// It has been offered the release, and is still offered it.
@@ -85,6 +106,8 @@ impl Standing {
             Self::HasImage => "has_image",
             Self::TooEarly(_) => "too_early",
             Self::Closed(_) => "closed",
+            Self::PutOff { .. } => "put_off",
+            Self::TriesAgain { .. } => "tries_again",
             Self::Waits => "waits",
             Self::Offered(_) => "offered",
         }
@@ -141,6 +164,7 @@ impl<'a> Seat<'a> {
         let untouched = self.deployment.is_none_or(|deployment| deployment.tries == 0);
         stopped
             .or_else(|| (has_image && untouched).then_some(Standing::HasImage))
+            .or_else(|| self.not_yet(moment.now_ms))
             .or_else(|| self.too_early(moment.now_ms))
             .or_else(|| self.closed(moment))
             .unwrap_or(Standing::Waits)
@@ -159,6 +183,18 @@ impl<'a> Seat<'a> {
             return Some(Standing::Stopped(self.rollout.state));
         }
         (!self.route.release(hop).listed).then_some(Standing::Unlisted)
+    }
+
+    /// Why it is left alone for a while.
+    fn not_yet(&self, now_ms: u64) -> Option<Standing> {
+        let it = self.deployment.filter(|deployment| deployment.not_before > now_ms)?;
+        let plan = &self.rollout.plan;
+        if it.code.is_none() {
+            let (times, of) = (it.deferred, plan.deferrable().times);
+            return Some(Standing::PutOff { times, of, until: it.not_before });
+        }
+        let Deployment { code, tries, not_before: at, .. } = it;
+        Some(Standing::TriesAgain { code, tries, of: plan.tries_max, at })
     }
 
     fn too_early(&self, now_ms: u64) -> Option<Standing> {

@@ -34,7 +34,8 @@ impl Fleet {
     ) -> Option<(Step, Effect<'static>)> {
         let place = self.place(&report.rollout, device)?;
         let before = place.begun();
-        let step = before.on_report(report, &place.route(), self.stamp(now_ms));
+        let plan = &place.rollout.plan;
+        let step = before.on_report(report, plan, &place.route(), self.stamp(now_ms));
         let Step::Applied(next) = step else { return Some((step, Effect::default())) };
         let mut phases = self.evidence(&report.rollout);
         if let Some(Evidence { counts, .. }) = phases.get_mut(place.phase) {

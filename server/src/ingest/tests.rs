@@ -25,6 +25,7 @@ fn report(state: State) -> Report {
         fw_sha256: release.sha256,
         attempt: 1,
         measured_at: 0,
+        deferred: None,
     }
 }
 

@@ -23,19 +23,24 @@ pub async fn put_all(
     deployments: &[(RolloutId, DeviceId, Deployment)],
 ) -> Result<(), Error> {
     let rows = deployments.iter().map(|(rollout, device, it)| {
-        let Deployment { state, code, attempt, tries, hop, phase, changed_at, decided_at } = *it;
-        (rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at)
+        let Deployment { state, code, attempt, tries, hop, phase, .. } = *it;
+        let Deployment { changed_at, decided_at, deferred, not_before, .. } = *it;
+        (
+            rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at,
+            deferred, not_before,
+        )
     });
     sqlx::query(
         "INSERT INTO deployments \
-         (rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at) \
+         (rollout, device, state, code, attempt, tries, hop, phase, changed_at, decided_at, \
+         deferred, not_before) \
          SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, \
-         value ->> 6, value ->> 7, value ->> 8, value ->> 9 \
+         value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11 \
          FROM json_each($1) WHERE true ON CONFLICT (rollout, device) DO UPDATE SET \
          state = excluded.state, code = excluded.code, attempt = excluded.attempt, \
          tries = excluded.tries, hop = excluded.hop, phase = excluded.phase, \
-         changed_at = excluded.changed_at, \
-         decided_at = excluded.decided_at",
+         changed_at = excluded.changed_at, decided_at = excluded.decided_at, \
+         deferred = excluded.deferred, not_before = excluded.not_before",
     )
     .bind(to_json(&rows.collect::<Vec<_>>()))
     .execute(db)
@@ -86,6 +91,8 @@ fn read(row: &Row<'_>) -> Result<(RolloutId, DeviceId, Deployment), Error> {
         phase: row.number("phase")?,
         changed_at: row.number("changed_at")?,
         decided_at: row.number("decided_at")?,
+        deferred: row.number("deferred")?,
+        not_before: row.number("not_before")?,
     };
     Ok((row.parse("rollout")?, row.parse("device")?, deployment))
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use sha2::{Digest as _, Sha256};
 use waxwing_tuf::author::Match;
 use waxwing_tuf::author::director::{Assignment, snapshot, targets, timestamp};
+use waxwing_tuf::uptane::Deferrable;
 use waxwing_wire::Digest;
 
 use crate::ceremony::{NEXT, ROTATE, director_root};
@@ -56,6 +57,7 @@ fn python_tuf_reads_what_the_director_signs() {
         r#match: &release(),
         deploy: "r-1",
         soak_s: 60,
+        deferrable: Deferrable::default(),
         chunks: None,
     };
     let decided_ms = now_ms(&ceremony);

@@ -12,6 +12,7 @@ use waxwing_e2e::ceremony::{Ceremony, PRODUCT, Repository};
 use waxwing_e2e::fleet::Event;
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Ed25519Signer, Match, Metadata, SignedFile, Signer, TargetCustom};
+use waxwing_tuf::uptane::Deferrable;
 use waxwing_wire::Digest;
 use waxwing_wire::bundle::{Kind, Writer};
 use waxwing_wire::poll;
@@ -111,6 +112,7 @@ impl Puppet {
             r#match: &offer.attributes,
             deploy: &rollout,
             soak_s: 1,
+            deferrable: Deferrable::default(),
             chunks: None,
         });
         let mut bundle = Writer::new();

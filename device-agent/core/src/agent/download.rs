@@ -229,7 +229,7 @@ impl Inspecting {
         match event {
             Event::Done => {
                 memory.report(now, Reached::Verified, ErrorCode::NONE);
-                State::Ready(Ready { offer: self.offer })
+                Ready::begin(memory, now, self.offer)
             }
             Event::Failed(code) => memory.fail(now, *code),
             Event::Answered(_)

@@ -114,7 +114,7 @@ impl Asking {
     pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
         let Event::Permitted(permission) = event else { return State::Asking(self) };
         match permission {
-            Permission::Later(wait) => {
+            Permission::Defer(wait) | Permission::Later(wait) => {
                 let wait = (*wait).clamp(memory.policy.poll_min, memory.policy.poll_max);
                 State::Idle(Idle { until: now + wait })
             }
@@ -125,11 +125,13 @@ impl Asking {
             Permission::Now => {
                 let fresh = memory.record.update.is_none();
                 begin(memory, &self.offer);
+                let image = Some(self.offer.deployment().sha256);
                 if fresh {
-                    // What is in the slot is another image.
-                    memory.recall_due = false;
+                    // Unless the offer was only taken back, what is in the slot is another image.
+                    memory.recall_due = memory.in_slot == image;
                     memory.report(now, Reached::Downloading, ErrorCode::NONE);
                 }
+                memory.in_slot = image;
                 Opening::begin(memory, self.offer)
             }
         }

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use waxwing_wire::report::State as Reached;
-use waxwing_wire::{ErrorCode, MessageId};
+use waxwing_wire::report::{DEFERRAL_S_MAX, Deferral, State as Reached};
+use waxwing_wire::{Digest, ErrorCode, MessageId};
 
 use super::idle::Idle;
 use super::ready::Activating;
@@ -11,10 +11,12 @@ use super::soak::{Burning, Reverting, Soaking};
 use super::trial::{Confirming, Rejecting, Restoring, Testing};
 use super::{Firmware, Seed, State};
 use crate::boot::Verdict;
-use crate::journal::{Deployment, Phase, Record, Settled, Slots, Told, UnsentReport, Update};
+use crate::journal::{
+    Deployment, Phase, PutOff, Record, Settled, Slots, Told, UnsentReport, Update,
+};
 use crate::offer::{Contact, Decision, Offer};
 use crate::policy::{Jitter, Policy};
-use crate::ports::{BootView, SlotState};
+use crate::ports::{BootView, Deferrals, SlotState};
 
 /// Restarts that may repeat something before the device stays as it is. Every cause has a lower
 /// limit of its own; this one ends what nobody thought of.
@@ -30,9 +32,11 @@ pub(super) struct Memory {
     pub(super) jitter: Jitter,
     /// What the Director wants to run here, as far as this boot knows.
     pub(super) offer: Option<Offer>,
-    /// The chunk list is to be asked what of the image is in the slot: after a reset, and once when
-    /// the image turned out wrong.
+    /// The chunk list is to be asked what of the image is in the slot: after a reset, when it is offered
+    /// again, and once when the image turned out wrong.
     pub(super) recall_due: bool,
+    /// The image that was fetched last, as far as it came.
+    pub(super) in_slot: Option<Digest>,
     /// Actions that failed in a row for want of the server.
     pub(super) failures: u32,
     /// Downloads that broke off in a row without progress.
@@ -55,9 +59,11 @@ impl Memory {
         if let Some(release) = record.release_of(&firmware.sha256) {
             firmware.release = release.clone();
         }
+        let fetched = record.update.as_ref().map(|update| update.deployment.sha256);
         Self {
             firmware,
             recall_due: record.update.is_some(),
+            in_slot: fetched.or_else(|| record.put_off.as_ref().map(|put_off| put_off.sha256)),
             record,
             view,
             clock: Clock { unix_s, attested_at: None },
@@ -209,7 +215,11 @@ impl Memory {
     pub(super) fn conclude(&mut self, now: Duration, reached: Reached, code: ErrorCode) -> State {
         self.report(now, reached, code);
         if let Some(update) = self.record.update.take() {
-            self.record.settled = Some(Settled::of(&update.deployment));
+            // What the network did the server may offer again.
+            if !is_fault_of_network(code) {
+                self.record.settled = Some(Settled::of(&update.deployment));
+                self.record.put_off = None;
+            }
             if is_fault_of_image(code) {
                 self.record.count_failure(update.deployment.sha256);
             }
@@ -240,10 +250,47 @@ impl Memory {
             attempt: update.attempt,
             measured_at: self.clock.estimate(now),
         };
-        let report = update.deployment.report(reached, code, told);
+        let mut report = update.deployment.report(reached, code, told);
+        if reached == Reached::Verified {
+            report.deferred = self.record.deferral_of(&update.deployment);
+        }
         let (boot, number) = (self.boot, self.reports_made);
         self.reports_made = number.saturating_add(1);
         self.record.keep(UnsentReport { boot, number, report });
+    }
+
+    /// Returns how far the device's user may put off the restart into what is offered.
+    pub(super) fn deferrals(&self, now: Duration, offer: &Offer) -> Deferrals {
+        let allowed = offer.deferrable();
+        let left_s = self.seconds_until(now, allowed.until);
+        let longest = Duration::from_secs(left_s.min(DEFERRAL_S_MAX.into()));
+        let used = self.record.deferral_of(offer.deployment()).map_or(0, |it| it.times);
+        let left = if longest.is_zero() { 0 } else { allowed.times.saturating_sub(used) };
+        Deferrals { left, longest }
+    }
+
+    /// Remembers that the device's user puts the restart off, and says so.
+    pub(super) fn put_off(&mut self, now: Duration, offer: &Offer, wait: Duration) {
+        let deployment = offer.deployment();
+        let times = self.record.deferral_of(deployment).map_or(1, |it| it.times.saturating_add(1));
+        let until = self.clock.estimate(now).saturating_add(wait.as_secs());
+        self.record.put_off = Some(PutOff {
+            rollout: deployment.rollout.clone(),
+            sha256: deployment.sha256,
+            deferral: Deferral { times, until },
+        });
+        self.unsaved = true;
+        self.report(now, Reached::Verified, ErrorCode::NONE);
+    }
+
+    /// Returns for how long the restart is still put off.
+    pub(super) fn put_off_for(&self, now: Duration, deployment: &Deployment) -> Duration {
+        let until = self.record.deferral_of(deployment).map_or(0, |it| it.until);
+        Duration::from_secs(self.seconds_until(now, until).min(DEFERRAL_S_MAX.into()))
+    }
+
+    fn seconds_until(&self, now: Duration, unix_s: u64) -> u64 {
+        unix_s.saturating_sub(self.clock.estimate(now))
     }
 
     pub(super) fn acknowledge(&mut self, message: &MessageId) {
@@ -337,6 +384,11 @@ impl Memory {
 /// the server did is not held against an image.
 const fn is_fault_of_image(code: ErrorCode) -> bool {
     matches!(code.0, 400..600)
+}
+
+/// Tells whether the image never came: the same device may fetch it another time.
+const fn is_fault_of_network(code: ErrorCode) -> bool {
+    matches!(code.0, 300..400)
 }
 
 /// The time, by the device's best knowledge.

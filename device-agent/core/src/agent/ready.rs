@@ -8,28 +8,52 @@ use waxwing_wire::{Digest, ErrorCode};
 use super::download::start_again;
 use super::{Action, Event, Memory, State, idle};
 use crate::offer::Offer;
-use crate::ports::{Permission, Slot};
+use crate::ports::{Deferrals, Permission, Slot};
 
 /// The application was asked whether the device may restart.
 #[derive(Debug)]
 pub(super) struct Ready {
-    pub(super) offer: Offer,
+    offer: Offer,
+    /// How far its user may put that off.
+    pub(super) deferrals: Deferrals,
 }
 
 impl Ready {
+    /// Asks the application, unless the device's user put the restart off before a reset and until later.
+    pub(super) fn begin(memory: &mut Memory, now: Duration, offer: Offer) -> State {
+        let wait = memory.put_off_for(now, offer.deployment());
+        if wait.is_zero() { Self::ask(memory, now, offer) } else { defer(memory, now, offer, wait) }
+    }
+
+    fn ask(memory: &Memory, now: Duration, offer: Offer) -> State {
+        let deferrals = memory.deferrals(now, &offer);
+        State::Ready(Self { offer, deferrals })
+    }
+
     pub(super) fn on(self, memory: &mut Memory, now: Duration, event: &Event) -> State {
         let Event::Permitted(permission) = event else { return State::Ready(self) };
         match permission {
+            Permission::Defer(wait) if self.deferrals.left > 0 => {
+                let wait = (*wait).max(memory.policy.poll_min).min(self.deferrals.longest);
+                memory.put_off(now, &self.offer, wait);
+                defer(memory, now, self.offer, wait)
+            }
             Permission::Later(wait) => {
                 // As before a download: nobody is asked in a circle, or never again.
                 let wait = (*wait).clamp(memory.policy.poll_min, memory.policy.poll_max);
-                let poll_at = memory.next_poll_at(now);
-                State::Deferred(Deferred { offer: self.offer, until: now + wait, poll_at })
+                defer(memory, now, self.offer, wait)
             }
             Permission::Never => memory.conclude(now, Reached::Skipped, ErrorCode::NONE),
-            Permission::Now => State::Rechecking(Rechecking { offer: self.offer, later: None }),
+            Permission::Defer(_) | Permission::Now => {
+                State::Rechecking(Rechecking { offer: self.offer, later: None })
+            }
         }
     }
+}
+
+fn defer(memory: &mut Memory, now: Duration, offer: Offer, wait: Duration) -> State {
+    let poll_at = memory.next_poll_at(now);
+    State::Deferred(Deferred { offer, until: now + wait, poll_at })
 }
 
 /// The restart has to wait. Polls go on meanwhile: the offer may be withdrawn.
@@ -42,10 +66,10 @@ pub(super) struct Deferred {
 }
 
 impl Deferred {
-    pub(super) fn on(self, now: Duration, event: &Event) -> State {
+    pub(super) fn on(self, memory: &Memory, now: Duration, event: &Event) -> State {
         let is_tick = matches!(event, Event::Tick);
         if is_tick && now >= self.until {
-            return State::Ready(Ready { offer: self.offer });
+            return Ready::ask(memory, now, self.offer);
         }
         if is_tick && now >= self.poll_at || matches!(event, Event::PollRequested) {
             return State::Rechecking(Rechecking { offer: self.offer, later: Some(self.until) });

@@ -14,6 +14,7 @@ use super::ready::{Activating, Deferred, Proving, Ready, Rechecking};
 use super::soak::{Burning, Reverting, Soaking};
 use super::trial::{Confirming, Contacting, Rejecting, Restoring, Testing};
 use super::{Action, Event};
+use crate::ports::Deferrals;
 
 /// What the agent is doing.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ impl State {
             Self::Hashing(state) => state.on(memory, now, &event),
             Self::Inspecting(state) => state.on(memory, now, &event),
             Self::Ready(state) => state.on(memory, now, &event),
-            Self::Deferred(state) => state.on(now, &event),
+            Self::Deferred(state) => state.on(memory, now, &event),
             Self::Rechecking(state) => state.on(memory, now, event),
             Self::Proving(state) => state.on(memory, now, &event),
             Self::Activating(state) => state.on(memory, now, &event),
@@ -92,6 +93,11 @@ impl State {
             Self::Rejecting(_) => Action::Reject,
             Self::Reverting(state) => state.action(),
         }
+    }
+
+    /// Returns how far the application may put off what it is asked for.
+    pub(super) fn deferrals(&self) -> Deferrals {
+        if let Self::Ready(state) = self { state.deferrals } else { Deferrals::default() }
     }
 
     /// What follows when the journal cannot be written: nothing may go on that a reset would

@@ -7,7 +7,7 @@
 //! Little endian. The body begins with the fields below in a fixed order; a later firmware may add
 //! fields behind them, which this one skips, and finds defaults where an earlier one ended. An update
 //! in a phase that it does not know is none, and a report of a state that it does not know is left
-//! out. The version changes only when that is not enough; then the record says no more than its
+//! out. What a user put off is no part of a report here: after a reset it is said anew. The version changes only when that is not enough; then the record says no more than its
 //! sequence number.
 
 mod words;
@@ -17,12 +17,12 @@ use core::fmt;
 use core::str::FromStr;
 
 use semver::Version;
-use waxwing_wire::report::State;
-use waxwing_wire::{Digest, ErrorCode, Report};
+use waxwing_wire::report::{Deferral, State};
+use waxwing_wire::{Digest, ErrorCode, Report, RolloutId};
 
 use super::{
-    Deployment, FAILED_IMAGES_MAX, FailedImage, KNOWN_IMAGES_MAX, KnownImage, Phase, REPORTS_MAX,
-    Record, Settled, Slots, UnsentReport, Update,
+    Deployment, FAILED_IMAGES_MAX, FailedImage, KNOWN_IMAGES_MAX, KnownImage, Phase, PutOff,
+    REPORTS_MAX, Record, Settled, Slots, UnsentReport, Update,
 };
 use crate::ports::Slot;
 pub(super) use words::crc32;
@@ -128,11 +128,7 @@ impl Writer {
     fn record(&mut self, record: &Record) -> Result<(), InvalidRecord> {
         self.u32(record.security_version);
         self.option(record.update.as_ref(), Self::update)?;
-        self.option(record.settled.as_ref(), |out, settled| {
-            out.text(settled.rollout.as_str())?;
-            out.digest(&settled.sha256);
-            Ok(())
-        })?;
+        self.option(record.settled.as_ref(), |out, it| out.named(&it.rollout, &it.sha256))?;
         self.list(&record.known, |out, image| {
             out.digest(&image.sha256);
             out.version(&image.release)
@@ -142,8 +138,20 @@ impl Writer {
             out.u32(image.times);
             Ok(())
         })?;
-        self.list(&record.reports, Self::unsent)?;
+        let reports = record.reports.iter().filter(|unsent| unsent.report.deferred.is_none());
+        self.list(&reports.collect::<Vec<_>>(), |out, unsent| out.unsent(unsent))?;
         self.u64(record.command);
+        self.option(record.put_off.as_ref(), |out, put_off| {
+            out.named(&put_off.rollout, &put_off.sha256)?;
+            out.0.push(put_off.deferral.times);
+            out.u64(put_off.deferral.until);
+            Ok(())
+        })
+    }
+
+    fn named(&mut self, rollout: &RolloutId, sha256: &Digest) -> Result<(), InvalidRecord> {
+        self.text(rollout.as_str())?;
+        self.digest(sha256);
         Ok(())
     }
 
@@ -267,6 +275,11 @@ impl<'a> Reader<'a> {
         let reports = self.list(REPORTS_MAX, Self::unsent)?;
         record.reports = reports.into_iter().flatten().collect();
         record.command = if self.0.is_empty() { 0 } else { self.u64()? };
+        record.put_off = self.option(|body| {
+            let (rollout, sha256) = (body.name()?, body.digest()?);
+            let deferral = Deferral { times: body.u8()?, until: body.u64()? };
+            Ok(PutOff { rollout, sha256, deferral })
+        })?;
         Ok(record)
     }
 
@@ -314,7 +327,16 @@ impl<'a> Reader<'a> {
         Ok(state.map(|state| UnsentReport {
             boot,
             number,
-            report: Report { rollout, release, state, code, fw_sha256, attempt, measured_at },
+            report: Report {
+                rollout,
+                release,
+                state,
+                code,
+                fw_sha256,
+                attempt,
+                measured_at,
+                deferred: None,
+            },
         }))
     }
 

@@ -4,8 +4,8 @@ use waxwing_agent::chunks::{ChunkList, Recall};
 use waxwing_agent::journal::{Deployment, Phase, Record, Update};
 use waxwing_agent::local::{ImageRules, Local, VersionRule};
 use waxwing_agent::ports::{
-    AppHooks, BootControl, BootError, FlashError, Health, Journal, Permission, SECTOR_BYTES,
-    SelfTest, Slot, SlotFlash, SlotState,
+    AppHooks, BootControl, BootError, Deferrals, FlashError, Health, Journal, Permission,
+    SECTOR_BYTES, SelfTest, Slot, SlotFlash, SlotState,
 };
 use waxwing_agent_esp_idf::{BootPort, OtaError, SlotPort, code, ports};
 use waxwing_esp_image::otadata::Sector;
@@ -333,7 +333,7 @@ impl AppHooks for App {
         Permission::Now
     }
 
-    fn may_reboot(&mut self) -> Permission {
+    fn may_reboot(&mut self, _: Deferrals) -> Permission {
         Permission::Now
     }
 

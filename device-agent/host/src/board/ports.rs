@@ -1,7 +1,9 @@
 //! What the board offers to the agent that runs on it.
 
+use std::time::Duration;
+
 use waxwing_agent::ports::{
-    AppHooks, FlashError, Health, Permission, ResetReason, SelfTest, Slot, slot_after,
+    AppHooks, Deferrals, FlashError, Health, Permission, ResetReason, SelfTest, Slot, slot_after,
 };
 use waxwing_agent_flash::{Region, Restart, Started};
 use waxwing_esp_image::Flash;
@@ -106,6 +108,8 @@ impl Restart for Switch {
 pub struct Application {
     board: Board,
     behaviour: Behaviour,
+    /// For how long its user puts every restart off.
+    puts_off: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -147,12 +151,18 @@ impl Application {
         ];
         let mark = marks.into_iter().find(|(mark, _)| marked.starts_with(mark));
         let behaviour = mark.map_or(Behaviour::Works, |(_, behaviour)| behaviour);
-        Self { board: board.clone(), behaviour }
+        Self { board: board.clone(), behaviour, puts_off: None }
     }
 
     /// Starts an application that crashes before its image is confirmed, whatever that says.
     pub fn crashing(board: &Board) -> Self {
-        Self { board: board.clone(), behaviour: Behaviour::Crashes }
+        Self { board: board.clone(), behaviour: Behaviour::Crashes, puts_off: None }
+    }
+
+    /// Gives it a user who puts every restart off for as long, whether that is allowed or not.
+    #[must_use]
+    pub fn of_user(self, puts_off: Option<Duration>) -> Self {
+        Self { puts_off, ..self }
     }
 }
 
@@ -161,8 +171,8 @@ impl AppHooks for Application {
         Permission::Now
     }
 
-    fn may_reboot(&mut self) -> Permission {
-        Permission::Now
+    fn may_reboot(&mut self, _: Deferrals) -> Permission {
+        self.puts_off.map_or(Permission::Now, Permission::Defer)
     }
 
     fn self_test(&mut self) -> SelfTest {

@@ -12,11 +12,11 @@ use waxwing_agent::network::{NoAnswer, Server};
 use waxwing_esp_image::App;
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Ed25519Signer, Match, SignedFile, Signer as _};
-use waxwing_tuf::uptane::SERVER_CA_PATH;
+use waxwing_tuf::uptane::{Deferrable, SERVER_CA_PATH};
 use waxwing_tuf::{MemoryStore, Store as _};
 use waxwing_wire::bundle::{Kind as Frame, Writer};
 use waxwing_wire::poll::Request;
-use waxwing_wire::report::State;
+use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{DeviceId, Digest, ErrorCode, Nonce, Report};
 
 /// When the story begins: 2026-11-20.
@@ -41,11 +41,15 @@ pub(crate) struct Backend {
     /// Answers still to come without the Image repository's files.
     pub(crate) incomplete: usize,
     pub(crate) reports: Vec<(State, ErrorCode)>,
+    /// What the device's user is said to have put off, each once.
+    pub(crate) put_off: Vec<Deferral>,
     pub(crate) pins: Told,
     /// What the device said it uses, with each poll.
     pub(crate) pins_in_use: Vec<Option<Digest>>,
     /// The rollout that is offered, and when that was decided, after the beginning.
     pub(crate) rollout: (String, u64),
+    /// How far the device's user may put the restart off.
+    pub(crate) deferrable: Deferrable,
     /// The chunk list, where the server has one (D8).
     pub(crate) chunks: Option<Vec<u8>>,
     /// Bytes of the image that were sent.
@@ -85,9 +89,11 @@ impl Backend {
             roots: 0,
             incomplete: 0,
             reports: Vec::new(),
+            put_off: Vec::new(),
             pins: Told::default(),
             pins_in_use: Vec::new(),
             rollout: ("r-1".into(), 0),
+            deferrable: Deferrable::default(),
             chunks: None,
             fetched: 0,
             lists: 0,
@@ -203,6 +209,10 @@ impl Backend {
             let envelope = waxwing_wire::envelope::Envelope::parse(envelope.as_bytes()).unwrap();
             let report = Report::decode(envelope.payload).unwrap();
             self.reports.push((report.state, report.code));
+            let new = report.deferred.filter(|it| !self.put_off.contains(it));
+            self.put_off.extend(new);
+            // What the network did is tried again later.
+            self.withdrawn |= report.state == State::Failed && (300..400).contains(&report.code.0);
             let id = envelope.header.message_id.as_str().to_owned();
             bundle.push(Frame::Acknowledged, &id, b"").unwrap();
         }
@@ -236,6 +246,7 @@ impl Backend {
             r#match: &matched,
             deploy: &self.rollout.0,
             soak_s: 60,
+            deferrable: self.deferrable,
             chunks: self.chunks.as_deref().map(|list| digest(list).0),
         };
         let assignment = (!self.withdrawn).then_some(assignment);

@@ -99,6 +99,8 @@ pub(crate) struct World {
     pub(crate) found: Vec<Found>,
     /// Power cuts to come, each so many operations after the one before.
     cuts: VecDeque<PowerCut>,
+    /// The user puts every restart off for as long.
+    pub(crate) puts_off: Option<Duration>,
     /// There is a connection for messages, and its server takes none.
     pub(crate) refuses_messages: bool,
     /// What happens to the board behind the agent's back, after a turn.
@@ -132,6 +134,7 @@ impl World {
             verified_at: None,
             found: Vec::new(),
             cuts: VecDeque::new(),
+            puts_off: None,
             refuses_messages: false,
             disturbance: None,
         }
@@ -284,7 +287,7 @@ impl World {
             flash: self.board.slot_port(running.slot).unwrap(),
             boot,
             journal,
-            app: Application::new(&self.board, running),
+            app: Application::new(&self.board, running).of_user(self.puts_off),
             server: Near(Rc::clone(&self.backend)),
             messages: Line {
                 clock: Rc::clone(&self.clock),

@@ -18,7 +18,7 @@ use super::target::{Match, ServerCaKind, ServerCaMatch};
 use super::time::expiry;
 use crate::hex;
 use crate::time::Time;
-use crate::uptane::{DIRECTOR, SERVER_CA_PATH};
+use crate::uptane::{DIRECTOR, Deferrable, SERVER_CA_PATH};
 
 /// Life of a Director timestamp: a device acts on it at once, so only clocks and slow links count.
 pub const TIMESTAMP_LIFE: Duration = Duration::from_mins(10);
@@ -51,6 +51,8 @@ pub struct Assignment<'a> {
     pub deploy: &'a str,
     /// Seconds for which the device must stay healthy before it says so.
     pub soak_s: u32,
+    /// How far the device's user may put the restart off.
+    pub deferrable: Deferrable,
     /// Hash of the list of the image's chunks, if there is one (D8).
     pub chunks: Option<[u8; 32]>,
 }
@@ -217,11 +219,20 @@ struct TargetCustom<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     chunks: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    defer: Option<Defer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     deploy: Option<&'a str>,
     device: &'a str,
     r#match: Attributes<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     soak_s: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Defer {
+    times: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -231,12 +242,19 @@ enum Attributes<'a> {
     ServerCa(ServerCaMatch),
 }
 
+impl Defer {
+    fn of(Deferrable { times, until }: Deferrable) -> Option<Self> {
+        (times > 0).then_some(Self { times, until: (until < u64::MAX).then_some(until) })
+    }
+}
+
 impl<'a> Target<'a> {
     fn image(device: &'a str, assignment: Assignment<'a>) -> Self {
-        let Assignment { path: _, length, sha256, r#match, deploy, soak_s, chunks } = assignment;
+        let Assignment { length, sha256, r#match, deploy, soak_s, .. } = assignment;
         let r#match = Attributes::Image(r#match);
         let custom = TargetCustom {
-            chunks: chunks.map(|hash| hex::encode(&hash)),
+            chunks: assignment.chunks.map(|hash| hex::encode(&hash)),
+            defer: Defer::of(assignment.deferrable),
             deploy: Some(deploy),
             device,
             r#match,
@@ -247,7 +265,8 @@ impl<'a> Target<'a> {
 
     fn server_ca(device: &'a str, ServerCa { length, sha256 }: ServerCa) -> Self {
         let r#match = Attributes::ServerCa(ServerCaMatch { kind: ServerCaKind::ServerCa });
-        let custom = TargetCustom { chunks: None, deploy: None, device, r#match, soak_s: None };
+        let custom =
+            TargetCustom { chunks: None, defer: None, deploy: None, device, r#match, soak_s: None };
         Self { custom, hashes: Hashes { sha256 }, length }
     }
 }

@@ -323,6 +323,7 @@ mod director_files {
             r#match: &release,
             deploy: "r-7",
             soak_s: 60,
+            deferrable: crate::uptane::Deferrable::default(),
             chunks: None,
         };
         let bytes = targets(&key, DEVICE, Some(assignment), None, NOW_MS).unwrap();

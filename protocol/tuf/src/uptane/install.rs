@@ -31,9 +31,20 @@ pub struct Install {
     pub deploy: String,
     /// Seconds the device must stay healthy before it says so; the Director's word alone.
     pub soak_s: u32,
+    /// How far the device's user may put the restart off; the Director's word alone.
+    pub deferrable: Deferrable,
     /// SHA-256 of the list of the image's chunks (D8); the Director's word alone, good for nothing but
     /// saving downloads.
     pub chunks: Option<[u8; 32]>,
+}
+
+/// How far a device's user may put a restart off.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Deferrable {
+    /// How often; 0: not at all.
+    pub times: u8,
+    /// Until when at the latest, in Unix seconds; [`u64::MAX`]: there is no such date.
+    pub until: u64,
 }
 
 /// The `match` object: what Uptane calls the attributes that SHALL match.
@@ -73,9 +84,19 @@ impl Install {
             secure_version: matched.secure_version,
             deploy: name(custom, "deploy").ok_or(Cause::BadField("deploy"))?.into(),
             soak_s: soak_s.ok_or(Cause::BadField("soak_s"))?,
+            // Whoever writes it in another way one day gets no say for the user.
+            deferrable: custom.field("defer").and_then(Deferrable::decode).unwrap_or_default(),
             // Whoever writes it in another way one day gets whole downloads.
             chunks: custom.field("chunks").and_then(|hash| hex::decode(hash.as_plain()?)),
         })
+    }
+}
+
+impl Deferrable {
+    fn decode(object: Value<'_>) -> Option<Self> {
+        let times = u8::try_from(object.field("times")?.as_u64()?).ok()?;
+        let until = object.field("until").map_or(Some(u64::MAX), Value::as_u64)?;
+        Some(Self { times, until })
     }
 }
 

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use sha2::Digest as _;
 use waxwing_tuf::author::director::{self, Assignment, ServerCa};
 use waxwing_tuf::author::{Ed25519Signer, Match};
-use waxwing_tuf::uptane::{Answer, Client};
+use waxwing_tuf::uptane::{Answer, Client, Deferrable};
 use waxwing_tuf::{MemoryStore, Time};
 
 use crate::server_ca::{PINS, list_pins};
 use crate::support::{NOW, Server, role_json};
 use crate::world::{FLOOR, NONCE, PATH, World, attributes, installs};
+
+/// Two times, until an hour from then.
+const DEFERRABLE: Deferrable = Deferrable { times: 2, until: 1_795_170_600 };
 
 /// The key with the number 4, which the hand-written roots let sign timestamps.
 fn online_key() -> Ed25519Signer {
@@ -28,6 +31,7 @@ fn answer(now: Time, decided: Time, install: bool, server_ca: Option<ServerCa>) 
         r#match: &attributes,
         deploy: "r-7",
         soak_s: 60,
+        deferrable: DEFERRABLE,
         chunks: Some([9; 32]),
     };
     let version = director::decision_version(decided.as_millis(), now.as_millis());
@@ -69,6 +73,7 @@ fn what_the_director_signs_is_installed_once_and_signed_anew_every_window() {
     let install = installs(poll(minutes(3), minutes(3), true));
     assert_eq!((install.deploy.as_str(), install.soak_s), ("r-7", 60));
     assert_eq!(install.chunks, Some([9; 32]));
+    assert_eq!(install.deferrable, DEFERRABLE);
     assert_eq!(poll(minutes(4), minutes(3), true), Ok(Answer::Idle));
     // Three days later the same decision has a new version, and the same content.
     let later = minutes(4 + 3 * 24 * 60);

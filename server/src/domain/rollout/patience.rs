@@ -5,8 +5,10 @@
 //! somebody else, and a device that switched to the image and is silent is given up and counts as
 //! broken. So is one that has the whole image and is silent: it polls once more before it switches
 //! (D17), and nobody knows what came after that. Time in which the server itself was away does not
-//! count. Not here: who watches the moments pass.
+//! count. A download that failed for the network's sake is offered again, later each time. Not here: who
+//! watches the moments pass, and who may put a release off.
 
+use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
 
 use super::Plan;
@@ -16,6 +18,10 @@ use crate::domain::Deployment;
 /// soak aside: it may be without contact for half an hour before it goes back by itself (D18), and its
 /// word comes with the next poll at the latest.
 const OVERDUE_S: u64 = 45 * 60;
+
+/// Longest time until a download that failed is offered again, unless the plan says a longer one at
+/// first.
+const AGAIN_S_MAX: u64 = 24 * 3600;
 
 /// Since when the server could have heard of a device, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -87,6 +93,17 @@ impl Plan {
         })
     }
 
+    /// Returns from when on a device whose download failed is offered the release again, after so many
+    /// tries, in Unix milliseconds; `None` if it is not: it had all its tries, or the image or the device
+    /// is at fault, and another try would end in the same way.
+    pub fn tries_again_at(&self, tries: u32, code: ErrorCode, now_ms: u64) -> Option<u64> {
+        let first_s = u64::from(self.timeouts.failed_s);
+        let doubled_s = first_s.saturating_mul(1 << tries.saturating_sub(1).min(31));
+        let wait_s = doubled_s.min(AGAIN_S_MAX.max(first_s));
+        let is_network = matches!(code.0, 300..400);
+        (is_network && tries < self.tries_max).then(|| after(now_ms, wait_s))
+    }
+
     /// Returns when a device with the whole image has been silent for too long to be waiting for a good
     /// moment: it would poll.
     fn lost_at(&self, deployment: &Deployment, listening: Listening) -> u64 {
@@ -140,6 +157,23 @@ mod tests {
         assert_eq!(second.tries, 2);
         let lost = plan.on_time(&second, ALWAYS, u64::MAX).unwrap();
         assert_eq!(lost.state, State::TimedOut);
+    }
+
+    #[test]
+    fn a_download_that_failed_is_offered_again_later_each_time_and_nothing_else_is() {
+        let plan = Plan { tries_max: 10, ..plan(&[100]) };
+        let again = |tries, code| {
+            let at = plan.tries_again_at(tries, code, 1_000);
+            at.map(|at| (at - 1_000) / 3_600_000)
+        };
+        let stalled = ErrorCode::DOWNLOAD_STALLED;
+        assert_eq!(
+            [1, 2, 5, 6, 9, 10].map(|tries| again(tries, stalled)),
+            [Some(1), Some(2), Some(16), Some(24), Some(24), None]
+        );
+        for (code, name, _) in ErrorCode::ALL {
+            assert_eq!(again(1, *code).is_some(), name.starts_with("download"), "{name}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub struct Plan {
     pub bytes_per_s: Option<u64>,
     /// How long a device may stay in a state.
     pub timeouts: Timeouts,
-    /// How often a device may try.
+    /// How often a device is offered a release that it does not take, or whose download fails.
     pub tries_max: u32,
     /// Whether a device's user may put the update off.
     pub urgency: Urgency,
@@ -135,6 +135,8 @@ pub struct Timeouts {
     pub booted_s: u32,
     /// From the confirmation to the end of the soak, the soak itself aside.
     pub confirmed_s: u32,
+    /// From a download that failed for the network's sake to the next offer; doubles with each.
+    pub failed_s: u32,
 }
 
 /// Whether a device's user may put the update off.
@@ -145,7 +147,7 @@ pub enum Urgency {
     Security,
     /// No user holds it up.
     Forced,
-    /// The user may put it off.
+    /// The user may put it off, for a day at most at once.
     Deferrable {
         /// How often.
         times: u8,
@@ -231,6 +233,7 @@ impl Default for Timeouts {
             activated_s: 2 * HOUR,
             booted_s: 2 * HOUR,
             confirmed_s: 2 * HOUR,
+            failed_s: HOUR,
         }
     }
 }
@@ -289,6 +292,7 @@ impl Plan {
         let wrong = numbers.into_iter().find(|(_, good, _)| !good);
         wrong.map_or(Ok(()), |(field, _, detail)| Err(bad(field, detail)))?;
         self.check_stones()?;
+        self.check_urgency()?;
         self.timeouts.check()
     }
 
@@ -367,6 +371,7 @@ impl Timeouts {
             ("activated_s", self.activated_s),
             ("booted_s", self.booted_s),
             ("confirmed_s", self.confirmed_s),
+            ("failed_s", self.failed_s),
         ];
         let wrong = all.into_iter().find(|(_, seconds)| !(1..=TIMEOUT_S_MAX).contains(seconds));
         wrong.map_or(Ok(()), |(field, _)| {
@@ -375,7 +380,7 @@ impl Timeouts {
     }
 }
 
-fn bad(field: impl Into<String>, detail: String) -> BadPlan {
+pub(super) fn bad(field: impl Into<String>, detail: String) -> BadPlan {
     BadPlan { field: field.into(), detail }
 }
 

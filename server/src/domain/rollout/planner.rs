@@ -69,11 +69,12 @@ impl Rollout {
         (passed && !self.awaits_approval(evidence)).then_some(Action::Advance)
     }
 
-    /// Whoever has not even been offered the release is waited for as long as the plan says.
+    /// Whoever has not even been offered the release is waited for as long as the plan says, and as long
+    /// as a user may put it off.
     fn is_over(&self, evidence: &[Evidence], now_ms: u64) -> bool {
         let counts = Evidence::sum(evidence).counts;
-        let patience_ms =
-            (u64::from(self.plan.timeouts.waiting_s) + u64::from(self.extended_s)) * 1000;
+        let for_polls_s = u64::from(self.plan.timeouts.waiting_s) + u64::from(self.extended_s);
+        let patience_ms = (for_polls_s + self.plan.deferrals_s()) * 1000;
         let waited = self.started().last().map_or(0, |last| now_ms.saturating_sub(last.at));
         counts.in_flight() == 0 && (counts.ended() == counts.total() || waited >= patience_ms)
     }

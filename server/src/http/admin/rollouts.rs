@@ -119,8 +119,8 @@ pub(super) async fn create(
     author: Author,
     Body(new): Body<NewRollout>,
 ) -> Result<(StatusCode, Json<RolloutView>), Problem> {
-    check(&new)?;
     let (mut change, at) = change::begin(&app).await?;
+    check(&new, at)?;
     check_references(&app, &new)?;
     let rollout = rollout(&app, new, &author, at)?;
     if app.fleet.rollout(&rollout.id).is_some() {
@@ -151,8 +151,9 @@ fn subject(rollout: &Rollout) -> String {
     format!("rollout/{}", rollout.id)
 }
 
-fn check(new: &NewRollout) -> Result<(), Problem> {
-    new.plan.check().map_err(|error| refused(&error.field, error.detail))
+fn check(new: &NewRollout, now_ms: u64) -> Result<(), Problem> {
+    let checked = new.plan.check().and_then(|()| new.plan.check_at(now_ms));
+    checked.map_err(|error| refused(&error.field, error.detail))
 }
 
 /// The plan is at fault.

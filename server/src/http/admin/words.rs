@@ -28,6 +28,13 @@ pub(super) fn of(standing: Standing, now_ms: u64) -> String {
             format!("No maintenance window is open; the next one opens at {}.", time(at))
         }
         Standing::Closed(None) => "No maintenance window is open.".to_owned(),
+        Standing::PutOff { times, of, until } => {
+            format!("Its user put it off {times} of {of} times, until {}.", time(until))
+        }
+        Standing::TriesAgain { code, tries, of, at } => format!(
+            "Its download failed, code {code}, in try {tries} of {of}; it is offered again after {}.",
+            time(at)
+        ),
         Standing::Waits => "It waits for a place among the devices in flight.".to_owned(),
         Standing::Offered(deployment) => offered(&deployment, now_ms),
     }
@@ -43,6 +50,12 @@ fn ended(deployment: &Deployment) -> String {
 
 fn offered(deployment: &Deployment, now_ms: u64) -> String {
     let minutes = now_ms.saturating_sub(deployment.changed_at) / 60_000;
-    let Deployment { state, tries, .. } = deployment;
-    format!("It was offered the release ({tries}. time) and is {state} for {minutes} minutes.")
+    let Deployment { state, tries, deferred, .. } = deployment;
+    let offered =
+        format!("It was offered the release ({tries}. time) and is {state} for {minutes} minutes");
+    match deferred {
+        0 => format!("{offered}."),
+        1 => format!("{offered}; its user put it off once."),
+        times => format!("{offered}; its user put it off {times} times."),
+    }
 }

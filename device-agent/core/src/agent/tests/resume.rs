@@ -188,3 +188,29 @@ fn a_busy_server_stops_neither_an_activation_nor_a_soak_for_good() {
     device.now += Duration::from_mins(1);
     device.on(Event::Tick, Action::CheckHealth);
 }
+
+/// The server offers it again, as often as the plan says.
+#[test]
+fn a_download_that_failed_for_want_of_a_network_goes_on_where_it_was_when_it_is_offered_again() {
+    let mut device = Device::new();
+    device.poll();
+    device.on(answered(install_listed()), Action::AskToDownload);
+    device.on(Event::Permitted(Permission::Now), Action::Save);
+    device.on(Event::Done, Action::Open { sha256: NEW, from: 0 });
+    for _ in 1..Policy::DEVICE.stalls_max {
+        device.on_wait(Event::Failed(ErrorCode::DOWNLOAD_STALLED));
+        device.now += Policy::DEVICE.back_off_max;
+        device.on(Event::Tick, Action::Poll);
+        device.on(answered(Decision::Unchanged), Action::AskToDownload);
+        device.step(Event::Permitted(Permission::Now));
+    }
+    device.on(Event::Failed(ErrorCode::DOWNLOAD_STALLED), Action::Save);
+    device.check_outcome(Reached::Failed, ErrorCode::DOWNLOAD_STALLED);
+    device.on_wait(Event::Done);
+    device.on(Event::PollRequested, Action::Poll);
+    device.on_wait(answered(Decision::Nothing));
+    device.on(Event::PollRequested, Action::Poll);
+    device.on(answered(install_listed()), Action::AskToDownload);
+    device.on(Event::Permitted(Permission::Now), Action::Save);
+    device.on(Event::Done, Action::Recall { list: LIST });
+}

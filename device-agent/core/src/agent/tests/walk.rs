@@ -88,7 +88,12 @@ impl World {
             Turn::PowerCut(pick) => return self.power_cut(*pick),
         };
         self.learn(&event);
+        let puts_off = self.device.last == Action::AskToReboot
+            && matches!(event, Event::Permitted(Permission::Defer(_)));
         self.device.step(event);
+        if puts_off {
+            self.check_deferral();
+        }
         self.check();
         if self.device.last == Action::Reboot {
             self.restart();
@@ -109,6 +114,7 @@ impl World {
             Action::AskToDownload | Action::AskToReboot => Event::Permitted(match pick % 8 {
                 0 => Permission::Never,
                 1 => Permission::Later(Duration::from_secs(pick.into())),
+                2 => Permission::Defer(Duration::from_mins(pick.into())),
                 _ => Permission::Now,
             }),
             Action::CheckHealth => {
@@ -214,6 +220,15 @@ impl World {
         assert!(self.device.agent.unsent().len() <= crate::journal::REPORTS_MAX);
     }
 
+    /// The user is heard as often as the server said, and nothing of it is forgotten.
+    fn check_deferral(&self) {
+        let times = |record: &Record| record.put_off.as_ref().map_or(0, |it| it.deferral.times);
+        let (before, after) = (times(&self.saved), times(self.device.agent.record()));
+        let expected = if before < DEFERRALS { Action::Save } else { Action::Poll };
+        assert_eq!(self.device.last, expected, "put off {before} times before");
+        assert_eq!(after, (before + 1).min(DEFERRALS));
+    }
+
     fn power_cut(&mut self, pick: u8) {
         // The cut may tear the boot record that was being written.
         if matches!(self.device.last, Action::Activate { slot, .. } if slot == SLOTS.new) {
@@ -246,10 +261,13 @@ impl World {
     }
 }
 
+/// How often the user may put the restart off.
+const DEFERRALS: u8 = 2;
+
 /// What the server names: an image with a chunk list, that burns eFuses.
 fn named() -> Decision {
     let burns = Deployment { secure_version: 1, ..deployment() };
-    Decision::Install(Offer::for_test(burns).with_chunks(LIST))
+    Decision::Install(Offer::for_test(burns).with_chunks(LIST).with_deferrals(DEFERRALS, u64::MAX))
 }
 
 /// Events at random; none may be taken for the answer to something else.

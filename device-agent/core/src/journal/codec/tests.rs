@@ -78,9 +78,18 @@ fn unsent() -> impl Strategy<Value = UnsentReport> {
                 fw_sha256,
                 attempt: number,
                 measured_at,
+                deferred: None,
             },
         },
     )
+}
+
+fn put_off() -> impl Strategy<Value = PutOff> {
+    (rollout(), digest(), any::<(u8, u64)>()).prop_map(|(rollout, sha256, (times, until))| PutOff {
+        rollout,
+        sha256,
+        deferral: Deferral { times, until },
+    })
 }
 
 fn record() -> impl Strategy<Value = Record> {
@@ -94,10 +103,22 @@ fn record() -> impl Strategy<Value = Record> {
         prop::collection::vec(known, 0..=KNOWN_IMAGES_MAX),
         prop::collection::vec(failed, 0..=FAILED_IMAGES_MAX),
         prop::collection::vec(unsent(), 0..=REPORTS_MAX),
+        prop::option::of(put_off()),
     )
-        .prop_map(|((security_version, command), update, settled, known, failed, reports)| {
-            Record { security_version, update, settled, known, failed, reports, command }
-        })
+        .prop_map(
+            |((security_version, command), update, settled, known, failed, reports, put_off)| {
+                Record {
+                    security_version,
+                    update,
+                    settled,
+                    known,
+                    failed,
+                    reports,
+                    command,
+                    put_off,
+                }
+            },
+        )
 }
 
 proptest! {
@@ -179,14 +200,30 @@ fn golden() -> Record {
         failed: vec![FailedImage { sha256: Digest([0xee; 32]), times: 2 }],
         reports: vec![UnsentReport { boot: 0x0102_0304_0506_0708, number: 2, report }],
         command: 42,
+        put_off: Some(PutOff {
+            rollout: "r-7".parse().unwrap(),
+            sha256: new,
+            deferral: Deferral { times: 2, until: 1_795_170_600 },
+        }),
     }
 }
 
 #[test]
 fn what_firmware_in_the_field_wrote_is_read_and_written_byte_for_byte() {
-    let file = include_bytes!("../golden/version_1.bin");
+    let first = include_bytes!("../golden/version_1.bin");
+    assert_eq!(Record::decode(first), Ok((17, Record { put_off: None, ..golden() })));
+    let file = include_bytes!("../golden/put_off.bin");
     assert_eq!(Record::decode(file), Ok((17, golden())));
     assert_eq!(golden().encode(17).unwrap(), file);
+}
+
+#[test]
+fn what_a_user_put_off_is_no_part_of_a_report_for_it_is_said_anew_after_a_reset() {
+    let mut record = golden();
+    let mut deferral = record.reports[0].clone();
+    deferral.report.deferred = Some(Deferral { times: 1, until: 7 });
+    record.reports.insert(0, deferral);
+    assert_eq!(Record::decode(&record.encode(17).unwrap()), Ok((17, golden())));
 }
 
 /// A phase, a state of a report and a field that this firmware does not know: it went back to the slot
@@ -223,6 +260,7 @@ fn the_fullest_record_fits() {
         failed: vec![FailedImage { sha256, times: 1 }; FAILED_IMAGES_MAX],
         reports: vec![UnsentReport { boot: 0, number: 0, report }; REPORTS_MAX],
         command: 0,
+        put_off: Some(PutOff { rollout, sha256, deferral: Deferral { times: 1, until: 0 } }),
     };
     assert!(record.encode(1).is_ok());
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");

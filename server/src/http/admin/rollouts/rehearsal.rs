@@ -79,9 +79,9 @@ pub(in crate::http::admin) async fn dry_run(
     author: Author,
     Body(new): Body<NewRollout>,
 ) -> Result<Json<DryRun>, Problem> {
-    check(&new)?;
-    check_references(&app, &new)?;
     let now_ms = app.director.now_ms()?;
+    check(&new, now_ms)?;
+    check_references(&app, &new)?;
     let seen = store::devices::running_of(&app.store, &new.product).await?;
     let planned = rollout(&app, new, &author, now_ms)?;
     // Everything is gone through: not on a thread that answers devices.
@@ -162,6 +162,8 @@ fn fate(
         | Standing::Unlisted
         | Standing::Stopped(_)
         | Standing::HasImage
+        | Standing::PutOff { .. }
+        | Standing::TriesAgain { .. }
         | Standing::Offered(_) => false,
     };
     let release = will.then(|| part.release.version.to_string());

@@ -98,6 +98,12 @@ pub(in crate::http::admin) struct DeploymentItem {
     code_name: &'static str,
     /// Which try it was.
     attempt: u32,
+    /// How often it was offered the release, without those times that its user put off.
+    tries: u32,
+    /// How often its user put the release off.
+    deferred: u8,
+    /// Before when it is not offered again, as RFC 3339.
+    not_before: Option<String>,
     /// When the server learned so, as RFC 3339.
     changed_at: String,
 }
@@ -170,6 +176,9 @@ impl From<(DeviceId, Deployment)> for DeploymentItem {
             code: deployment.code.0,
             code_name: deployment.code.name(),
             attempt: deployment.attempt,
+            tries: deployment.tries,
+            deferred: deployment.deferred,
+            not_before: Some(deployment.not_before).filter(|at| *at > 0).map(time),
             changed_at: time(deployment.changed_at),
         }
     }
