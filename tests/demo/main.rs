@@ -45,9 +45,14 @@ fn main() -> Result<ExitCode> {
     if arguments.keep {
         return tell(&arguments, &folder.keep());
     }
-    tell(&arguments, folder.path())
+    let outcome = tell(&arguments, folder.path())?;
+    if outcome != ExitCode::SUCCESS {
+        println!("logs and databases are left in {}", folder.keep().display());
+    }
+    Ok(outcome)
 }
 
+/// Tells the whole story in `folder`; the exit code says whether every promise was kept.
 fn tell(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
     let image =
         arguments.image.clone().map_or_else(waxwing_e2e::image::real, |file| Ok(Some(file)))?;
@@ -59,8 +64,11 @@ fn tell(arguments: &Arguments, folder: &Path) -> Result<ExitCode> {
         until_interrupted()?;
         return Ok(ExitCode::SUCCESS);
     }
-    let kept = rows.iter().all(|row| row.outcome.is_ok());
-    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if rows.iter().all(|row| row.outcome.is_ok()) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    promises::tell_what_went_wrong(&stage);
+    Ok(ExitCode::FAILURE)
 }
 
 /// Waits for Ctrl-C or SIGTERM; the processes end with the stage.

@@ -17,6 +17,9 @@ use crate::table::Row;
 /// Three phases: a tenth, half, everybody.
 const PHASES: &str = "10,50,100";
 
+/// Every rollout of the story.
+const ROLLOUTS: [&str; 6] = ["first", "way-back", "tampered", "killed", "downgrade", "bad"];
+
 /// Where the story happens.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -108,14 +111,23 @@ fn way_back_works(stage: &mut Stage) -> Result<String> {
 }
 
 fn counters_equal_a_recount(stage: &mut Stage) -> Result<String> {
-    let rollouts = ["first", "way-back", "tampered", "killed", "downgrade", "bad"];
     let mut reports = 0;
-    for rollout in rollouts {
+    for rollout in ROLLOUTS {
         let recount = stage.world.recount(rollout)?;
         ensure!(recount["equal"] == true, "{rollout}: {recount}");
         reports += recount["reports"].as_u64().unwrap_or_default();
     }
-    Ok(format!("{reports} signed reports of {} rollouts", rollouts.len()))
+    Ok(format!("{reports} signed reports of {} rollouts", ROLLOUTS.len()))
+}
+
+/// Prints what the server knows of each device in each rollout, for who reads of a broken promise.
+pub(crate) fn tell_what_went_wrong(stage: &Stage) {
+    for rollout in ROLLOUTS {
+        match stage.world.operator.ask(&["rollout", "deployments", rollout]) {
+            Ok(deployments) => println!("{rollout}: {deployments}"),
+            Err(error) => println!("{rollout}: {error:#}"),
+        }
+    }
 }
 
 /// A heading between the bars.
