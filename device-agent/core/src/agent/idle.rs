@@ -100,6 +100,8 @@ fn already_running(memory: &mut Memory, now: Duration, offer: &Offer) -> State {
 fn begin(memory: &mut Memory, offer: &Offer) {
     if memory.record.update.is_none() {
         memory.record.update = Some(Update::new(offer.deployment().clone()));
+        // What broke off before was another update, which may have been taken back.
+        memory.stalls = 0;
         memory.set_unsaved();
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Memory {
     pub(super) in_slot: Option<Digest>,
     /// Actions that failed in a row for want of the server.
     pub(super) failures: u32,
-    /// Downloads that broke off in a row without progress.
+    /// Downloads of the present update that broke off in a row without progress.
     pub(super) stalls: u32,
     poll_wish: Duration,
     boot: u64,
@@ -225,7 +225,6 @@ impl Memory {
             }
             self.unsaved = true;
         }
-        self.stalls = 0;
         self.next_poll(now)
     }
 

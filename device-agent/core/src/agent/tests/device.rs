@@ -105,6 +105,13 @@ impl Device {
         self.on(Event::Done, Action::Compare);
     }
 
+    /// The download breaks off, and the server is asked again.
+    pub(super) fn break_off(&mut self) {
+        self.on_wait(opened(500, 0));
+        self.now += Policy::DEVICE.back_off_max;
+        self.on(Event::Tick, Action::Poll);
+    }
+
     pub(super) fn prepare_to_activate(&mut self) {
         self.on(Event::Done, Action::AskToReboot);
         self.on(Event::Permitted(Permission::Now), Action::Poll);
