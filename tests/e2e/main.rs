@@ -1,5 +1,6 @@
 //! End-to-end tests: real programs, real sockets.
 
+mod deferral;
 mod fleet;
 mod server_ca;
 

@@ -1,5 +1,7 @@
 //! The five checks, and what reports do to deployments and rollouts; with a real database.
 
+mod tries;
+
 use std::fmt::Write as _;
 
 use waxwing_tuf::author::{P256Signer, Signer as _};

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use waxwing_server::domain::Deployment;
+use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
 
 use crate::support::Api;
@@ -33,6 +34,12 @@ async fn plans_that_cannot_finish_are_refused_with_the_field() {
         (json!({"windows": ["Mon 10:00-10:00"]}), "plan.windows[0]"),
         (json!({"stepping_stones": ["0.9.0"]}), "plan.stepping_stones"),
         (json!({"timeouts": {"booted_s": 0}}), "plan.timeouts.booted_s"),
+        (json!({"urgency": {"deferrable": {"times": 0}}}), "plan.urgency.deferrable.times"),
+        (json!({"urgency": {"deferrable": {"times": 31}}}), "plan.urgency.deferrable.times"),
+        (
+            json!({"urgency": {"deferrable": {"times": 1, "until": 1_000}}}),
+            "plan.urgency.deferrable.until",
+        ),
     ] {
         let answer = api.post("rollouts", rollout("r-1", &plan)).await;
         let code = if field.ends_with("group") { "unknown_group" } else { "invalid_plan" };
@@ -116,6 +123,37 @@ async fn an_operator_is_told_in_words_why_a_device_has_no_update() {
         "The rollout is paused: it offers nothing."
     );
     api.get("devices/none/standing").await.refused(404, "unknown_device", None);
+}
+
+#[tokio::test]
+async fn an_operator_is_told_who_put_it_off_and_what_is_tried_again() {
+    let (api, _) = Api::with_fleet(2).await;
+    api.poll_all(2).await;
+    let plan = json!({"risk": 3, "urgency": {"deferrable": {"times": 3}}});
+    api.post("rollouts", rollout("r-1", &plan)).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    // 2100-01-01
+    let waiting = Deployment { not_before: 4_102_444_800_000, ..Deployment::waiting() };
+    let code = ErrorCode::DOWNLOAD_STALLED;
+    for (deployment, standing, why) in [
+        (
+            Deployment { deferred: 2, ..waiting },
+            "put_off",
+            "Its user put it off 2 of 3 times, until 2100-01-01T00:00:00Z.",
+        ),
+        (
+            Deployment { code, tries: 1, ..waiting },
+            "tries_again",
+            "Its download failed, code 302 download_stalled, in try 1 of 3; \
+             it is offered again after 2100-01-01T00:00:00Z.",
+        ),
+    ] {
+        let (device, id) = ("d-0".parse().unwrap(), "r-1".parse().unwrap());
+        api.app.fleet.put_deployment(&device, &id, deployment);
+        let told = api.get("devices/d-0/standing").await.ok();
+        let it = &told["rollouts"][0];
+        assert_eq!((&it["standing"], &it["why"]), (&json!(standing), &json!(why)));
+    }
 }
 
 #[tokio::test]
