@@ -97,6 +97,11 @@ impl Api {
         self.send(Method::PUT, path, body).await
     }
 
+    /// Removes something.
+    pub(crate) async fn remove(&self, path: &str) -> Result<Value, Error> {
+        self.answer(self.http.delete(self.url(path)?)).await
+    }
+
     /// Replaces something whose bytes are signed and must arrive unchanged.
     pub(crate) async fn put_bytes(&self, path: &str, body: String) -> Result<Value, Error> {
         let url = self.url(path)?;

@@ -23,6 +23,7 @@ mod profile;
 mod release;
 mod rollout;
 mod secret;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -95,6 +96,9 @@ enum Command {
     /// Rollouts: bring a release to a group, in phases.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Webhooks: tell other machines of rollouts.
+    #[command(subcommand)]
+    Webhook(webhook::Command),
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -124,5 +128,6 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Product(command) => product::run(command, &api()?, out).await,
         Command::Release(command) => release::run(command, &api()?, out).await,
         Command::Rollout(command) => rollout::run(command, &api()?, out).await,
+        Command::Webhook(command) => webhook::run(command, &api()?, out).await,
     }
 }

@@ -31,6 +31,7 @@ use crate::setup::{self, Identity};
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
 use crate::visits::Visits;
+use crate::webhooks::{self, Webhooks};
 
 /// What all listeners and jobs share.
 pub struct App {
@@ -64,6 +65,8 @@ pub struct App {
     pub visits: Visits,
     /// The list of revoked device certificates.
     pub crl: revocation::List,
+    /// Sends messages about rollouts.
+    pub webhooks: Box<Webhooks>,
     /// Bounds wrong enrolment tokens.
     pub enrolment_limiter: Limiter,
     /// Numbers for Prometheus.
@@ -89,7 +92,7 @@ impl App {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
-        let Identity { pki, director } =
+        let Identity { pki, director, webhooks } =
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
         let tls = Tls::new(&server_ca::first(&config, &pki, &clock, random.as_ref())?)?;
         let server_ca_seen = server_ca::Seen::at_start(&config)?;
@@ -105,6 +108,7 @@ impl App {
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
+        let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let mut metrics = Metrics::new();
         ingest.counters().register(metrics.registry_mut());
@@ -124,6 +128,7 @@ impl App {
             server_ca_seen,
             visits: Visits::default(),
             crl: revocation::List::default(),
+            webhooks,
             enrolment_limiter,
             metrics: Arc::new(metrics),
             expiries: expiries::Watch::default(),
@@ -185,4 +190,7 @@ pub enum OpenError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// Messages about rollouts cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::Error),
 }

@@ -9,6 +9,7 @@
 //! not TOML is taken as a string.
 
 mod source;
+mod webhooks;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
+
+pub use self::webhooks::Webhooks;
 
 /// What every environment variable of ours begins with.
 pub const ENVIRONMENT_PREFIX: &str = "WAXWING_SERVER__";
@@ -53,6 +56,8 @@ pub struct Config {
     pub director: Director,
     /// Bounds on what others can make the server do.
     pub limits: Limits,
+    /// Messages to others about rollouts.
+    pub webhooks: Webhooks,
     /// Logging.
     pub log: Log,
 }
@@ -69,6 +74,7 @@ impl Default for Config {
             pki: Pki::default(),
             director: Director::default(),
             limits: Limits::default(),
+            webhooks: Webhooks::default(),
             log: Log::default(),
         }
     }
@@ -319,6 +325,7 @@ impl Config {
             (self.limits.image_bytes > 0, "limits.image_bytes"),
             (self.identity.certificate_days > 0, "identity.certificate_days"),
             (self.poll.retry_after_s > 0, "poll.retry_after_s"),
+            (self.webhooks.timeout_s > 0, "webhooks.timeout_s"),
         ];
         positive.into_iter().try_for_each(|(ok, key)| check(ok, key, "must be more than 0"))
     }

@@ -18,6 +18,7 @@ pub mod release;
 pub mod rollout;
 pub mod sighting;
 pub mod standing;
+pub mod webhook;
 
 pub use decision::Decision;
 pub use deployment::Deployment;
@@ -29,6 +30,7 @@ pub use query::Query;
 pub use release::Release;
 pub use rollout::Rollout;
 pub use sighting::{Running, Sighting};
+pub use webhook::Webhook;
 
 /// Makes an enum of words: the same word in the database, the API and the log.
 macro_rules! words {

@@ -6,6 +6,7 @@
 pub mod advance;
 pub mod check_audit;
 pub mod clock_mark;
+pub mod deliver;
 pub mod flush;
 pub mod forget;
 pub mod sign_audit;
@@ -14,6 +15,7 @@ pub mod watch_expiries;
 pub use advance::advance_rollouts;
 pub use check_audit::check_audit;
 pub use clock_mark::{keep_clock_mark, renew_if_restored};
+pub use deliver::deliver_webhooks;
 pub use flush::flush_sightings;
 pub use forget::forget_messages;
 pub use sign_audit::sign_audit_if_due;

@@ -37,3 +37,4 @@ pub mod store;
 mod testing;
 pub mod tls;
 pub mod visits;
+pub mod webhooks;

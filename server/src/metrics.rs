@@ -16,6 +16,7 @@ use tokio::time::error::Elapsed;
 
 use crate::domain::expiry::Expiry;
 use crate::domain::rollout::Counts;
+use crate::domain::webhook::delivery;
 use crate::expiries::Devices;
 
 /// Media type of [`Metrics::to_text`].
@@ -115,6 +116,17 @@ pub enum Reload {
     Refused,
 }
 
+/// What came of an attempt to send a message to a webhook.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Attempt {
+    /// The receiver has it.
+    Delivered,
+    /// It is sent again later.
+    Failed,
+    /// It was the last one.
+    GivenUp,
+}
+
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
 struct HandshakeLabels {
     listener: &'static str,
@@ -166,6 +178,8 @@ pub struct Metrics {
     expiry_level: Family<SubjectLabels, Gauge>,
     device_certificates: Family<LevelLabels, Count>,
     audit_broken: Gauge,
+    webhook_attempts: Family<OutcomeLabels, Counter>,
+    webhook_messages: Family<StateLabels, Count>,
 }
 
 impl Default for Metrics {
@@ -205,6 +219,12 @@ impl Metrics {
         let audit_broken = Gauge::default();
         let help = "1 if the audit log is not as it was written, as of the last look";
         registry.register("audit_broken", help, audit_broken.clone());
+        let webhook_attempts = Family::default();
+        let help = "Messages sent to webhooks, by what came of it";
+        registry.register("webhook_attempts", help, webhook_attempts.clone());
+        let webhook_messages = Family::default();
+        let help = "Messages to webhooks in the outbox, by state";
+        registry.register("webhook_messages", help, webhook_messages.clone());
         Self {
             registry,
             handshakes,
@@ -222,6 +242,8 @@ impl Metrics {
             expiry_level,
             device_certificates,
             audit_broken,
+            webhook_attempts,
+            webhook_messages,
         }
     }
 
@@ -303,6 +325,25 @@ impl Metrics {
     /// Sets whether the audit log is as it was written.
     pub fn audit(&self, is_whole: bool) {
         self.audit_broken.set(i64::from(!is_whole));
+    }
+
+    /// Counts an attempt to send a message to a webhook.
+    pub fn webhook(&self, attempt: Attempt) {
+        let outcome = match attempt {
+            Attempt::Delivered => "delivered",
+            Attempt::Failed => "failed",
+            Attempt::GivenUp => "given_up",
+        };
+        of(&self.webhook_attempts, outcome).inc();
+    }
+
+    /// Sets how many messages to webhooks are in each state.
+    pub fn outbox(&self, counts: &[(delivery::State, u64)]) {
+        for state in delivery::State::ALL {
+            let count = counts.iter().find(|(other, _)| other == state).map_or(0, |(_, it)| *it);
+            let labels = StateLabels { state: state.as_str() };
+            self.webhook_messages.get_or_create(&labels).set(count);
+        }
     }
 
     /// Returns the registry, for those who add their own metrics before the server starts.

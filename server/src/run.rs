@@ -88,7 +88,8 @@ pub async fn start(
     let sockets = Sockets::bind(&config).await?;
     // Certificates say it: a port that was taken at random has to be known before any is signed.
     config.listen.crl.set_port(sockets.addresses()?.crl.port());
-    let app = Arc::new(App::open(config, options, clock, random).await?);
+    // In a box, as it is large, and futures that start a server are not.
+    let app = Arc::new(Box::pin(App::open(config, options, clock, random)).await?);
     warn_of_crl(&app);
     first_start::prepare(&app, print).await?;
     let addresses = sockets.addresses()?;

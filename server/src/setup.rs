@@ -5,7 +5,7 @@
 //! never replaced; a key that cannot be read, or that others can read, stops the server with the
 //! name of the file.
 //!
-//! Made here: the three roots (D15) and the Director's online key (D6). Never made here: a release
+//! Made here: the three roots (D15), the Director's online key (D6) and the key of webhooks. Never made here: a release
 //! key or a TUF root.
 
 use std::fs::{self, File, Permissions, TryLockError};
@@ -22,9 +22,13 @@ use crate::config::Config;
 use crate::pki::authority::{self, SERIAL_BYTES};
 use crate::pki::{self, Authority, Pki};
 use crate::random::{self, Random};
+use crate::webhooks;
 
 /// The Director's online key: the 32 bytes of an Ed25519 seed, raw (D6).
 const DIRECTOR_KEY: &str = "director.key";
+
+/// The key from which the secrets of webhooks follow: 32 random bytes.
+const WEBHOOK_KEY: &str = "webhooks.key";
 
 /// The file in the data folder whose lock says that a server runs on it.
 const LOCK: &str = "lock";
@@ -49,6 +53,8 @@ pub struct Identity {
     pub pki: Pki,
     /// The key that signs what each device should do.
     pub director: Ed25519Signer,
+    /// The key from which the secrets of webhooks follow.
+    pub webhooks: webhooks::Key,
 }
 
 impl Identity {
@@ -63,6 +69,7 @@ impl Identity {
         if is_empty(&secrets)? {
             create(&secrets, random, now_ms)?;
         }
+        make_webhook_key(&secrets, random)?;
         let identity = Self::load(config)?;
         for (name, _) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
             publish_certificate(config, name)?;
@@ -84,7 +91,8 @@ impl Identity {
         let pki = Pki::new(device, operator, server)
             .and_then(|pki| pki.with_previous_device(previous))
             .map_err(|source| Error::Shared { path: secrets.clone(), source })?;
-        Ok(Self { pki, director: load_director(&secrets.join(DIRECTOR_KEY))? })
+        let director = load_director(&secrets.join(DIRECTOR_KEY))?;
+        Ok(Self { pki, director, webhooks: load_webhook_key(&secrets.join(WEBHOOK_KEY))? })
     }
 }
 
@@ -222,6 +230,32 @@ fn load_director(path: &Path) -> Result<Ed25519Signer, Error> {
         .ok_or_else(|| Error::DirectorKey { path: path.to_owned() })
 }
 
+/// Makes the key of webhooks for a server that is new, or was before there were any.
+fn make_webhook_key(secrets: &Path, random: &dyn Random) -> Result<(), Error> {
+    let path = secrets.join(WEBHOOK_KEY);
+    if path.exists() {
+        return Ok(());
+    }
+    let key = Zeroizing::new(random::bytes::<{ webhooks::KEY_BYTES }>(random));
+    let write = || -> io::Result<()> {
+        // For its owner only, from the beginning.
+        let mut file = tempfile::NamedTempFile::new_in(secrets)?;
+        file.write_all(key.as_slice())?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(&path)?;
+        Ok(())
+    };
+    write().map_err(|error| Error::file(&path, error))?;
+    sync_folder(secrets)
+}
+
+fn load_webhook_key(path: &Path) -> Result<webhooks::Key, Error> {
+    let read = Zeroizing::new(read_secret(path)?);
+    let bytes = read.first_chunk().filter(|bytes| bytes.len() == read.len());
+    let bytes = bytes.ok_or_else(|| Error::WebhookKey { path: path.to_owned() })?;
+    Ok(webhooks::Key::new(Zeroizing::new(*bytes)))
+}
+
 fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
     check_mode(path, SECRET_MODE)?;
     read(path)
@@ -306,6 +340,12 @@ pub enum Error {
         path: PathBuf,
         /// Which ones.
         source: pki::Shared,
+    },
+    /// The key of webhooks has another length.
+    #[error("{path}: not a key of 32 bytes")]
+    WebhookKey {
+        /// The key file.
+        path: PathBuf,
     },
     /// A file or folder cannot be read or written.
     #[error("{path}: cannot be read or written")]

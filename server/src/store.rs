@@ -23,6 +23,7 @@ pub mod releases;
 pub mod reports;
 pub mod rollouts;
 mod row;
+pub mod webhooks;
 
 use std::fs::{self, File, Permissions};
 use std::future::ready;

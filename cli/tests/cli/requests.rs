@@ -105,6 +105,24 @@ fn device_actions_go_to_the_device() {
 }
 
 #[test]
+fn webhooks_are_added_tried_looked_at_and_removed() {
+    let url = "https://hooks.example/w";
+    let everything = json!({ "url": url, "events": [] });
+    sends(&["webhook", "add", url], "POST /webhooks", &everything);
+    let halts = json!({ "url": url, "events": ["rollout.halted"] });
+    sends(&["webhook", "add", url, "--event", "rollout.halted"], "POST /webhooks", &halts);
+    sends(&["webhook", "test", "wh-1"], "POST /webhooks/wh-1/test", &json!(null));
+    sends(&["webhook", "remove", "wh-1"], "DELETE /webhooks/wh-1", &json!(null));
+    let again = "POST /webhooks/wh-1/deliveries/msg_1/redeliver";
+    sends(&["webhook", "redeliver", "wh-1", "msg_1"], again, &json!(null));
+    let page = json!({ "items": [{ "id": "msg_1", "state": "dead" }], "next": null });
+    let line = "GET /webhooks/wh-1/deliveries?state=dead&limit=100";
+    let arguments = ["webhook", "deliveries", "wh-1", "--state", "dead"];
+    let (run, _) = ask(line, (200, page), &arguments);
+    assert_eq!((run.code, run.stdout.contains("msg_1")), (0, true), "{run:?}");
+}
+
+#[test]
 fn the_directors_root_travels_unchanged() {
     let world = World::logged_in();
     let text = "{\"signed\": {}}\n";

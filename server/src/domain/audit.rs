@@ -74,6 +74,8 @@ words!(
         RolloutResumed "rollout_resumed",
         /// A rollout waits longer for devices that do not poll.
         RolloutExtended "rollout_extended",
+        /// Only somebody's approval is missing before a rollout goes on.
+        RolloutApprovalNeeded "rollout_approval_needed",
         /// Somebody agreed that a rollout goes on.
         RolloutApproved "rollout_approved",
         /// A rollout was started.
@@ -84,6 +86,14 @@ words!(
         TokenCreated "token_created",
         /// A spent enrolment token was tried with another key (D13).
         TokenMisused "token_misused",
+        /// Somebody is told of rollouts from now on.
+        WebhookCreated "webhook_created",
+        /// A message is sent to a webhook once more.
+        WebhookRedelivered "webhook_redelivered",
+        /// Somebody is told of rollouts no more.
+        WebhookRemoved "webhook_removed",
+        /// A message was made to try a webhook.
+        WebhookTested "webhook_tested",
     }
 );
 

@@ -8,6 +8,7 @@ use waxwing_wire::{DeviceId, RolloutId};
 
 use super::audit::{self, Entry};
 use super::rollout::Action;
+use super::webhook::{Event, Kind};
 use super::{Deployment, Device, Rollout, Sighting};
 
 /// A deployment as it is to be.
@@ -46,6 +47,7 @@ impl Moved {
             actor: audit::SERVER.to_owned(),
             action: match action {
                 Action::Advance => audit::Action::RolloutAdvanced,
+                Action::AskApproval => audit::Action::RolloutApprovalNeeded,
                 Action::Finish => audit::Action::RolloutFinished,
                 Action::Halt(_) => audit::Action::RolloutHalted,
             },
@@ -53,5 +55,16 @@ impl Moved {
             reason: rollout.reason.clone().unwrap_or_default(),
             detail: json!({ "phase": rollout.current_phase() }),
         }
+    }
+
+    /// Describes it for those who are told of rollouts.
+    pub fn event(&self) -> Event {
+        let kind = match self.action {
+            Action::Advance => Kind::PhasePassed,
+            Action::AskApproval => Kind::ApprovalNeeded,
+            Action::Finish => Kind::Finished,
+            Action::Halt(_) => Kind::Halted,
+        };
+        Event::of_rollout(kind, &self.rollout, &self.entry())
     }
 }

@@ -85,6 +85,8 @@ pub struct Rollout {
 pub struct Phase {
     /// When it was started, and for whom.
     pub started: Option<Started>,
+    /// When somebody was asked to agree, in Unix milliseconds.
+    pub asked_at: Option<u64>,
     /// Who agreed to go on after it.
     pub approved: Option<Approval>,
 }
@@ -277,6 +279,7 @@ impl Rollout {
         }
         match decision.action {
             Action::Advance => self.start_next_phase(members, now_ms),
+            Action::AskApproval => self.ask_approval(now_ms),
             Action::Finish => self.enter(State::Finished, now_ms),
             Action::Halt(reason) => {
                 self.reason = Some(reason.to_string());
@@ -335,6 +338,14 @@ impl Rollout {
         let cutoff = cutoff(members.map(|device| rank(&self.seed, device)), &plan.size);
         phase.started = Some(Started { at: now_ms, cutoff });
         self.generation += 1;
+    }
+
+    fn ask_approval(&mut self, now_ms: u64) {
+        let current = self.current_phase().and_then(|current| self.phases.get_mut(current));
+        if let Some(phase) = current {
+            phase.asked_at = Some(now_ms);
+            self.generation += 1;
+        }
     }
 
     fn enter(&mut self, state: State, now_ms: u64) {

@@ -23,6 +23,7 @@ mod output;
 mod products;
 mod releases;
 mod rollouts;
+mod webhooks;
 mod words;
 
 use std::sync::Arc;
@@ -103,6 +104,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rollouts::dry_run))
         .routes(routes!(rollouts::deployments))
         .routes(routes!(rollouts::recount))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::test))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::redeliver))
         .routes(routes!(audit::list))
         .routes(routes!(checkpoints::rows))
         .routes(routes!(checkpoints::list, checkpoints::sign))

@@ -18,6 +18,7 @@ use crate::expiries;
 use crate::metrics;
 use crate::pki::crl;
 use crate::readiness::Readiness;
+use crate::store;
 
 /// Answers that the process lives.
 pub async fn healthz() -> &'static str {
@@ -59,6 +60,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
         open += &Counts::sum(&app.fleet.counts(&rollout.id));
     }
     app.metrics.deployments(&open);
+    app.metrics.outbox(&store::webhooks::counts(&app.store).await?);
     app.metrics.expiries(&expiries::all(&app), app.clock.now_ms());
     let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;
     Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())

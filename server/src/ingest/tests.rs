@@ -12,7 +12,7 @@ use waxwing_wire::{ErrorCode, MessageId, Report};
 use super::*;
 use crate::domain::Deployment;
 use crate::domain::device::ATTRIBUTES_MAX;
-use crate::domain::rollout;
+use crate::domain::{rollout, webhook};
 use crate::jobs::{advance_rollouts, flush_sightings};
 use crate::recount::{known, recount};
 use crate::testing::{Lines, NOW_MS, Shop, device_key};
@@ -256,8 +256,21 @@ async fn late_and_contradictory_reports_are_kept_without_effect() {
 async fn a_failure_halts_the_rollout_before_it_is_acknowledged_and_for_good() {
     let desk = Desk::open(4).await;
     let n = desk.first_phase()[0];
+    let pager = webhook::Webhook {
+        id: "wh-1".to_owned(),
+        target: webhook::Target::parse("https://hooks.example/").unwrap(),
+        kinds: Vec::new(),
+        created_by: String::new(),
+        created_at: 0,
+    };
+    let mut change = desk.shop.store.begin().await.unwrap();
+    store::webhooks::add(change.connection(), &pager).await.unwrap();
+    drop(change.commit().await.unwrap());
     assert_eq!(desk.say(n, "m-1", State::RolledBack).await.unwrap(), Accepted::Applied);
     assert_eq!(desk.rollout_state(), rollout::State::Halted);
+    let told = store::webhooks::page(&desk.shop.store, &pager.id, None, None, 9).await.unwrap();
+    let halted = told.iter().map(|outgoing| outgoing.kind).collect::<Vec<_>>();
+    assert_eq!(halted, [webhook::Kind::Halted], "in the outbox before the report is acknowledged");
     let desk = desk.restarted().await;
     assert_eq!(desk.rollout_state(), rollout::State::Halted);
     let moved = advance_rollouts(&desk.shop.store, &desk.shop.fleet, NOW_MS).await.unwrap();

@@ -45,6 +45,9 @@ const CHECK_AUDIT_PERIOD: Duration = Duration::from_hours(24);
 /// How often everything that expires is looked at. The first time is now.
 const EXPIRIES_PERIOD: Duration = Duration::from_mins(10);
 
+/// How often the outbox is looked at: a halt should not wait to be told.
+const DELIVER_PERIOD: Duration = Duration::from_secs(1);
+
 /// Why a step failed.
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -55,6 +58,11 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
         let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
         app.fleet.listen_from(now_ms);
         jobs::advance_rollouts(&app.store, &app.fleet, now_ms).await.map(drop)
+    });
+    let tasks = shutdown.tasks.clone();
+    repeat("deliver webhooks", DELIVER_PERIOD, app, shutdown, move |app| {
+        let tasks = tasks.clone();
+        async move { jobs::deliver_webhooks(&app, &tasks).await }
     });
     repeat("flush sightings", FLUSH_PERIOD, app, shutdown, async |app| {
         jobs::flush_sightings(&app.store, &app.fleet).await.map(drop)

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, audit, deployments, devices, rollouts};
+use super::{Error, audit, deployments, devices, rollouts, webhooks};
 use crate::domain::effect::Effect;
 
 /// Writes an effect.
@@ -18,7 +18,8 @@ pub async fn write(db: &mut SqliteConnection, effect: &Effect<'_>) -> Result<(),
     }
     if let Some(moved) = &effect.moved {
         rollouts::update(&mut *db, &moved.rollout).await?;
-        audit::add(db, &moved.entry()).await?;
+        audit::add(&mut *db, &moved.entry()).await?;
+        webhooks::tell(db, &moved.event()).await?;
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ pub async fn update(db: &mut SqliteConnection, rollout: &Rollout) -> Result<(), 
     for (number, phase) in (0_i64..).zip(&rollout.phases) {
         sqlx::query(
             "UPDATE rollout_phases SET started_at = $3, cutoff = $4, approved_by = $5, \
-             approved_at = $6 WHERE rollout = $1 AND phase = $2",
+             approved_at = $6, asked_at = $7 WHERE rollout = $1 AND phase = $2",
         )
         .bind(rollout.id.as_str())
         .bind(number)
@@ -68,6 +68,7 @@ pub async fn update(db: &mut SqliteConnection, rollout: &Rollout) -> Result<(), 
         .bind(phase.started.map(|started| started.cutoff.0.to_vec()))
         .bind(phase.approved.as_ref().map(|approval| approval.by.as_str()))
         .bind(phase.approved.as_ref().map(|approval| to_integer(approval.at)))
+        .bind(phase.asked_at.map(to_integer))
         .execute(&mut *db)
         .await?;
     }
@@ -98,6 +99,7 @@ fn phase(row: &Row<'_>) -> Result<Phase, Error> {
     let (by, approved_at) = (row.text_or_null("approved_by")?, row.number_or_null("approved_at")?);
     Ok(Phase {
         started: at.zip(cutoff).map(|(at, cutoff)| Started { at, cutoff }),
+        asked_at: row.number_or_null("asked_at")?,
         approved: by.zip(approved_at).map(|(by, at)| Approval { by, at }),
     })
 }

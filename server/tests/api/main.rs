@@ -17,3 +17,4 @@ mod releases;
 mod rollouts;
 mod secure_boot;
 mod support;
+mod webhooks;

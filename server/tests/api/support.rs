@@ -69,9 +69,15 @@ impl Answer {
 
 impl Api {
     pub(crate) async fn open() -> Self {
+        Self::open_with(|_| ()).await
+    }
+
+    /// Starts a server with another configuration.
+    pub(crate) async fn open_with(configure: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let data_dir = folder.path().join("data");
-        let config = Config { data_dir, ..Config::default() };
+        let mut config = Config { data_dir, ..Config::default() };
+        configure(&mut config);
         let api = Self::start(config, Arc::new(FakeClock::new(NOW_MS)), folder).await;
         let mut change = api.app.store.begin().await.unwrap();
         let sha256 = admin::token_sha256(TOKEN);
@@ -204,7 +210,14 @@ impl Api {
     /// A product `th1` with releases 1.0.0 and 1.1.0, `devices` devices, and a group of all of them.
     pub(crate) async fn with_fleet(devices: u32) -> (Self, Publisher) {
         let api = Self::open().await;
-        let mut publisher = Publisher::new(&api);
+        let publisher = api.fill(devices).await;
+        (api, publisher)
+    }
+
+    /// Makes the same of a server that is there.
+    pub(crate) async fn fill(&self, devices: u32) -> Publisher {
+        let api = self;
+        let mut publisher = Publisher::new(api);
         api.post("products", publisher.product()).await.ok();
         for version in ["1.0.0", "1.1.0"] {
             let image = image(version);
@@ -218,7 +231,7 @@ impl Api {
             api.post("devices", device).await.ok();
         }
         api.post("groups", json!({"id": "all", "product": "th1", "tags": {}})).await.ok();
-        (api, publisher)
+        publisher
     }
 
     /// Returns whether a device that runs something else is offered an image, and by which rollout.

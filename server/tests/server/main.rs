@@ -25,3 +25,4 @@ mod revocation;
 mod server_ca;
 mod strangers;
 mod support;
+mod webhooks;

@@ -34,7 +34,7 @@ ops = '127.0.0.1:0'
 const SOON: Duration = Duration::from_secs(5);
 
 /// A folder with a configuration file.
-fn folder(more: &str) -> TempDir {
+pub(crate) fn folder(more: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let text = format!("data_dir = '{}'\n{more}\n{ANY_PORTS}", data.display());
@@ -63,7 +63,7 @@ fn check_fails(folder: &TempDir, expected: &[&str]) {
 }
 
 /// Starts the program and waits until it listens.
-fn start(folder: &TempDir) -> Child {
+pub(crate) fn start(folder: &TempDir) -> Child {
     start_as(&mut command(folder.path()))
 }
 
@@ -77,11 +77,13 @@ fn start_as(command: &mut Command) -> Child {
     child
 }
 
-fn stop(mut child: Child) -> String {
+pub(crate) fn stop(mut child: Child) -> String {
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     let mut shown = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_string(&mut shown).unwrap();
+    }
     assert!(child.wait().unwrap().success());
     shown
 }

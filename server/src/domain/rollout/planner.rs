@@ -21,6 +21,8 @@ pub struct Decision {
 pub enum Action {
     /// Start the next phase.
     Advance,
+    /// Tell somebody that only their approval is missing; once in each phase.
+    AskApproval,
     /// Come to the end.
     Finish,
     /// Stop.
@@ -65,8 +67,12 @@ impl Rollout {
             let is_over = !self.plan.open_ended && self.is_over(evidence, now_ms);
             return is_over.then_some(Action::Finish);
         }
+        if self.awaits_approval(evidence) {
+            let is_asked = self.current().is_none_or(|(_, phase)| phase.asked_at.is_some());
+            return (!is_asked).then_some(Action::AskApproval);
+        }
         let passed = self.verdicts(evidence).last() == Some(Verdict::Pass);
-        (passed && !self.awaits_approval(evidence)).then_some(Action::Advance)
+        passed.then_some(Action::Advance)
     }
 
     /// Whoever has not even been offered the release is waited for as long as the plan says, and as long

@@ -168,7 +168,10 @@ fn a_phase_that_asks_for_it_waits_for_somebody_elses_approval() {
     assert!(!rollout.awaits_approval(&[evidence]), "there is nothing to approve yet");
     evidence.counts = Counts::default();
     evidence.counts.add_many(report::State::Healthy, 2);
-    assert_eq!(rollout.decide(&[evidence], 6), None);
+    let asked = rollout.decide(&[evidence], 6).unwrap();
+    assert_eq!(asked.action, Action::AskApproval);
+    rollout.carry_out(asked, all.iter(), 6).unwrap();
+    assert_eq!(rollout.decide(&[evidence], 7), None, "asked once");
     assert!(rollout.awaits_approval(&[evidence]));
     assert_eq!(rollout.approve("admin:ada", 7), Err(NoApproval::SamePerson));
     assert_eq!(rollout.decide(&[evidence], 8), None);

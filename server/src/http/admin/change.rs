@@ -15,15 +15,16 @@ pub(super) async fn begin(app: &App) -> Result<(Change, u64), Problem> {
     Ok((change, app.fleet.stamp(app.director.now_ms()?)))
 }
 
-/// Adds the line in the audit log.
+/// Adds the line in the audit log, and returns it.
 pub(super) async fn record(
     change: &mut Change,
     author: &Author,
     at: u64,
     (action, subject, detail): (Action, String, Value),
-) -> Result<(), Problem> {
+) -> Result<Entry, Problem> {
     let Author { actor, reason } = author.clone();
     tracing::info!(actor, %action, subject, "changed");
     let entry = Entry { at, actor, action, subject, reason, detail };
-    Ok(audit::add(change.connection(), &entry).await?)
+    audit::add(change.connection(), &entry).await?;
+    Ok(entry)
 }

@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 
 use super::auth::Operator;
 use crate::domain::Query as DeviceQuery;
+use crate::domain::webhook::delivery::State as DeliveryState;
 use crate::http::Problem;
 
 /// Most items of a page.
@@ -122,6 +123,20 @@ pub(super) struct AffectedQuery {
     /// Its versions, such as `3.6.0` or `>=3.0,<3.6.1`; without it, every version. A component that an
     /// SBOM lists without version always counts.
     pub(super) version: Option<String>,
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
+/// Which messages, and which page of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeliveriesQuery {
+    /// Only those in this state.
+    pub(super) state: Option<DeliveryState>,
     /// The `next` of the page before.
     pub(super) after: Option<String>,
     /// Most items to return, 1 to 1000.

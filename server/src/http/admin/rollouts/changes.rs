@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::rollout::plan::TIMEOUT_S_MAX;
 use crate::domain::rollout::{Change as Wish, IllegalChange, NoApproval};
+use crate::domain::webhook::{Event, Kind};
 use crate::domain::{Release, Rollout};
 use crate::http::admin::change;
 use crate::http::admin::input::{Author, Body};
@@ -86,7 +87,7 @@ pub(in crate::http::admin) async fn approve(
     let (transaction, at) = change::begin(&app).await?;
     let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
     rollout.approve(&author.actor, at).map_err(not_approved)?;
-    record(&app, transaction, rollout, &author, (at, Action::RolloutApproved)).await
+    record(&app, transaction, rollout, &author, (at, Action::RolloutApproved, None)).await
 }
 
 /// By how much a rollout is extended.
@@ -115,7 +116,7 @@ pub(in crate::http::admin) async fn extend(
     let (transaction, at) = change::begin(&app).await?;
     let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
     rollout.extend(seconds).map_err(illegal)?;
-    record(&app, transaction, rollout, &author, (at, action(Wish::Extend))).await
+    record(&app, transaction, rollout, &author, (at, Action::RolloutExtended, None)).await
 }
 
 /// Drafts the way back: the release before, for the devices that switched to this one.
@@ -174,7 +175,8 @@ async fn apply(
             rollout.change(change, at).map_err(illegal)?;
         }
     }
-    record(app, transaction, rollout, author, (at, action(change))).await
+    let (action, told) = meaning(change);
+    record(app, transaction, rollout, author, (at, action, told)).await
 }
 
 /// Writes what has become of a rollout, and who wanted it.
@@ -183,11 +185,15 @@ async fn record(
     mut transaction: Change,
     rollout: Rollout,
     author: &Author,
-    (at, action): (u64, Action),
+    (at, action, told): (u64, Action, Option<Kind>),
 ) -> Result<Json<RolloutView>, Problem> {
     store::rollouts::update(transaction.connection(), &rollout).await?;
     let line = (action, subject(&rollout), json!({}));
-    change::record(&mut transaction, author, at, line).await?;
+    let entry = change::record(&mut transaction, author, at, line).await?;
+    if let Some(kind) = told {
+        let event = Event::of_rollout(kind, &rollout, &entry);
+        store::webhooks::tell(transaction.connection(), &event).await?;
+    }
     let turn = transaction.commit().await?;
     app.fleet.put_rollout(rollout.clone());
     drop(turn);
@@ -218,13 +224,14 @@ fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
     Ok(())
 }
 
-const fn action(change: Wish) -> Action {
+/// How the audit log calls a change, and what others are told of it.
+const fn meaning(change: Wish) -> (Action, Option<Kind>) {
     match change {
-        Wish::Cancel => Action::RolloutCancelled,
-        Wish::Extend => Action::RolloutExtended,
-        Wish::Pause => Action::RolloutPaused,
-        Wish::Resume => Action::RolloutResumed,
-        Wish::Start => Action::RolloutStarted,
+        Wish::Cancel => (Action::RolloutCancelled, Some(Kind::Cancelled)),
+        Wish::Extend => (Action::RolloutExtended, None),
+        Wish::Pause => (Action::RolloutPaused, Some(Kind::Paused)),
+        Wish::Resume => (Action::RolloutResumed, Some(Kind::Resumed)),
+        Wish::Start => (Action::RolloutStarted, Some(Kind::Started)),
     }
 }
 
