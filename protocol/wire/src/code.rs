@@ -74,6 +74,12 @@ impl ErrorCode {
         Self::ALL.iter().find(|(code, ..)| *code == self).map_or("unknown", |(_, name, _)| name)
     }
 
+    /// Tells whether the image never came, for want of a network or a server: another try may end
+    /// otherwise. One that came whole and is another has been fetched often enough.
+    pub fn is_network(self) -> bool {
+        (Self::DOWNLOAD_STATUS..=Self::DOWNLOAD_TRUNCATED).contains(&self)
+    }
+
     /// Tells whether the code means that nothing went wrong.
     pub fn is_none(self) -> bool {
         self == Self::NONE
@@ -99,6 +105,15 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ErrorCode::ALL.len());
+    }
+
+    #[test]
+    fn the_network_is_to_blame_for_what_never_came_and_for_nothing_else() {
+        let network = ErrorCode::ALL.iter().filter(|(code, ..)| code.is_network());
+        let names: Vec<_> = network.map(|(_, name, _)| *name).collect();
+        let expected =
+            ["download_status", "download_range", "download_stalled", "download_truncated"];
+        assert_eq!(names, expected);
     }
 
     #[test]

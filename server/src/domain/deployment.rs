@@ -496,6 +496,7 @@ mod tests {
     #[test]
     fn what_the_image_or_the_device_did_is_never_tried_again() {
         for (state, code) in [
+            (State::Failed, ErrorCode::DOWNLOAD_HASH),
             (State::Failed, ErrorCode::FLASH_WRITE),
             (State::Failed, ErrorCode::TRUST_MISMATCH),
             (State::RolledBack, ErrorCode::SELF_TEST),

@@ -216,7 +216,7 @@ impl Memory {
         self.report(now, reached, code);
         if let Some(update) = self.record.update.take() {
             // What the network did the server may offer again.
-            if !is_fault_of_network(code) {
+            if !code.is_network() {
                 self.record.settled = Some(Settled::of(&update.deployment));
                 self.record.put_off = None;
             }
@@ -383,11 +383,6 @@ impl Memory {
 /// the server did is not held against an image.
 const fn is_fault_of_image(code: ErrorCode) -> bool {
     matches!(code.0, 400..600)
-}
-
-/// Tells whether the image never came: the same device may fetch it another time.
-const fn is_fault_of_network(code: ErrorCode) -> bool {
-    matches!(code.0, 300..400)
 }
 
 /// The time, by the device's best knowledge.

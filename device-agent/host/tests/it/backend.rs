@@ -212,7 +212,7 @@ impl Backend {
             let new = report.deferred.filter(|it| !self.put_off.contains(it));
             self.put_off.extend(new);
             // What the network did is tried again later.
-            self.withdrawn |= report.state == State::Failed && (300..400).contains(&report.code.0);
+            self.withdrawn |= report.state == State::Failed && report.code.is_network();
             let id = envelope.header.message_id.as_str().to_owned();
             bundle.push(Frame::Acknowledged, &id, b"").unwrap();
         }

@@ -100,8 +100,7 @@ impl Plan {
         let first_s = u64::from(self.timeouts.failed_s);
         let doubled_s = first_s.saturating_mul(1 << tries.saturating_sub(1).min(31));
         let wait_s = doubled_s.min(AGAIN_S_MAX.max(first_s));
-        let is_network = matches!(code.0, 300..400);
-        (is_network && tries < self.tries_max).then(|| after(now_ms, wait_s))
+        (code.is_network() && tries < self.tries_max).then(|| after(now_ms, wait_s))
     }
 
     /// Returns when a device with the whole image has been silent for too long to be waiting for a good
@@ -172,7 +171,7 @@ mod tests {
             [Some(1), Some(2), Some(16), Some(24), Some(24), None]
         );
         for (code, name, _) in ErrorCode::ALL {
-            assert_eq!(again(1, *code).is_some(), name.starts_with("download"), "{name}");
+            assert_eq!(again(1, *code).is_some(), code.is_network(), "{name}");
         }
     }
 
