@@ -179,7 +179,22 @@ impl World {
     ///
     /// Fails when the server refuses.
     pub fn start_rollout(&self, id: &str, version: &str, group: &str, phases: &str) -> Result<()> {
-        self.start_rollout_in(CHANNEL, id, version, group, phases)
+        self.start_rollout_with(CHANNEL, id, version, group, phases, &[])
+    }
+
+    /// As [`World::start_rollout`], and a download that fails is not offered again.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server refuses.
+    pub fn start_rollout_once(
+        &self,
+        id: &str,
+        version: &str,
+        group: &str,
+        phases: &str,
+    ) -> Result<()> {
+        self.start_rollout_with(CHANNEL, id, version, group, phases, &["--tries", "1"])
     }
 
     /// As [`World::start_rollout`], in another channel.
@@ -194,6 +209,18 @@ impl World {
         version: &str,
         group: &str,
         phases: &str,
+    ) -> Result<()> {
+        self.start_rollout_with(channel, id, version, group, phases, &[])
+    }
+
+    fn start_rollout_with(
+        &self,
+        channel: &str,
+        id: &str,
+        version: &str,
+        group: &str,
+        phases: &str,
+        more: &[&str],
     ) -> Result<()> {
         let create = [
             "rollout",
@@ -213,7 +240,7 @@ impl World {
             "--soak",
             "1s",
         ];
-        self.operator.ask(&create)?;
+        self.operator.ask(&[&create, more].concat())?;
         self.operator.ask(&["rollout", "start", id]).map(drop)
     }
 

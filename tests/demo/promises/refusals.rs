@@ -21,7 +21,9 @@ pub(crate) fn tampered_image_is_refused(stage: &mut Stage) -> Result<String> {
     let blob = blob(&stage.world.server.data(), &image)?;
     let good = fs::read(&blob)?;
     overwrite(&blob, &flipped(&good))?;
-    let finished = stage.roll_out("tampered", "1.1.1", PILOTS, "100")?;
+    say(&format!("rollout tampered: 1.1.1 to {PILOTS}"));
+    stage.world.start_rollout_once("tampered", "1.1.1", PILOTS, "100")?;
+    let finished = stage.watch("tampered")?;
     overwrite(&blob, &good)?;
     ensure!(!finished, "the rollout finished");
     let installed = stage.run_release("1.1.1")?;
