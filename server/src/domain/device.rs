@@ -114,6 +114,12 @@ impl Device {
         named.and_then(Result::ok).unwrap_or(TimeZone::UTC)
     }
 
+    /// Returns what it is to be called by as its time zone, if there is no such zone.
+    pub fn unknown_zone(&self) -> Option<&str> {
+        let name = self.tags.get(TIME_ZONE_TAG)?;
+        TimeZone::get(name).is_err().then_some(name)
+    }
+
     /// Returns the certificate with this serial number, if the device may use it.
     pub fn certificate(&self, serial: &str) -> Option<&Certificate> {
         self.certificates.iter().find(|certificate| certificate.serial == serial)

@@ -152,3 +152,37 @@ fn copy(database: &Path, extension: &str) {
 fn restore(database: &Path) {
     std::fs::copy(database.with_extension("backup"), database).unwrap();
 }
+
+#[tokio::test]
+async fn a_time_zone_that_nobody_knows_is_refused_when_it_is_set() {
+    let (api, _) = Api::with_fleet(2).await;
+    let refused = |answer: crate::support::Answer| {
+        answer.refused(422, "unknown_time_zone", Some("tags.timezone"));
+    };
+    for name in ["Europe/Berln", "", "CEST+2", "+02:00", "../../etc/passwd"] {
+        refused(api.put("devices/d-0/tags/timezone", json!({"value": name})).await);
+    }
+    refused(api.put("devices/d-0/tags", json!({"timezone": "Mars/Olympus"})).await);
+    let new = json!({"id": "d-9", "product": "th1", "tags": {"timezone": "Mars/Olympus"}});
+    refused(api.post("devices", new).await);
+    let many = |zone: &str| json!({"query": "device==*", "set_tags": {"timezone": zone}});
+    refused(api.post("labels", many("Mars/Olympus")).await);
+    assert_eq!(api.get("devices/d-0").await.ok()["tags"], json!({"n": "0"}));
+    api.post("labels", many("Europe/Berlin")).await.ok();
+    api.put("devices/d-1/tags/timezone", json!({"value": "UTC"})).await.ok();
+    assert_eq!(api.get("devices/d-0").await.ok()["tags"]["timezone"], "Europe/Berlin");
+    api.delete("devices/d-1/tags/timezone").await.ok();
+}
+
+#[tokio::test]
+async fn a_wrong_time_zone_of_long_ago_keeps_nobody_from_changing_other_tags() {
+    let (api, _) = Api::with_fleet(1).await;
+    let mut device = waxwing_server::domain::Device::clone(
+        &api.app.fleet.device(&"d-0".parse().unwrap()).unwrap(),
+    );
+    device.tags.insert("timezone".to_owned(), "Mars/Olympus".to_owned());
+    api.app.fleet.put_device(device);
+    api.put("devices/d-0/tags/site", json!({"value": "lab"})).await.ok();
+    let other = api.put("devices/d-0/tags/timezone", json!({"value": "Mars/Tharsis"})).await;
+    other.refused(422, "unknown_time_zone", Some("tags.timezone"));
+}

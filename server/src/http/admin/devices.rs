@@ -25,7 +25,9 @@ use super::{change, products};
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::audit::Action;
-use crate::domain::device::{Attributes, Status, TAG_BYTES_MAX, TAGS_MAX, Tags, are_tags};
+use crate::domain::device::{
+    Attributes, Status, TAG_BYTES_MAX, TAGS_MAX, TIME_ZONE_TAG, Tags, are_tags,
+};
 use crate::domain::query::KEY_BYTES_MAX;
 use crate::http::{Path, Problem};
 use crate::store;
@@ -95,6 +97,7 @@ pub(super) async fn create(
         return Err(Problem::conflict("device_exists", detail).field("id"));
     }
     let device = device(new, at);
+    check_zone(None, &device)?;
     store::devices::add(change.connection(), &device).await?;
     let (subject, detail) = (subject(&device), json!({ "product": device.product }));
     change::record(&mut change, &author, at, (Action::DeviceCreated, subject, detail)).await?;
@@ -129,6 +132,20 @@ pub(super) fn check_tags(tags: &Tags) -> Result<(), Problem> {
          most {TAG_BYTES_MAX} bytes without control characters."
     );
     Err(Problem::refused("invalid_tags", detail).field("tags"))
+}
+
+/// Checks that a time zone that a device gets is one: what was there before stays.
+pub(super) fn check_zone(old: Option<&Device>, new: &Device) -> Result<(), Problem> {
+    let Some(name) = new.unknown_zone() else { return Ok(()) };
+    if old.is_some_and(|old| old.tags.get(TIME_ZONE_TAG) == new.tags.get(TIME_ZONE_TAG)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "`{name}` is no time zone of the IANA database, such as Europe/Berlin. The maintenance windows of \
+         {} would be those of UTC.",
+        new.id
+    );
+    Err(Problem::refused("unknown_time_zone", detail).field(format!("tags.{TIME_ZONE_TAG}")))
 }
 
 fn device(new: NewDevice, at: u64) -> Device {

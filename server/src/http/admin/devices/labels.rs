@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use waxwing_wire::{DeviceId, ProductId};
 
-use super::{Item, check_tags, find, subject, unknown};
+use super::{Item, check_tags, check_zone, find, subject, unknown};
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::audit::Action;
@@ -167,6 +167,7 @@ pub(in crate::http::admin) async fn label(
         labels.apply(&mut new);
         if new != **old {
             check(&new)?;
+            check_zone(Some(old), &new)?;
             changed.push(Device { changed_at: at, ..new });
         }
     }
@@ -238,6 +239,7 @@ async fn one(
     let mut new = Device { changed_at: at, ..Device::clone(&old) };
     edit(&mut new);
     check(&new)?;
+    check_zone(Some(&old), &new)?;
     let seen = store::devices::seen(&app.store, &new.id).await?;
     store::devices::update(change.connection(), &new).await?;
     let (action, detail) = if new.attributes == old.attributes {
