@@ -112,6 +112,7 @@ impl App {
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let mut metrics = Metrics::new();
         ingest.counters().register(metrics.registry_mut());
+        fleet.register(metrics.registry_mut());
         let app = Self {
             config,
             clock,

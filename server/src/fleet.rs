@@ -16,6 +16,7 @@ mod places;
 mod rehearsal;
 mod search;
 mod sightings;
+mod tally;
 mod writing;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use prometheus_client::registry::Registry;
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 
 use self::catalogue::{Campaign, Catalogue};
@@ -36,6 +38,7 @@ use self::places::Rooms;
 pub use self::rehearsal::{Part, Position};
 pub use self::search::{Found, Page};
 pub use self::sightings::Sightings;
+use self::tally::Tally;
 use crate::domain::decision::{Beginning, Decision, begin, decide};
 use crate::domain::effect::NewDeployment;
 use crate::domain::rollout::{Counts, Evidence, Route, Size};
@@ -57,6 +60,7 @@ struct Shared {
     /// Held by whoever changes anything.
     ledger: Mutex<Ledger>,
     sightings: Sightings,
+    tally: Tally,
     /// The latest stamp given to a change: decisions are versions and must rise (D3).
     stamp: AtomicU64,
 }
@@ -319,6 +323,11 @@ impl Fleet {
     pub fn stamp(&self, now_ms: u64) -> u64 {
         let last = self.shared.stamp.fetch_max(now_ms, Ordering::SeqCst);
         if last < now_ms { now_ms } else { self.shared.stamp.fetch_add(1, Ordering::SeqCst) + 1 }
+    }
+
+    /// Adds what the fleet counts to the metrics of the server.
+    pub fn register(&self, registry: &mut Registry) {
+        self.shared.tally.register(registry);
     }
 
     /// Returns what was seen and is not written yet.

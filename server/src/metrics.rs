@@ -2,6 +2,8 @@
 //!
 //! Never a device id as a label: a million series help nobody. Not here: telemetry of devices.
 
+mod rollouts;
+
 use std::fmt;
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -14,8 +16,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::time::error::Elapsed;
 
+use self::rollouts::Rollouts;
+use crate::domain::Rollout;
 use crate::domain::expiry::Expiry;
-use crate::domain::rollout::Counts;
+use crate::domain::rollout::{Counts, Evidence};
 use crate::domain::webhook::delivery;
 use crate::expiries::Devices;
 
@@ -174,6 +178,7 @@ pub struct Metrics {
     reloads_refused: Counter,
     image_bytes: Counter,
     deployments: Family<StateLabels, Count>,
+    rollouts: Rollouts,
     expiry_seconds: Family<SubjectLabels, Gauge>,
     expiry_level: Family<SubjectLabels, Gauge>,
     device_certificates: Family<LevelLabels, Count>,
@@ -219,6 +224,8 @@ impl Metrics {
         let audit_broken = Gauge::default();
         let help = "1 if the audit log is not as it was written, as of the last look";
         registry.register("audit_broken", help, audit_broken.clone());
+        let rollouts = Rollouts::default();
+        rollouts.register(&mut registry);
         let webhook_attempts = Family::default();
         let help = "Messages sent to webhooks, by what came of it";
         registry.register("webhook_attempts", help, webhook_attempts.clone());
@@ -238,6 +245,7 @@ impl Metrics {
             reloads_refused: of(&reloads, "refused"),
             image_bytes,
             deployments,
+            rollouts,
             expiry_seconds,
             expiry_level,
             device_certificates,
@@ -294,8 +302,11 @@ impl Metrics {
         self.image_bytes.inc_by(bytes);
     }
 
-    /// Sets how many devices are in each state.
-    pub fn deployments(&self, counts: &Counts) {
+    /// Sets the numbers of the rollouts that are not over, and of all their devices.
+    pub fn rollouts(&self, open: &[(&Rollout, Vec<Evidence>)]) {
+        let counts = open.iter().map(|(_, evidence)| Evidence::sum(evidence).counts);
+        let counts = Counts::sum(&counts.collect::<Vec<_>>());
+        self.rollouts.set(open);
         for (state, count) in counts.iter() {
             let labels = StateLabels { state: state.as_str() };
             self.deployments.get_or_create(&labels).set(count);
@@ -378,6 +389,7 @@ mod tests {
     use waxwing_wire::report::State;
 
     use super::*;
+    use crate::domain::rollout::tests::rollout;
 
     #[track_caller]
     fn check(metrics: &Metrics, line: &str) {
@@ -391,9 +403,9 @@ mod tests {
         metrics.handshake(Name::Device, Handshake::TimedOut);
         metrics.poll(Poll::Idle);
         metrics.enrolment(Enrolment::Refused);
-        let mut counts = Counts::default();
-        counts.add_many(State::Healthy, 3);
-        metrics.deployments(&counts);
+        let mut evidence = Evidence::default();
+        evidence.counts.add_many(State::Healthy, 3);
+        metrics.rollouts(&[(&rollout("r-1", &[100]), vec![evidence])]);
         check(&metrics, r#"waxwing_tls_handshakes_total{listener="device",outcome="timed_out"} 1"#);
         check(&metrics, r#"waxwing_polls_total{outcome="idle"} 1"#);
         check(&metrics, r#"waxwing_certificate_requests_total{outcome="refused"} 1"#);

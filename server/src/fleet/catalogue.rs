@@ -128,9 +128,14 @@ impl Campaign {
     /// Tells whether devices may have moved to or from its phases since.
     fn reaches_as(&self, before: &Self) -> bool {
         self.release.ceiling_permille == before.release.ceiling_permille
-            && Arc::ptr_eq(&self.group, &before.group)
-            && self.canaries.iter().zip(&before.canaries).all(|(a, b)| Arc::ptr_eq(a.1, b.1))
+            && is_same(&self.group, &before.group)
+            && self.canaries.iter().zip(&before.canaries).all(|(a, b)| is_same(a.1, b.1))
     }
+}
+
+/// Tells whether the same devices belong to a group as before.
+fn is_same(now: &Arc<Group>, before: &Arc<Group>) -> bool {
+    Arc::ptr_eq(now, before) || now.members == before.members
 }
 
 /// Tells whether a device can be counted on: a revoked one is offered nothing.

@@ -64,13 +64,15 @@ impl Fleet {
         let mut rollout = Rollout::clone(&*self.rollout(rollout)?);
         let at = self.stamp(now_ms);
         let members = self.members_of(&rollout.group);
-        rollout.carry_out(decision, members.iter().map(|device| &device.id), at).ok()?;
+        let done = rollout.carry_out(decision, members.iter().map(|device| &device.id), at);
+        done.inspect_err(|_| self.shared.tally.stale()).ok()?;
         let moved = Moved { rollout, action: decision.action, at };
         Some(Effect { moved: Some(moved), ..Effect::default() })
     }
 
     /// Shows what was stored: from now on devices are told so.
     pub fn show(&self, effect: Effect<'_>) {
+        self.shared.tally.done(&effect);
         for (rollout, device, deployment) in effect.deployments {
             self.put_deployment(&device, &rollout, deployment);
         }

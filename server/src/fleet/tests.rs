@@ -48,6 +48,7 @@ fn group(name: &str, tag: &str) -> Group {
     Group {
         id: GroupId::parse(name).unwrap(),
         product: product().id,
+        description: String::new(),
         members: Members::Tags(Tags::from([(tag.to_owned(), "yes".to_owned())])),
         created_at: 0,
     }

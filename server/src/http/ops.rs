@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::{Path, Problem};
 use crate::app::App;
-use crate::domain::rollout::Counts;
 use crate::expiries;
 use crate::metrics;
 use crate::pki::crl;
@@ -55,11 +54,9 @@ pub async fn crl(
 
 /// Answers all metrics in the text format of Prometheus.
 pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let mut open = Counts::default();
-    for rollout in app.fleet.open_rollouts() {
-        open += &Counts::sum(&app.fleet.counts(&rollout.id));
-    }
-    app.metrics.deployments(&open);
+    let open = app.fleet.open_rollouts();
+    let open = open.iter().map(|rollout| (&**rollout, app.fleet.evidence(&rollout.id)));
+    app.metrics.rollouts(&open.collect::<Vec<_>>());
     app.metrics.outbox(&store::webhooks::counts(&app.store).await?);
     app.metrics.expiries(&expiries::all(&app), app.clock.now_ms());
     let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;

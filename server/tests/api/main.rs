@@ -9,6 +9,7 @@ mod disk;
 mod documents;
 mod expiries;
 mod groups;
+mod metrics;
 mod openapi;
 mod pins;
 mod plans;
