@@ -92,6 +92,11 @@ impl Api {
         self.send(Method::POST, path, body).await
     }
 
+    /// Changes a part of something.
+    pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Error> {
+        self.send(Method::PATCH, path, body).await
+    }
+
     /// Replaces something.
     pub(crate) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Error> {
         self.send(Method::PUT, path, body).await

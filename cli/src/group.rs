@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use clap::Subcommand;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use waxwing_wire::{DeviceId, GroupId, ProductId};
 
 use crate::api::Api;
 use crate::error::Error;
 use crate::input;
 use crate::output::Output;
+
+/// Longest query in bytes that is sent in an address; proxies take 8 KiB, and what is escaped is three times
+/// as long.
+const QUERY_IN_ADDRESS_BYTES_MAX: usize = 2000;
 
 const CREATE_EXAMPLES: &str = "\
 Examples:
@@ -45,6 +49,28 @@ pub(crate) enum Command {
         /// Whoever this finds, today and later.
         #[arg(long, conflicts_with_all = ["devices", "tags"])]
         query: Option<String>,
+        /// What to say of it.
+        #[arg(long)]
+        description: Option<String>,
+    },
+    /// Change who belongs to a group, or what is said of it. Refused while a rollout is under way for it.
+    #[command(after_help = "Example:\n  waxwing group edit behind --query 'version=lt=1.5.0' \
+        --description 'what support asks for'")]
+    Edit {
+        /// The group.
+        group: GroupId,
+        /// A member; may be given several times. These take the place of all others.
+        #[arg(long = "device", value_name = "DEVICE")]
+        devices: Vec<DeviceId>,
+        /// A tag that every member has; may be given several times.
+        #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = input::tag, conflicts_with = "devices")]
+        tags: Vec<(String, String)>,
+        /// Whoever this finds, today and later.
+        #[arg(long, conflicts_with_all = ["devices", "tags"])]
+        query: Option<String>,
+        /// What to say of it.
+        #[arg(long, required_unless_present_any = ["devices", "tags", "query"])]
+        description: Option<String>,
     },
     /// List all groups.
     List {
@@ -78,6 +104,17 @@ struct NewGroup {
     product: ProductId,
     #[serde(flatten)]
     members: Members,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+}
+
+/// The request that changes one.
+#[derive(Serialize)]
+struct GroupEdit {
+    #[serde(flatten)]
+    members: Option<Members>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -91,30 +128,48 @@ enum Members {
 /// Runs one of them.
 pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
-        Command::Create { group, product, devices, tags, query } => {
+        Command::Create { group, product, devices, tags, query, description } => {
             let sentence = format!("made group {group}");
             let asked = query.clone().unwrap_or_default();
-            let members = match query {
-                Some(query) => Members::Query(query),
-                None if tags.is_empty() => Members::Devices(devices),
-                None => Members::Tags(tags.into_iter().collect()),
-            };
-            let request = NewGroup { id: group, product, members };
+            let members = members(devices, tags, query);
+            let request = NewGroup { id: group, product, members, description };
             let answer = api.post("groups", &request).await;
             out.done(&sentence, &answer.map_err(|error| error.in_query(&asked))?)
         }
+        Command::Edit { group, devices, tags, query, description } => {
+            let asked = query.clone().unwrap_or_default();
+            let has_members = query.is_some() || !devices.is_empty() || !tags.is_empty();
+            let members = has_members.then(|| members(devices, tags, query));
+            let request = GroupEdit { members, description };
+            let answer = api.patch(&format!("groups/{group}"), &request).await;
+            let answer = answer.map_err(|error| error.in_query(&asked))?;
+            out.done(&format!("changed group {group}"), &answer)
+        }
         Command::List { limit } => {
             let groups = api.list("groups", &[], limit).await?;
-            out.list(&groups, &["id", "product", "query", "tags", "devices"])
+            out.list(&groups, &["id", "product", "query", "tags", "devices", "description"])
         }
         Command::Preview { query, product, limit } => {
+            let search = json!({ "query": query, "limit": limit, "product": product });
             let limit = limit.to_string();
             let mut asked = vec![("query", query.as_str()), ("limit", limit.as_str())];
             asked.extend(product.as_ref().map(|product| ("product", product.as_str())));
-            let answer = api.get("groups/preview", &asked).await;
+            let answer = if query.len() > QUERY_IN_ADDRESS_BYTES_MAX {
+                api.post("groups/preview", &search).await
+            } else {
+                api.get("groups/preview", &asked).await
+            };
             preview(out, &answer.map_err(|error| error.in_query(&query))?)
         }
         Command::Show { group } => out.one(&api.get(&format!("groups/{group}"), &[]).await?),
+    }
+}
+
+fn members(devices: Vec<DeviceId>, tags: Vec<(String, String)>, query: Option<String>) -> Members {
+    match query {
+        Some(query) => Members::Query(query),
+        None if tags.is_empty() => Members::Devices(devices),
+        None => Members::Tags(tags.into_iter().collect()),
     }
 }
 

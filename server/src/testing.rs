@@ -158,6 +158,7 @@ async fn fill(store: &Store, count: u32) {
     let all = Group {
         id: GroupId::parse("all").unwrap(),
         product: release::tests::product().id,
+        description: String::new(),
         members: Members::Tags(Tags::new()),
         created_at: 0,
     };

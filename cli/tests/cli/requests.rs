@@ -105,6 +105,20 @@ fn device_actions_go_to_the_device() {
 }
 
 #[test]
+fn a_group_is_edited_and_a_long_query_is_not_put_into_an_address() {
+    let line = "PATCH /groups/g";
+    let query = json!({ "query": "tag==a" });
+    sends(&["group", "edit", "g", "--query", "tag==a"], line, &query);
+    let description = json!({ "description": "x" });
+    sends(&["group", "edit", "g", "--description", "x"], line, &description);
+    let tags = json!({ "tags": { "site": "lab" }, "description": "x" });
+    sends(&["group", "edit", "g", "--tag", "site=lab", "--description", "x"], line, &tags);
+    let long = format!("tag.site=in=({})", vec!["berlin"; 400].join(","));
+    let body = json!({ "query": long, "limit": 20, "product": null });
+    sends(&["group", "preview", &long], "POST /groups/preview", &body);
+}
+
+#[test]
 fn webhooks_are_added_tried_looked_at_and_removed() {
     let url = "https://hooks.example/w";
     let everything = json!({ "url": url, "events": [] });

@@ -48,6 +48,8 @@ words!(
         DocumentStored "document_stored",
         /// A group was made.
         GroupCreated "group_created",
+        /// A group got other members or another description.
+        GroupEdited "group_edited",
         /// Who signed an image that was stored before was read from it.
         ImageSignersRead "image_signers_read",
         /// An image was stored.

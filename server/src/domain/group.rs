@@ -15,6 +15,8 @@ pub struct Group {
     pub id: GroupId,
     /// The product of all its devices.
     pub product: ProductId,
+    /// What operators say of it; may be empty.
+    pub description: String,
     /// Who belongs to it.
     pub members: Members,
     /// When it was made, in Unix milliseconds.
@@ -92,6 +94,7 @@ pub(crate) mod tests {
         Group {
             id: GroupId::parse("g").unwrap(),
             product: ProductId::parse("th1").unwrap(),
+            description: String::new(),
             members,
             created_at: 0,
         }

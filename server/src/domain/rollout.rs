@@ -301,6 +301,12 @@ impl Rollout {
         })
     }
 
+    /// Tells whether its plan speaks of a group: as the one that it is for, or as that of a phase.
+    pub fn names(&self, group: &GroupId) -> bool {
+        let is_canaries = |phase: &PhasePlan| matches!(&phase.size, Size::Group(it) if it == group);
+        self.group == *group || self.plan.phases.iter().any(is_canaries)
+    }
+
     /// Returns the phase started last.
     pub fn current_phase(&self) -> Option<usize> {
         self.started().count().checked_sub(1)

@@ -252,3 +252,72 @@ fn ids(found: &Value) -> Vec<String> {
     let devices = found["devices"].as_array().unwrap().iter();
     devices.map(|device| device["id"].as_str().unwrap().to_owned()).collect()
 }
+
+#[tokio::test]
+async fn a_group_is_edited_unless_a_rollout_that_is_not_over_is_for_it() {
+    let (api, _) = Api::with_fleet(3).await;
+    let edit = async |id: &str, body: Value| {
+        let path = format!("groups/{id}");
+        api.call(Method::PATCH, &path, body.to_string().into_bytes()).await
+    };
+    let new = json!({"id": "g", "product": "th1", "query": "tag.n==0", "description": "first"});
+    let made = api.post("groups", new).await.ok();
+    assert_eq!(made["description"], "first");
+    let edited = edit("g", json!({"query": "tag.n=in=(0,1)"})).await.ok();
+    assert_eq!(
+        (&edited["query"], &edited["description"]),
+        (&json!("tag.n=in=(0,1)"), &json!("first"))
+    );
+    assert_eq!(api.app.fleet.member_count(&"g".parse().unwrap()), 2);
+    let listed = edit("g", json!({"devices": ["d-2"], "description": ""})).await.ok();
+    assert_eq!((&listed["devices"], &listed["query"]), (&json!(["d-2"]), &json!(null)));
+    let api_restarted = edit("g", json!({"tags": {"n": "1"}})).await.ok();
+    assert_eq!(api_restarted["tags"], json!({"n": "1"}));
+
+    for (body, code, field) in [
+        (json!({"query": "nmae==b"}), "query_refused", "query"),
+        (json!({"query": "tag==a", "tags": {}}), "invalid_group", "devices"),
+        (json!({"devices": ["d-9"]}), "unknown_device", "devices"),
+        (json!({"description": "x".repeat(501)}), "invalid_group", "description"),
+        (json!({"description": "two\nlines"}), "invalid_group", "description"),
+    ] {
+        edit("g", body).await.refused(422, code, Some(field));
+    }
+    edit("g", json!({"id": "h"})).await.refused(400, "invalid_json", Some("id"));
+    edit("none", json!({"description": "x"})).await.refused(404, "unknown_group", None);
+
+    let mut plan = rollout("r-1");
+    plan["plan"] = json!({"phases": [{"size": {"group": "g"}}, {"size": {"percent": 100}}]});
+    api.post("rollouts", plan).await.ok();
+    for state in ["draft", "running"] {
+        for group in ["g", "all"] {
+            let answer = edit(group, json!({"query": "device==*"})).await;
+            answer.refused(409, "group_in_use", None);
+        }
+        edit("g", json!({"description": state, "tags": {"n": "1"}})).await.ok();
+        api.act("rollouts/r-1/start").await;
+    }
+    api.act("rollouts/r-1/cancel").await.ok();
+    edit("g", json!({"query": "device==*"})).await.ok();
+    let audit = api.get("audit").await.ok().to_string();
+    assert!(audit.contains("group_edited") && audit.contains("tag.n=in=(0,1)"), "{audit}");
+    let api = api.restarted().await;
+    let group = api.get("groups/g").await.ok();
+    assert_eq!((&group["query"], &group["description"]), (&json!("device==*"), &json!("running")));
+    assert_eq!(api.app.fleet.member_count(&"g".parse().unwrap()), 3);
+}
+
+#[tokio::test]
+async fn a_query_that_is_too_long_for_an_address_is_previewed_by_its_body() {
+    let (api, _) = Api::with_fleet(3).await;
+    let values: Vec<_> = (0..500).map(|n| n.to_string()).collect();
+    let query = format!("tag.n=in=({})", values.join(","));
+    let found = api.post("groups/preview", json!({"query": query, "limit": 2})).await.ok();
+    assert_eq!((&found["count"], ids(&found).len()), (&json!(3), 2));
+    api.post("groups/preview", json!({"query": "nmae==b"})).await.refused(
+        422,
+        "query_refused",
+        Some("query"),
+    );
+    api.post("groups/preview", json!({})).await.refused(400, "invalid_json", Some("query"));
+}

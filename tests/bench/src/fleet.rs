@@ -217,7 +217,8 @@ fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
 
 fn group() -> anyhow::Result<Group> {
     let members = Members::Tags(Tags::new());
-    Ok(Group { id: GroupId::parse("all")?, product: product_id()?, members, created_at: 0 })
+    let (id, product, description) = (GroupId::parse("all")?, product_id()?, String::new());
+    Ok(Group { id, product, description, members, created_at: 0 })
 }
 
 fn release() -> anyhow::Result<Release> {

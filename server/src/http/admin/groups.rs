@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use waxwing_wire::{DeviceId, GroupId, ProductId};
 
@@ -32,6 +32,9 @@ const DEVICES_MAX: usize = 10_000;
 /// The path of this name is taken.
 const RESERVED: &str = "preview";
 
+/// Longest description of a group, in bytes: a sentence or two.
+const DESCRIPTION_BYTES_MAX: usize = 500;
+
 /// A group to make: of devices, of tags, or of whom a query asks for.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +54,26 @@ pub(super) struct NewGroup {
     /// Every device that this query asks for, as soon as it does: RSQL, see docs/groups.md.
     #[schema(example = "tag==canary;version=lt=1.4.0")]
     query: Option<String>,
+    /// What to say of it.
+    #[serde(default)]
+    description: String,
+}
+
+/// What to change of a group; what is left out stays as it is.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GroupEdit {
+    /// Exactly these devices.
+    #[schema(value_type = Option<Vec<String>>)]
+    devices: Option<BTreeSet<DeviceId>>,
+    /// Every device that carries all these tags.
+    #[schema(value_type = Option<Object>)]
+    tags: Option<Tags>,
+    /// Every device that this query asks for, as soon as it does.
+    #[schema(example = "tag==canary;version=lt=1.4.0")]
+    query: Option<String>,
+    /// What to say of it.
+    description: Option<String>,
 }
 
 /// A group.
@@ -63,6 +86,8 @@ pub(super) struct GroupView {
     /// The product of all its devices.
     #[schema(value_type = String)]
     product: ProductId,
+    /// What operators say of it; may be empty.
+    description: String,
     /// Exactly these devices; `null` for other groups.
     #[schema(value_type = Option<Vec<String>>)]
     devices: Option<BTreeSet<DeviceId>>,
@@ -84,7 +109,8 @@ impl From<&Group> for GroupView {
         };
         let (id, product, created_at) =
             (group.id.clone(), group.product.clone(), time(group.created_at));
-        Self { id, product, devices, tags, query, created_at }
+        let description = group.description.clone();
+        Self { id, product, description, devices, tags, query, created_at }
     }
 }
 
@@ -131,17 +157,65 @@ pub(super) async fn create(
         let detail = format!("There is a group {} already. Choose another id.", new.id);
         return Err(Problem::conflict("group_exists", detail).field("id"));
     }
-    let group =
-        Group { members: members(&app, &new)?, id: new.id, product: new.product, created_at: at };
+    check_description(&new.description)?;
+    let NewGroup { id, product, devices, tags, query, description } = new;
+    let members = members(&app, &product, (devices, tags, query))?;
+    let group = Group { id, product, description, members, created_at: at };
     store::groups::add(change.connection(), &group).await?;
     let subject = format!("group/{}", group.id);
     let view = GroupView::from(&group);
-    let detail = json!({ "devices": view.devices, "tags": view.tags, "query": view.query });
-    change::record(&mut change, &author, at, (Action::GroupCreated, subject, detail)).await?;
+    let line = (Action::GroupCreated, subject, detail(&view));
+    change::record(&mut change, &author, at, line).await?;
     let turn = change.commit().await?;
     app.fleet.put_group(group);
     drop(turn);
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// Changes who belongs to a group, or what is said of it. Its members stay as they are while a rollout that
+/// is not over names the group: the plan was checked against them.
+#[utoipa::path(patch, path = "/api/v1/groups/{group}", operation_id = "edit_group", tag = "groups",
+    params(("group" = String, Path)), request_body = GroupEdit,
+    responses((status = 200, body = GroupView), (status = 400, body = Problem),
+        (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn edit(
+    State(app): State<Arc<App>>,
+    Path(group): Path<String>,
+    author: Author,
+    Body(edit): Body<GroupEdit>,
+) -> Result<Json<GroupView>, Problem> {
+    let (mut change, at) = change::begin(&app).await?;
+    let old = app.fleet.group(&name(&group, unknown)?).ok_or_else(unknown)?;
+    let mut group = Group::clone(&old);
+    group.description = edit.description.unwrap_or(group.description);
+    check_description(&group.description)?;
+    let who = (edit.devices, edit.tags, edit.query);
+    if who != (None, None, None) {
+        group.members = members(&app, &group.product, who)?;
+    }
+    if group.members != old.members {
+        refuse_in_use(&app, &group)?;
+    }
+    store::groups::update(change.connection(), &group).await?;
+    let view = GroupView::from(&group);
+    let detail = json!({ "before": detail(&GroupView::from(&*old)), "after": detail(&view) });
+    let line = (Action::GroupEdited, format!("group/{}", group.id), detail);
+    change::record(&mut change, &author, at, line).await?;
+    let turn = change.commit().await?;
+    app.fleet.put_group(group);
+    drop(turn);
+    Ok(Json(view))
+}
+
+/// Searches the fleet like `GET`, for a query that is too long for an address.
+#[utoipa::path(post, path = "/api/v1/groups/preview", operation_id = "preview_long_group", tag = "groups", request_body = PreviewQuery,
+    responses((status = 200, body = Preview), (status = 400, body = Problem),
+        (status = 422, body = Problem)))]
+pub(super) async fn preview_long(
+    State(app): State<Arc<App>>,
+    Body(asked): Body<PreviewQuery>,
+) -> Result<Json<Preview>, Problem> {
+    search(&app, &asked)
 }
 
 /// Searches the fleet: whom a group of this query would have now, and how many devices each comparison
@@ -153,9 +227,13 @@ pub(super) async fn preview(
     State(app): State<Arc<App>>,
     Query(asked): Query<PreviewQuery>,
 ) -> Result<Json<Preview>, Problem> {
+    search(&app, &asked)
+}
+
+fn search(app: &App, asked: &PreviewQuery) -> Result<Json<Preview>, Problem> {
     let (query, limit) = (device_query(&asked.query)?, limit(asked.limit)?);
     let product =
-        asked.product.as_deref().map(|product| products::find(&app, product)).transpose()?;
+        asked.product.as_deref().map(|product| products::find(app, product)).transpose()?;
     let page = fleet::Page { after: asked.after, limit: usize::try_from(limit).unwrap_or(1) };
     let found = app.fleet.search(&query, product.as_ref().map(|product| &product.id), page);
     Ok(Json(Preview::new(&query, found, page.limit)))
@@ -166,25 +244,59 @@ fn unknown() -> Problem {
     Problem::not_found("unknown_group", detail)
 }
 
-fn members(app: &App, new: &NewGroup) -> Result<Members, Problem> {
-    if app.fleet.product(&new.product).is_none() {
+/// What the audit log says of a group.
+fn detail(view: &GroupView) -> Value {
+    json!({
+        "description": view.description, "devices": view.devices, "tags": view.tags,
+        "query": view.query,
+    })
+}
+
+/// Who is to belong to a group: devices, tags or a query.
+type Who = (Option<BTreeSet<DeviceId>>, Option<Tags>, Option<String>);
+
+fn members(app: &App, product: &ProductId, who: Who) -> Result<Members, Problem> {
+    if app.fleet.product(product).is_none() {
         return Err(Problem::refused("unknown_product", products::NEXT_STEP).field("product"));
     }
-    match (&new.devices, &new.tags, &new.query) {
+    match who {
         (Some(devices), None, None) => {
-            check_devices(app, &new.product, devices)?;
-            Ok(Members::Devices(devices.clone()))
+            check_devices(app, product, &devices)?;
+            Ok(Members::Devices(devices))
         }
         (None, Some(tags), None) => {
-            devices::check_tags(tags)?;
-            Ok(Members::Tags(tags.clone()))
+            devices::check_tags(&tags)?;
+            Ok(Members::Tags(tags))
         }
-        (None, None, Some(query)) => device_query(query).map(Members::Query),
+        (None, None, Some(query)) => device_query(&query).map(Members::Query),
         (_, _, _) => {
             let detail = "Give one of `devices`, `tags` and `query`.";
             Err(Problem::refused("invalid_group", detail).field("devices"))
         }
     }
+}
+
+fn check_description(description: &str) -> Result<(), Problem> {
+    let has_control = description.chars().any(char::is_control);
+    if description.len() <= DESCRIPTION_BYTES_MAX && !has_control {
+        return Ok(());
+    }
+    let detail =
+        format!("At most {DESCRIPTION_BYTES_MAX} bytes, on one line without control characters.");
+    Err(Problem::refused("invalid_group", detail).field("description"))
+}
+
+/// Refuses when a rollout that is not over names the group.
+fn refuse_in_use(app: &App, group: &Group) -> Result<(), Problem> {
+    let open = app.fleet.open_rollouts();
+    let Some(rollout) = open.iter().find(|rollout| rollout.names(&group.id)) else {
+        return Ok(());
+    };
+    let detail = format!(
+        "The rollout {} is {} and is for this group. Cancel it or wait for its end, or make another group.",
+        rollout.id, rollout.state
+    );
+    Err(Problem::conflict("group_in_use", detail))
 }
 
 fn check_devices(
