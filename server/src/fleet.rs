@@ -7,6 +7,7 @@
 
 mod catalogue;
 mod effects;
+mod health;
 mod index;
 mod ledger;
 mod load;
@@ -295,8 +296,9 @@ impl Fleet {
 
     /// Returns what is known of each started phase.
     pub fn evidence(&self, rollout: &RolloutId) -> Vec<Evidence> {
-        let number = self.shared.catalogue.load().number(rollout);
-        number.map(|number| self.ledger().evidence(number)).unwrap_or_default()
+        let catalogue = self.shared.catalogue.load();
+        let campaign = catalogue.campaigns.get(rollout);
+        campaign.map(|campaign| self.evidence_of(campaign)).unwrap_or_default()
     }
 
     /// Returns the counts of each started phase, members nothing is known of counted as waiting.
@@ -347,8 +349,13 @@ impl Fleet {
         campaign.set_room(self.places(campaign));
     }
 
+    fn evidence_of(&self, campaign: &Campaign) -> Vec<Evidence> {
+        let ledger = self.ledger();
+        ledger.evidence(campaign.number, || self.able(&ledger, &campaign.group).len())
+    }
+
     fn places(&self, campaign: &Campaign) -> u64 {
-        let evidence = Evidence::sum(&self.ledger().evidence(campaign.number));
+        let evidence = Evidence::sum(&self.evidence_of(campaign));
         campaign.rollout.plan.places(&evidence)
     }
 

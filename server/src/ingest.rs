@@ -237,6 +237,7 @@ impl Ingest {
         }
         drop(turn);
         if kind == Kind::Telemetry {
+            self.fleet.hear(device, genuine.envelope.payload, now_ms);
             self.keep(device, genuine.envelope.payload, now_ms);
         }
         Ok(Accepted::Applied)

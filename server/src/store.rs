@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod clock_mark;
+pub mod contact;
 pub mod deployments;
 pub mod devices;
 pub mod documents;

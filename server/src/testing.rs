@@ -90,7 +90,11 @@ impl Shop {
 
     /// Starts a rollout of release 1.1.0 to everybody.
     pub(crate) async fn start_rollout(&self, percents: &[u8]) -> Rollout {
-        let mut rollout = rollout("r-1", percents);
+        self.start(rollout("r-1", percents)).await
+    }
+
+    /// Starts a rollout that was drafted.
+    pub(crate) async fn start(&self, mut rollout: Rollout) -> Rollout {
         rollout
             .start(self.fleet.members_of(&rollout.group).iter().map(|it| &it.id), NOW_MS)
             .unwrap();
@@ -109,11 +113,17 @@ impl Shop {
 
     /// As [`Shop::poll_all`], at another time.
     pub(crate) fn poll_all_at(&self, now_ms: u64) {
+        self.poll_all_after(0, now_ms);
+    }
+
+    /// As [`Shop::poll_all_at`], so many seconds after the server could last be reached.
+    pub(crate) fn poll_all_after(&self, out_s: u32, now_ms: u64) {
         let running = Running {
             version: semver::Version::new(1, 0, 0),
             sha256: Digest([1; 32]),
             security_version: 1,
             pins: None,
+            out_s,
         };
         for n in 0..self.devices {
             self.fleet.poll(&Self::device(n), &running, now_ms).unwrap();

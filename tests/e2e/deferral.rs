@@ -1,5 +1,4 @@
 //! Users who put a restart off, whatever they are told.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::fs;
 

@@ -287,6 +287,12 @@ impl Agent {
         self.memory.clock.attested(now)
     }
 
+    /// Returns for how many seconds the server could not be reached; `None` if it was (D18).
+    pub fn out_s(&self, now: Duration) -> Option<u32> {
+        let since = self.memory.failing_since()?;
+        Some(u32::try_from(now.saturating_sub(since).as_secs()).unwrap_or(u32::MAX))
+    }
+
     /// Tells what the agent is doing, in a word for logs.
     pub const fn state_name(&self) -> &'static str {
         self.state.name()

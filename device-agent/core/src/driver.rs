@@ -286,6 +286,7 @@ impl<P: Platform> Driver<P> {
             security_version: self.agent.security_version(),
             have: self.trust.have(),
             pins: self.pins.kept(),
+            out_s: self.agent.out_s(self.clock.now()),
             reports,
         }
     }

@@ -41,6 +41,10 @@ pub struct Request {
     /// signed target (D15); `None`: those that its firmware came with.
     #[cfg_attr(feature = "serde", serde(default))]
     pub pins: Option<Digest>,
+    /// For how many seconds the server could not be reached, if the poll before was not answered and the
+    /// device knows (D18).
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub out_s: Option<u32>,
     /// Sealed reports that did not get through over MQTT: JSON envelopes.
     #[cfg_attr(feature = "serde", serde(deserialize_with = "raw_texts"))]
     pub reports: Vec<String>,
@@ -60,6 +64,10 @@ impl Request {
             .json("have", |out| encode_have(&self.have, out));
         let object = match self.pins {
             Some(sha256) => object.text("pins", sha256),
+            None => object,
+        };
+        let object = match self.out_s {
+            Some(out_s) => object.number("out_s", out_s.into()),
             None => object,
         };
         object.json("reports", |out| encode_reports(&self.reports, out)).end();
@@ -126,6 +134,7 @@ mod tests {
             security_version: 3,
             have: BTreeMap::from([("d.root".into(), 1), ("i.timestamp".into(), 12)]),
             pins: None,
+            out_s: None,
             reports: vec![r#"{"device_id":"d-1"}"#.into()],
         }
     }
@@ -137,8 +146,8 @@ mod tests {
 
     #[test]
     fn what_a_device_encodes_a_server_decodes() {
-        for pins in [None, Some(Digest([3; 32]))] {
-            let request = Request { pins, ..sample() };
+        for (pins, out_s) in [(None, None), (Some(Digest([3; 32])), Some(1801))] {
+            let request = Request { pins, out_s, ..sample() };
             assert_eq!(Request::decode(request.encode().as_bytes()), Ok(request));
         }
     }

@@ -30,6 +30,7 @@ fn the_poll_is_as_documented() {
         security_version: 3,
         have: BTreeMap::from([("d.root".into(), 1), ("i.timestamp".into(), 12)]),
         pins: None,
+        out_s: None,
         reports: Vec::new(),
     };
     shown(&request.encode());

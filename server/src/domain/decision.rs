@@ -187,7 +187,7 @@ mod tests {
 
     fn running(version: &str, sha256: Digest) -> Running {
         let version = Version::parse(version).unwrap();
-        Running { version, sha256, security_version: 1, pins: None }
+        Running { version, sha256, security_version: 1, pins: None, out_s: 0 }
     }
 
     fn with_seats<T>(places: &[Place], then: impl FnOnce(&[Seat<'_>]) -> T) -> T {

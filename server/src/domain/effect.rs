@@ -23,8 +23,23 @@ pub struct Effect<'a> {
     pub devices: Vec<Device>,
     /// Deployments as they are to be.
     pub deployments: Vec<NewDeployment>,
+    /// Devices that had no contact for long.
+    pub lost: Vec<Lost>,
     /// The rollout that moved.
     pub moved: Option<Moved>,
+}
+
+/// Devices without the image of a rollout that were back in an hour after a time without contact (D18).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Lost {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// Hours since 1970.
+    pub hour: u64,
+    /// How many they are.
+    pub devices: u64,
+    /// Who they are, by the numbers of the fleet in memory; those of a time before are nobody.
+    pub who: Vec<u32>,
 }
 
 /// A rollout that the server moved by itself.

@@ -18,10 +18,12 @@
 pub mod allowance;
 pub mod bounds;
 pub mod budget;
+pub mod contact;
 pub mod counts;
 pub mod deferral;
 pub mod evidence;
 pub mod gate;
+pub mod health;
 pub mod patience;
 pub mod plan;
 pub mod planner;

@@ -18,6 +18,8 @@ pub struct Running {
     pub security_version: u32,
     /// SHA-256 of the pins by which it knows us; `None`: those of its firmware (D15).
     pub pins: Option<Digest>,
+    /// For how many seconds it had no contact to us before; 0 if the poll before was answered.
+    pub out_s: u32,
 }
 
 /// The last poll of a device.

@@ -20,6 +20,7 @@ impl Fleet {
             sightings: polls,
             devices: self.seen_changed(polls),
             deployments: self.beginnings(polls),
+            lost: self.lost(polls),
             moved: None,
         }
     }
@@ -38,9 +39,8 @@ impl Fleet {
         let step = before.on_report(report, plan, &place.route(), self.stamp(now_ms));
         let Step::Applied(next) = step else { return Some((step, Effect::default())) };
         let mut phases = self.evidence(&report.rollout);
-        if let Some(Evidence { counts, .. }) = phases.get_mut(place.phase) {
-            counts.remove(before.state);
-            counts.add(next.state);
+        if let Some(phase) = phases.get_mut(place.phase) {
+            phase.move_on(before.state, &next);
         }
         let deployments = vec![(report.rollout.clone(), device.clone(), next)];
         let moved = self.halted_by(&place.rollout, &phases, now_ms);
@@ -63,10 +63,11 @@ impl Fleet {
     ) -> Option<Effect<'static>> {
         let mut rollout = Rollout::clone(&*self.rollout(rollout)?);
         let at = self.stamp(now_ms);
+        let action = decision.action.clone();
         let members = self.members_of(&rollout.group);
         let done = rollout.carry_out(decision, members.iter().map(|device| &device.id), at);
         done.inspect_err(|_| self.shared.tally.stale()).ok()?;
-        let moved = Moved { rollout, action: decision.action, at };
+        let moved = Moved { rollout, action, at };
         Some(Effect { moved: Some(moved), ..Effect::default() })
     }
 
@@ -80,6 +81,7 @@ impl Fleet {
             self.put_device(device);
         }
         self.saw(effect.sightings);
+        effect.lost.iter().for_each(|lost| self.put_lost(lost));
         if let Some(Moved { rollout, action, .. }) = effect.moved {
             let reason = rollout.reason.as_deref();
             tracing::info!(rollout.id = %rollout.id, ?action, reason, "rollout moved");
@@ -89,10 +91,11 @@ impl Fleet {
 
     /// Returns the rollout as it is once the evidence has halted it, if it does.
     fn halted_by(&self, rollout: &Rollout, phases: &[Evidence], now_ms: u64) -> Option<Moved> {
-        let decision = rollout.decide(phases, now_ms)?;
-        let Action::Halt(_) = decision.action else { return None };
+        let decision = rollout.decide(phases, &self.health(&rollout.id), now_ms)?;
+        let action = decision.action.clone();
+        let Action::Halt(_) = action else { return None };
         let (mut rollout, at) = (rollout.clone(), self.stamp(now_ms));
         rollout.carry_out(decision, iter::empty(), at).ok()?;
-        Some(Moved { rollout, action: decision.action, at })
+        Some(Moved { rollout, action, at })
     }
 }

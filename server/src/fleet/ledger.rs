@@ -6,12 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
 use waxwing_wire::report::State;
 
 use super::Index;
 use super::catalogue::Campaign;
 use super::members::{Member, Members};
 use crate::domain::rollout::budget::Budget;
+use crate::domain::rollout::contact::Contact;
+use crate::domain::rollout::health::{Comparison, Health, Side};
 use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::{Counts, Evidence, Plan};
 use crate::domain::{Deployment, Device};
@@ -36,6 +39,10 @@ struct Account {
     /// Devices by the time at which they are given up, in Unix milliseconds.
     timeouts: BTreeSet<(u64, u32)>,
     budget: Budget,
+    /// Who could not reach the server, with the image and without it.
+    contact: Contact,
+    /// What telemetry says, with the image and without it.
+    health: Health,
 }
 
 /// The devices of a phase.
@@ -83,10 +90,41 @@ impl Alarms {
 }
 
 impl Ledger {
-    /// Returns what is known of each started phase of a rollout.
-    pub(super) fn evidence(&self, rollout: u32) -> Vec<Evidence> {
-        let phases = self.accounts.get(&rollout).map(|account| account.phases.as_slice());
-        phases.unwrap_or_default().iter().map(Phase::evidence).collect()
+    /// Returns what is known of each started phase of a rollout. `members` is how many devices its group
+    /// has.
+    pub(super) fn evidence(&self, rollout: u32, members: impl FnOnce() -> u64) -> Vec<Evidence> {
+        self.accounts.get(&rollout).map(|account| account.evidence(members)).unwrap_or_default()
+    }
+
+    /// Returns what telemetry says, by each rule of the plan.
+    pub(super) fn health(&self, rollout: u32) -> Vec<Comparison> {
+        let account = self.accounts.get(&rollout);
+        account.map(|account| account.health.comparisons().to_vec()).unwrap_or_default()
+    }
+
+    /// Takes in what a device on one side says of itself.
+    pub(super) fn hear(
+        &mut self,
+        campaign: &Campaign,
+        device: (u32, Side),
+        telemetry: &Map<String, Value>,
+        now_ms: u64,
+    ) {
+        let plan = &campaign.rollout.plan;
+        let account = self.account(campaign);
+        account.health.hear(&plan.health, device, telemetry, (now_ms, plan.watch_s()));
+    }
+
+    /// Forgets who is watched for a rollout that is over.
+    pub(super) fn conclude(&mut self, rollout: u32) {
+        if let Some(account) = self.accounts.get_mut(&rollout) {
+            account.health.conclude();
+        }
+    }
+
+    /// Returns who could not reach the server.
+    pub(super) fn contact(&mut self, campaign: &Campaign) -> &mut Contact {
+        &mut self.account(campaign).contact
     }
 
     /// Takes from the byte budget of a rollout as many of the devices wanted as it has room for.
@@ -155,6 +193,7 @@ impl Ledger {
         account.phases.resize(campaign.rollout.started().count(), Phase::default());
         account.overdue.set.clear();
         account.timeouts.clear();
+        account.contact.forget_ended();
         members.for_each(|member| account.count(campaign, member));
     }
 
@@ -194,6 +233,18 @@ impl Ledger {
 }
 
 impl Account {
+    fn evidence(&self, members: impl FnOnce() -> u64) -> Vec<Evidence> {
+        let mut phases: Vec<_> = self.phases.iter().map(Phase::evidence).collect();
+        if self.contact.is_wanting() {
+            let without = members().saturating_sub(Evidence::sum(&phases).counts.switched());
+            for (number, phase) in (0..).zip(&mut phases) {
+                let looked_at = self.overdue.looked_at;
+                phase.unreachable = self.contact.unreachable(number, without, looked_at);
+            }
+        }
+        phases
+    }
+
     fn phase(&mut self, phase: Option<usize>) -> Option<&mut Phase> {
         self.phases.get_mut(phase?)
     }
@@ -249,6 +300,7 @@ impl Account {
         let overdue_at = plan.overdue_at(deployment, listening);
         let is_overdue = overdue_at.is_some_and(|at| self.overdue.set(at, device, phase));
         self.timeouts.extend(plan.times_out_at(deployment, listening).map(|at| (at, device)));
+        self.contact.add(deployment);
         if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
             phase.known.add(state);
             phase.overdue += u64::from(is_overdue);
@@ -263,6 +315,7 @@ impl Account {
         if let Some(at) = plan.times_out_at(deployment, listening) {
             self.timeouts.remove(&(at, device));
         }
+        self.contact.remove(deployment);
         if let Some(phase) = self.phases.get_mut(usize::from(phase)) {
             phase.known.remove(state);
             phase.overdue = phase.overdue.saturating_sub(u64::from(was_overdue));
@@ -279,6 +332,6 @@ impl Phase {
     fn evidence(&self) -> Evidence {
         let mut counts = self.known;
         counts.add_many(State::Waiting, self.members.saturating_sub(counts.total()));
-        Evidence { counts, overdue: self.overdue }
+        Evidence { counts, overdue: self.overdue, ..Evidence::default() }
     }
 }

@@ -6,11 +6,11 @@ use waxwing_wire::{Digest, ProductId};
 
 use super::Fleet;
 use super::writing::latest_change;
-use crate::domain::effect::NewDeployment;
+use crate::domain::effect::{Lost, NewDeployment};
 use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
 use crate::store::{
-    Error, Store, deployments, devices, groups, metadata, products, releases, rollouts,
+    Error, Store, contact, deployments, devices, groups, metadata, products, releases, rollouts,
 };
 
 /// All that is durable and matters to devices.
@@ -30,6 +30,8 @@ pub struct Records {
     pub rollouts: Vec<Rollout>,
     /// The part of devices in rollouts.
     pub deployments: Vec<NewDeployment>,
+    /// Devices that had no contact for long.
+    pub lost: Vec<Lost>,
 }
 
 impl Fleet {
@@ -53,6 +55,7 @@ impl Fleet {
             devices: devices::all(store).await?,
             rollouts: rollouts::all(store).await?,
             deployments: deployments::all(store).await?,
+            lost: contact::all(store).await?,
         }))
     }
 
@@ -73,6 +76,7 @@ impl Fleet {
         for (rollout, device, deployment) in records.deployments {
             fleet.put_deployment(&device, &rollout, deployment);
         }
+        records.lost.iter().for_each(|lost| fleet.put_lost(lost));
         fleet.stamp(latest_change(&fleet));
         fleet
     }

@@ -54,7 +54,7 @@ impl Fleet {
         ledger.index.devices(&able, 0).map(|(_, device)| Arc::clone(device)).collect()
     }
 
-    fn able(&self, ledger: &Ledger, group: &Group) -> RoaringBitmap {
+    pub(super) fn able(&self, ledger: &Ledger, group: &Group) -> RoaringBitmap {
         let number_of = |device: &DeviceId| self.shared.members.with(device, |it| it.number);
         ledger.index.able(group, number_of)
     }

@@ -35,9 +35,11 @@ impl Sightings {
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         match shard.get_mut(device) {
             Some(last) => {
-                let begun_before = last.begins.take();
+                let (begun_before, out_s) = (last.begins.take(), last.running.out_s);
                 *last = sighting;
                 last.begins = last.begins.take().or(begun_before);
+                // Said once, after the time without contact.
+                last.running.out_s = last.running.out_s.max(out_s);
             }
             None => drop(shard.insert(device.clone(), sighting)),
         }
@@ -61,6 +63,7 @@ impl Sightings {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let newer = shard.entry(device).or_insert_with(|| sighting.clone());
             newer.begins = newer.begins.take().or(sighting.begins);
+            newer.running.out_s = newer.running.out_s.max(sighting.running.out_s);
         }
     }
 

@@ -168,6 +168,7 @@ fn running() -> Running {
         sha256: Digest([1; 32]),
         security_version: 1,
         pins: None,
+        out_s: 0,
     }
 }
 

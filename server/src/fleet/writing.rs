@@ -113,6 +113,9 @@ impl Fleet {
         let campaign = catalogue.campaigns.get(&id).filter(|_| is_complete);
         if let Some(campaign) = campaign {
             self.open_phases(campaign);
+            if campaign.rollout.state.is_final() {
+                self.ledger().conclude(campaign.number);
+            }
         } else {
             tracing::error!(rollout.id = %id, "a rollout without release or group is left out");
         }

@@ -1,5 +1,6 @@
 //! The five checks, and what reports do to deployments and rollouts; with a real database.
 
+mod comparisons;
 mod tries;
 
 use std::fmt::Write as _;

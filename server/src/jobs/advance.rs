@@ -24,7 +24,8 @@ pub async fn advance_rollouts(
     give_up(store, fleet, now_ms).await?;
     let mut moved = 0;
     for rollout in fleet.open_rollouts() {
-        if let Some(decision) = rollout.decide(&fleet.evidence(&rollout.id), now_ms) {
+        let (evidence, health) = (fleet.evidence(&rollout.id), fleet.health(&rollout.id));
+        if let Some(decision) = rollout.decide(&evidence, &health, now_ms) {
             moved += usize::from(carry_out(store, fleet, &rollout.id, decision, now_ms).await?);
         }
     }

@@ -35,6 +35,7 @@ impl Seen {
             sha256: self.sha256,
             security_version: self.security_version,
             pins: self.pins,
+            out_s: 0,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Error, audit, deployments, devices, rollouts, webhooks};
+use super::{Error, audit, contact, deployments, devices, rollouts, webhooks};
 use crate::domain::effect::Effect;
 
 /// Writes an effect.
@@ -15,6 +15,9 @@ pub async fn write(db: &mut SqliteConnection, effect: &Effect<'_>) -> Result<(),
     }
     if !effect.deployments.is_empty() {
         deployments::put_all(&mut *db, &effect.deployments).await?;
+    }
+    if !effect.lost.is_empty() {
+        contact::add(&mut *db, &effect.lost).await?;
     }
     if let Some(moved) = &effect.moved {
         rollouts::update(&mut *db, &moved.rollout).await?;

@@ -60,6 +60,7 @@ async fn seen(api: &Api, device: &str, image: Digest) {
         sha256: image,
         security_version: 1,
         pins: None,
+        out_s: 0,
     };
     let device = DeviceId::parse(device).unwrap();
     api.app.fleet.poll(&device, &running, api.now_s() * 1000).unwrap();

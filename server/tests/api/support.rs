@@ -247,6 +247,7 @@ impl Api {
             sha256: Digest([1; 32]),
             security_version: 1,
             pins: None,
+            out_s: 0,
         };
         for n in 0..devices {
             let device = DeviceId::parse(&format!("d-{n}")).unwrap();

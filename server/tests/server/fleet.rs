@@ -180,6 +180,7 @@ impl Device {
             security_version: 1,
             have: have.map(|(kind, name, version)| (format!("{kind}.{name}"), version)).collect(),
             pins: None,
+            out_s: None,
             reports: Vec::new(),
         }
     }

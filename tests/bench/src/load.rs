@@ -113,6 +113,7 @@ impl Device {
             security_version: 1,
             have: self.have.clone(),
             pins: None,
+            out_s: None,
             reports: Vec::new(),
         };
         let body = request.encode();

@@ -275,7 +275,7 @@ impl<'a> Run<'a> {
     }
 
     fn decide(&mut self, now_ms: u64) {
-        let decision = self.rollout.decide(&[self.evidence], now_ms);
+        let decision = self.rollout.decide(&[self.evidence], &[], now_ms);
         let Some(decision) = decision else { return };
         let is_step = decision.action != Action::Advance;
         let done = self.rollout.carry_out(decision, iter::empty(), now_ms);

@@ -39,6 +39,8 @@ pub(super) struct Memory {
     pub(super) in_slot: Option<Digest>,
     /// Actions that failed in a row for want of the server.
     pub(super) failures: u32,
+    /// Since when they do, as uptime.
+    failing_since: Option<Duration>,
     /// Downloads of the present update that broke off in a row without progress.
     pub(super) stalls: u32,
     poll_wish: Duration,
@@ -70,6 +72,7 @@ impl Memory {
             jitter: Jitter::new(seed.jitter),
             offer: None,
             failures: 0,
+            failing_since: None,
             stalls: 0,
             poll_wish: policy.poll_min,
             policy,
@@ -180,6 +183,7 @@ impl Memory {
     pub(super) fn note(&mut self, now: Duration, contact: Contact) {
         self.clock = Clock { unix_s: contact.unix_s, attested_at: Some(now) };
         self.failures = 0;
+        self.failing_since = None;
         self.poll_wish = contact.poll_wish;
         match contact.decision {
             Decision::Install(offer) => self.offer = Some(offer),
@@ -345,7 +349,13 @@ impl Memory {
 
     pub(super) fn back_off_until(&mut self, now: Duration) -> Duration {
         self.failures = self.failures.saturating_add(1);
+        self.failing_since.get_or_insert(now);
         now + self.policy.back_off(self.failures, self.jitter.draw())
+    }
+
+    /// Returns since when the server could not be reached, as uptime.
+    pub(super) const fn failing_since(&self) -> Option<Duration> {
+        self.failing_since
     }
 
     /// Waits as long as a busy server asks for: that is held against nobody.

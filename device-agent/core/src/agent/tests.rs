@@ -106,6 +106,25 @@ fn a_failed_poll_before_the_activation_is_repeated_not_skipped() {
 }
 
 #[test]
+fn how_long_the_server_could_not_be_reached_is_known_until_it_answers() {
+    let mut device = Device::new();
+    device.poll();
+    assert_eq!(device.agent.out_s(device.now), None);
+    device.accept();
+    device.on(Event::Done, Action::Open { sha256: NEW, from: 0 });
+    device.on_wait(Event::Failed(ErrorCode::NO_CONTACT));
+    assert_eq!(device.agent.out_s(device.now), Some(0));
+    device.now += Policy::DEVICE.back_off_max;
+    device.on(Event::Tick, Action::Poll);
+    device.on_wait(Event::Failed(ErrorCode::NO_CONTACT));
+    assert_eq!(device.agent.out_s(device.now), Some(24 * 3600), "since the first failure");
+    device.now += Policy::DEVICE.back_off_max;
+    device.on(Event::Tick, Action::Poll);
+    device.on(answered(Decision::Nothing), Action::Save);
+    assert_eq!(device.agent.out_s(device.now), None);
+}
+
+#[test]
 fn a_broken_download_goes_on_where_it_stopped() {
     let mut device = Device::new();
     device.poll();

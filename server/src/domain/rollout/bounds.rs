@@ -33,6 +33,13 @@ pub struct Outcomes {
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Error(pub f64);
 
+impl Error {
+    /// Returns the share of one of so many bounds that share an error.
+    pub fn one_of(whole: Self, bounds: usize) -> Self {
+        Self(whole.0 / f64::from(u32::try_from(bounds.max(1)).unwrap_or(u32::MAX)))
+    }
+}
+
 impl Outcomes {
     /// Returns how many devices these are.
     pub const fn total(self) -> u64 {

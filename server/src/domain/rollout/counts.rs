@@ -66,6 +66,13 @@ impl Counts {
         self.total() - self.ended() - self.of(State::Waiting)
     }
 
+    /// Returns how many devices switched to the image, or tried to.
+    pub fn switched(&self) -> u64 {
+        let switched = [State::Activated, State::Booted, State::Confirmed, State::Healthy];
+        let all = switched.into_iter().chain([State::RolledBack, State::TimedOut]);
+        all.map(|state| self.of(state)).sum()
+    }
+
     /// Returns how many devices take part: skipped ones do not.
     pub fn taking_part(&self) -> u64 {
         self.total() - self.of(State::Skipped)

@@ -6,10 +6,11 @@ use std::fmt;
 
 use super::bounds::{Error, Outcomes};
 use super::evidence::Evidence;
+use super::health::Worse;
 use super::plan::{ERROR_HALT, ERROR_PASS, Gate, Permille};
 
 /// What the evidence of one phase says.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Verdict {
     /// Enough devices will certainly become healthy.
     Pass,
@@ -20,8 +21,17 @@ pub enum Verdict {
 }
 
 /// Why a rollout stopped itself.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// Too many devices failed.
+    Failures(Failures),
+    /// More devices ail with the image than without it.
+    Health(Worse),
+}
+
+/// Devices that failed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Reason {
+pub struct Failures {
     /// The phase, from 0; `None`: all together.
     pub phase: Option<usize>,
     /// How many devices failed.
@@ -33,6 +43,15 @@ pub struct Reason {
 }
 
 impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failures(failures) => failures.fmt(f),
+            Self::Health(worse) => worse.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { phase, failed, ended, allowed } = *self;
         match phase {
@@ -51,10 +70,10 @@ impl Gate {
     /// Judges a phase. `bounds` is how many bounds are looked at in the whole rollout: they share the
     /// risk that any of them is wrong.
     pub fn judge(&self, phase: usize, evidence: &Evidence, bounds: usize) -> Verdict {
-        if self.is_small(evidence.counts.taking_part()) {
+        if self.is_small(evidence.taking_part()) {
             return self.judge_small(phase, evidence);
         }
-        let ended = evidence.counts.outcomes();
+        let ended = evidence.outcomes();
         if let Some(reason) = self.reason_to_halt(Some(phase), ended, bounds) {
             return Verdict::Halt(reason);
         }
@@ -70,26 +89,28 @@ impl Gate {
         ended: Outcomes,
         bounds: usize,
     ) -> Option<Reason> {
-        let bounds = u32::try_from(bounds.max(1)).unwrap_or(u32::MAX);
-        let error = Error(ERROR_HALT.0 / f64::from(bounds));
+        let error = Error::one_of(ERROR_HALT, bounds);
         let halts = ended.exceed(self.failures_max().share(), error);
-        halts.then(|| self.reason(phase, ended))
+        halts.then(|| Reason::Failures(self.failures(phase, ended)))
     }
 
     /// Every device of a phase too small for the bound must become healthy (D28).
     fn judge_small(&self, phase: usize, evidence: &Evidence) -> Verdict {
-        let ended = evidence.counts.outcomes();
+        let ended = evidence.outcomes();
         if ended.broken > 0 {
-            let reason = self.reason(Some(phase), ended);
-            return Verdict::Halt(Reason { allowed: Permille::NOTHING, ..reason });
+            let failures = self.failures(Some(phase), ended);
+            let none = Failures { allowed: Permille::NOTHING, ..failures };
+            return Verdict::Halt(Reason::Failures(none));
         }
-        let all = ended.well == evidence.counts.taking_part();
-        if all { Verdict::Pass } else { Verdict::Wait }
+        // Who is excused proves nothing; if everybody is, nothing is proven.
+        let all = ended.well == evidence.taking_part();
+        let proven = ended.well > 0 || evidence.unreachable.excused == 0;
+        if all && proven { Verdict::Pass } else { Verdict::Wait }
     }
 
-    fn reason(&self, phase: Option<usize>, ended: Outcomes) -> Reason {
+    fn failures(&self, phase: Option<usize>, ended: Outcomes) -> Failures {
         let allowed = self.failures_max();
-        Reason { phase, failed: ended.broken, ended: ended.total(), allowed }
+        Failures { phase, failed: ended.broken, ended: ended.total(), allowed }
     }
 }
 
@@ -98,6 +119,7 @@ mod tests {
     use waxwing_wire::report::State;
 
     use super::*;
+    use crate::domain::rollout::contact::Unreachable;
 
     fn evidence(all: &[(State, u64)]) -> Evidence {
         let mut evidence = Evidence::default();
@@ -156,6 +178,32 @@ mod tests {
         check(&[(Healthy, 19), (Failed, 1)], halt);
         check(&[(Healthy, 5), (Skipped, 900)], "Pass");
         check(&[(Skipped, 5)], "Pass");
+    }
+
+    #[test]
+    fn who_is_excused_neither_halts_nor_passes_a_small_phase() {
+        use State::{Healthy, RolledBack, Waiting};
+        let judge = |all: &[(State, u64)], doubtful, excused| {
+            let mut evidence = evidence(all);
+            evidence.unreachable = Unreachable { doubtful, excused };
+            Gate::default().judge(0, &evidence, 1)
+        };
+        assert_eq!(judge(&[(Healthy, 9), (RolledBack, 1)], 0, 1), Verdict::Pass);
+        assert_eq!(judge(&[(Healthy, 9), (RolledBack, 1)], 1, 0), Verdict::Wait);
+        assert_eq!(judge(&[(Healthy, 8), (RolledBack, 1), (Waiting, 1)], 0, 1), Verdict::Wait);
+        assert_eq!(judge(&[(RolledBack, 10)], 0, 10), Verdict::Wait, "nothing is proven");
+        assert!(matches!(judge(&[(Healthy, 8), (RolledBack, 2)], 0, 1), Verdict::Halt(_)));
+    }
+
+    #[test]
+    fn who_is_doubtful_holds_a_phase_up_and_does_not_halt_it() {
+        let mut evidence =
+            evidence(&[(State::Healthy, 116), (State::RolledBack, 20), (State::Waiting, 800)]);
+        assert!(matches!(Gate::default().judge(0, &evidence, 1), Verdict::Halt(_)));
+        evidence.unreachable.doubtful = 20;
+        assert_eq!(Gate::default().judge(0, &evidence, 1), Verdict::Wait);
+        evidence.unreachable = Unreachable { doubtful: 0, excused: 20 };
+        assert_eq!(Gate::default().judge(0, &evidence, 1), Verdict::Pass);
     }
 
     #[test]

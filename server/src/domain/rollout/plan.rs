@@ -10,6 +10,7 @@ use waxwing_wire::report::SOAK_S_MAX;
 use waxwing_wire::{GroupId, RolloutId};
 
 use super::bounds::{Error, Outcomes};
+use super::health::{HealthRule, RULES_MAX};
 use super::window::Window;
 
 /// Most phases of a rollout: more would outlive the release.
@@ -72,6 +73,8 @@ pub struct Plan {
     /// Only devices that switched to the image of this rollout: the way back from it.
     #[schema(value_type = Option<String>)]
     pub switched_by: Option<RolloutId>,
+    /// What is compared, by telemetry, between devices with the image and devices without it.
+    pub health: Vec<HealthRule>,
     /// Whether the rollout goes on when everybody has come to an end, for devices that join the group
     /// later. An operator ends it then.
     pub open_ended: bool,
@@ -159,6 +162,8 @@ pub enum Urgency {
 impl Permille {
     /// None at all.
     pub const NOTHING: Self = Self(0);
+    /// Two per cent.
+    pub const TWO_IN_A_HUNDRED: Self = Self(20);
 
     /// Checks a share.
     ///
@@ -204,6 +209,7 @@ impl Default for Plan {
             priority: 0,
             stepping_stones: Vec::new(),
             switched_by: None,
+            health: Vec::new(),
             open_ended: false,
         }
     }
@@ -213,7 +219,7 @@ impl Default for Gate {
     fn default() -> Self {
         Self {
             healthy_permille: Permille(950),
-            failed_permille: Permille(20),
+            failed_permille: Permille::TWO_IN_A_HUNDRED,
             sample_min: 1,
             soak_s: 1800,
             approval: false,
@@ -293,6 +299,7 @@ impl Plan {
         wrong.map_or(Ok(()), |(field, _, detail)| Err(bad(field, detail)))?;
         self.check_stones()?;
         self.check_urgency()?;
+        self.check_health()?;
         self.timeouts.check()
     }
 
@@ -309,6 +316,21 @@ impl Plan {
             open_ended: false,
             ..Self::default()
         }
+    }
+
+    /// Returns for how many seconds a device is watched, with the image or without it: as long as it
+    /// may have to stay well.
+    pub fn watch_s(&self) -> u32 {
+        self.phases.iter().map(|phase| phase.gate.soak_s).max().unwrap_or(0)
+    }
+
+    fn check_health(&self) -> Result<(), BadPlan> {
+        if self.health.len() > RULES_MAX {
+            return Err(bad("health", format!("At most {RULES_MAX} rules.")));
+        }
+        self.health.iter().enumerate().try_for_each(|(number, rule)| {
+            rule.check().map_err(|(field, detail)| bad(format!("health[{number}].{field}"), detail))
+        })
     }
 
     fn check_stones(&self) -> Result<(), BadPlan> {

@@ -3,12 +3,15 @@
 //! A decision is data, made for one generation of its rollout; whatever happens to the rollout in
 //! between makes it stale, and a stale decision cannot be carried out. Not here: carrying it out.
 
+use super::bounds::Error;
 use super::evidence::Evidence;
 use super::gate::{Reason, Verdict};
+use super::health::{Comparison, Worse};
+use super::plan::ERROR_HALT;
 use super::{Rollout, State};
 
 /// What should happen to a rollout, if it is still as it was.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Decision {
     /// The generation of the rollout for which it was made.
     pub(super) generation: u64,
@@ -17,7 +20,7 @@ pub struct Decision {
 }
 
 /// What the server does to a rollout by itself.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Action {
     /// Start the next phase.
     Advance,
@@ -30,12 +33,19 @@ pub enum Action {
 }
 
 impl Rollout {
-    /// Decides what should happen now, given what is known of each phase that has started. A rollout
-    /// that is paused can still halt, but goes nowhere else.
-    pub fn decide(&self, evidence: &[Evidence], now_ms: u64) -> Option<Decision> {
+    /// Decides what should happen now, given what is known of each phase that has started, and what
+    /// telemetry says by each rule of the plan. A rollout that is paused can still halt, but goes nowhere
+    /// else.
+    pub fn decide(
+        &self,
+        evidence: &[Evidence],
+        health: &[Comparison],
+        now_ms: u64,
+    ) -> Option<Decision> {
+        let halt = || self.reason_to_halt(evidence, health).map(Action::Halt);
         let action = match self.state {
-            State::Running => self.reason_to_halt(evidence).or_else(|| self.step(evidence, now_ms)),
-            State::Paused => self.reason_to_halt(evidence),
+            State::Running => halt().or_else(|| self.step(evidence, now_ms)),
+            State::Paused => halt(),
             State::Draft | State::Halted | State::Finished | State::Cancelled => None,
         };
         action.map(|action| Decision { generation: self.generation, action })
@@ -52,14 +62,20 @@ impl Rollout {
     }
 
     /// Any phase can halt a rollout, also one that was passed, and so can all of them together.
-    fn reason_to_halt(&self, evidence: &[Evidence]) -> Option<Action> {
+    fn reason_to_halt(&self, evidence: &[Evidence], health: &[Comparison]) -> Option<Reason> {
         let of_phases = self.verdicts(evidence).find_map(|verdict| match verdict {
             Verdict::Halt(reason) => Some(reason),
             Verdict::Pass | Verdict::Wait => None,
         });
-        let all = Evidence::sum(evidence).counts.outcomes();
+        let all = Evidence::sum(evidence).outcomes();
         let of_all = || self.current_gate()?.reason_to_halt(None, all, self.bounds());
-        of_phases.or_else(of_all).map(Action::Halt)
+        of_phases.or_else(of_all).or_else(|| self.worse(health).map(Reason::Health))
+    }
+
+    fn worse(&self, health: &[Comparison]) -> Option<Worse> {
+        let mut rules = self.plan.health.iter().zip(health);
+        let error = Error::one_of(ERROR_HALT, self.bounds());
+        rules.find_map(|(rule, seen)| Worse::by(rule, *seen, error))
     }
 
     fn step(&self, evidence: &[Evidence], now_ms: u64) -> Option<Action> {
@@ -91,8 +107,8 @@ impl Rollout {
         phases.map(|(number, (gate, evidence))| gate.judge(number, evidence, self.bounds()))
     }
 
-    /// A bound for each phase, and one for all together.
+    /// A bound for each phase, one for all together, and one for each rule about telemetry.
     const fn bounds(&self) -> usize {
-        self.plan.phases.len() + 1
+        self.plan.phases.len() + 1 + self.plan.health.len()
     }
 }

@@ -6,6 +6,7 @@ use std::iter;
 use proptest::prelude::*;
 use waxwing_wire::report;
 
+use super::gate::Failures;
 use super::*;
 
 pub(crate) fn device(n: u32) -> DeviceId {
@@ -48,7 +49,8 @@ pub(crate) fn finish(rollout: &mut Rollout, now_ms: u64) {
 /// Halts a rollout, as evidence would.
 pub(crate) fn halt(rollout: &mut Rollout, now_ms: u64) {
     let allowed = rollout.plan.phases[0].gate.failures_max();
-    let reason = Reason { phase: Some(0), failed: 3, ended: 3, allowed };
+    let failures = Failures { phase: Some(0), failed: 3, ended: 3, allowed };
+    let reason = Reason::Failures(failures);
     let decision = Decision { generation: rollout.generation, action: Action::Halt(reason) };
     rollout.carry_out(decision, iter::empty(), now_ms).unwrap();
 }
@@ -144,15 +146,15 @@ fn a_decision_that_something_happened_after_is_never_carried_out() {
     rollout.start(all.iter(), 5).unwrap();
     let mut evidence = Evidence::default();
     evidence.counts.add_many(report::State::Healthy, 2);
-    let decision = rollout.decide(&[evidence], 6).unwrap();
+    let decision = rollout.decide(&[evidence], &[], 6).unwrap();
     assert_eq!(decision.action, Action::Advance);
     rollout.change(Change::Pause, 7).unwrap();
     rollout.change(Change::Resume, 8).unwrap();
     let before = rollout.clone();
     assert_eq!(rollout.carry_out(decision, all.iter(), 9), Err(Stale));
     assert_eq!(rollout, before);
-    let anew = rollout.decide(&[evidence], 9).unwrap();
-    rollout.carry_out(anew, all.iter(), 9).unwrap();
+    let anew = rollout.decide(&[evidence], &[], 9).unwrap();
+    rollout.carry_out(anew.clone(), all.iter(), 9).unwrap();
     assert!(rollout.is_in_last_phase());
     assert_eq!(rollout.carry_out(anew, all.iter(), 9), Err(Stale), "never twice");
 }
@@ -168,16 +170,16 @@ fn a_phase_that_asks_for_it_waits_for_somebody_elses_approval() {
     assert!(!rollout.awaits_approval(&[evidence]), "there is nothing to approve yet");
     evidence.counts = Counts::default();
     evidence.counts.add_many(report::State::Healthy, 2);
-    let asked = rollout.decide(&[evidence], 6).unwrap();
+    let asked = rollout.decide(&[evidence], &[], 6).unwrap();
     assert_eq!(asked.action, Action::AskApproval);
     rollout.carry_out(asked, all.iter(), 6).unwrap();
-    assert_eq!(rollout.decide(&[evidence], 7), None, "asked once");
+    assert_eq!(rollout.decide(&[evidence], &[], 7), None, "asked once");
     assert!(rollout.awaits_approval(&[evidence]));
     assert_eq!(rollout.approve("admin:ada", 7), Err(NoApproval::SamePerson));
-    assert_eq!(rollout.decide(&[evidence], 8), None);
+    assert_eq!(rollout.decide(&[evidence], &[], 8), None);
     rollout.approve("admin:bo", 9).unwrap();
     assert_eq!(rollout.approve("admin:cy", 9), Err(NoApproval::NotAsked));
-    let decision = rollout.decide(&[evidence], 10).unwrap();
+    let decision = rollout.decide(&[evidence], &[], 10).unwrap();
     assert_eq!(decision.action, Action::Advance);
 }
 
@@ -193,11 +195,11 @@ fn the_last_phase_waits_for_silent_devices_as_long_as_the_plan_says() {
         [evidence]
     };
     let silent = evidence(report::State::Waiting);
-    assert_eq!(rollout.decide(&silent, patience_ms - 1), None);
-    let end = rollout.decide(&silent, patience_ms).unwrap();
+    assert_eq!(rollout.decide(&silent, &[], patience_ms - 1), None);
+    let end = rollout.decide(&silent, &[], patience_ms).unwrap();
     assert_eq!(end.action, Action::Finish);
-    assert_eq!(rollout.decide(&evidence(report::State::Booted), patience_ms), None);
-    assert!(rollout.decide(&evidence(report::State::Failed), 1).is_some(), "all have ended");
+    assert_eq!(rollout.decide(&evidence(report::State::Booted), &[], patience_ms), None);
+    assert!(rollout.decide(&evidence(report::State::Failed), &[], 1).is_some(), "all have ended");
 }
 
 /// What can happen to a fleet in a rollout.
@@ -263,7 +265,7 @@ impl Driven {
     }
 
     fn tick(&mut self) {
-        if let Some(decision) = self.rollout.decide(&self.evidence(), self.now_ms) {
+        if let Some(decision) = self.rollout.decide(&self.evidence(), &[], self.now_ms) {
             self.rollout.carry_out(decision, self.devices.iter(), self.now_ms).unwrap();
         }
     }

@@ -110,6 +110,7 @@ async fn decide(
         sha256: request.fw_sha256,
         security_version: request.security_version,
         pins: request.pins,
+        out_s: request.out_s.unwrap_or(0),
     };
     let decided = || {
         let Told { decision, soon } = app.fleet.poll(device, &running, now_ms).ok_or_else(gone)?;

@@ -166,6 +166,7 @@ fn request(nonce: [u8; 16], have: BTreeMap<String, u64>) -> anyhow::Result<Reque
         security_version: 1,
         have,
         pins: None,
+        out_s: None,
         reports: Vec::new(),
     })
 }

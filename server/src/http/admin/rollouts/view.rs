@@ -8,6 +8,8 @@ use utoipa::ToSchema;
 use waxwing_wire::report::State;
 use waxwing_wire::{Channel, DeviceId, GroupId, ProductId, RolloutId};
 
+use crate::domain::rollout::bounds::Outcomes;
+use crate::domain::rollout::health::{Comparison, HealthRule};
 use crate::domain::rollout::{
     Counts, Evidence, Phase, PhasePlan, Plan, Size, State as RolloutState,
 };
@@ -57,6 +59,10 @@ pub(in crate::http::admin) struct RolloutView {
     counts: CountsView,
     /// Devices of the started phases.
     members: u64,
+    /// How many of those that went back may have had no contact for another reason than the release.
+    unreachable: UnreachableView,
+    /// What telemetry says of devices with the image and without it, by each rule of the plan.
+    health: Vec<HealthView>,
     /// For how many seconds longer than planned it waits for devices that do not poll.
     extended_s: u32,
     /// When it was drafted, as RFC 3339.
@@ -65,6 +71,38 @@ pub(in crate::http::admin) struct RolloutView {
     started_at: Option<String>,
     /// When it came to an end, as RFC 3339.
     finished_at: Option<String>,
+}
+
+/// Devices that went back because they could not reach the server.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Unreachable)]
+pub(in crate::http::admin) struct UnreachableView {
+    /// Those of which it cannot be told yet: the others may not be back.
+    doubtful: u64,
+    /// Those that are no evidence: as large a share of the devices without the image had no contact.
+    excused: u64,
+}
+
+/// What telemetry says by one rule.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Health)]
+pub(in crate::http::admin) struct HealthView {
+    /// The field of the telemetry.
+    metric: String,
+    /// Devices with the image.
+    with: SideView,
+    /// Devices that have not switched.
+    without: SideView,
+}
+
+/// Devices that were watched for a soak.
+#[derive(Serialize, ToSchema)]
+#[schema(as = HealthSide)]
+pub(in crate::http::admin) struct SideView {
+    /// Those that ailed.
+    ailing: u64,
+    /// Those that did not.
+    well: u64,
 }
 
 /// A phase.
@@ -145,12 +183,27 @@ impl RolloutView {
             plan: rollout.plan.clone(),
             counts: counts_view(&total.counts),
             members: total.counts.total(),
+            unreachable: UnreachableView {
+                doubtful: total.unreachable.doubtful,
+                excused: total.unreachable.excused,
+            },
+            health: health(&rollout.plan, &fleet.health(&rollout.id)),
             extended_s: rollout.extended_s,
             created_at: time(rollout.created_at),
             started_at: rollout.started_at.map(time),
             finished_at: rollout.finished_at.map(time),
         }
     }
+}
+
+fn health(plan: &Plan, seen: &[Comparison]) -> Vec<HealthView> {
+    let side = |outcomes: Outcomes| SideView { ailing: outcomes.broken, well: outcomes.well };
+    let view = |(rule, seen): (&HealthRule, &Comparison)| HealthView {
+        metric: rule.metric.clone(),
+        with: side(seen.with),
+        without: side(seen.without),
+    };
+    plan.health.iter().zip(seen).map(view).collect()
 }
 
 fn phases(rollout: &Rollout, evidence: &[Evidence]) -> Vec<PhaseView> {
