@@ -62,7 +62,16 @@ struct Head {
 struct Item {
     key: Key,
     /// Of a head that is not empty.
-    head: Option<Head>,
+    file: Option<Extent>,
+}
+
+/// Which items are those of a file. All heads of a device are looked at together, and their hashes would
+/// take most of the memory.
+#[derive(Clone, Copy)]
+struct Extent {
+    kind: Use,
+    generation: u8,
+    length: usize,
 }
 
 impl<F: Chip> Files<F> {
@@ -119,8 +128,8 @@ impl<F: Chip> Files<F> {
         new: &Head,
         before: Option<&Head>,
     ) -> Result<bool, StateError> {
-        let items = self.items()?;
-        let roles = items.iter().filter_map(|item| item.head).filter(|head| head.kind == Use::Role);
+        let heads = self.items(|key| key == head_key(key))?;
+        let roles = heads.iter().filter_map(|item| item.file).filter(|file| file.kind == Use::Role);
         let taken: usize = roles.map(|role| stored_bytes(role.length)).sum();
         let all = taken.saturating_add(stored_bytes(new.length));
         if all <= self.role_bytes_max {
@@ -154,13 +163,13 @@ impl<F: Chip> Files<F> {
     /// Takes out all that does not count: pieces of saves that ended early, what is left of files
     /// that are gone, and roles where a file is needed more. Slow, and only done when room is short.
     fn sweep(&mut self, roles: bool) -> Result<(), StateError> {
-        let items = self.items()?;
-        let is_role = |head: &Head| head.kind == Use::Role;
+        let items = self.items(|_| true)?;
+        let is_role = |file: &Extent| file.kind == Use::Role;
         let counts = |key: Key| {
             let of = head_key(key);
-            let head = items.iter().find(|item| item.key == of).and_then(|item| item.head);
-            let head = head.filter(|head| !(roles && is_role(head)));
-            head.is_some_and(|head| head.counts(key))
+            let file = items.iter().find(|item| item.key == of).and_then(|item| item.file);
+            let file = file.filter(|file| !(roles && is_role(file)));
+            file.is_some_and(|file| file.counts(key))
         };
         // Heads first: a file without one is gone, a file without a piece is damaged.
         let (heads, pieces): (Vec<_>, Vec<_>) = items
@@ -175,19 +184,22 @@ impl<F: Chip> Files<F> {
         Ok(())
     }
 
-    /// Returns everything that is in flash.
-    fn items(&mut self) -> Result<Vec<Item>, StateError> {
+    /// Returns what is in flash under the keys that are wanted.
+    fn items(&mut self, wanted: fn(Key) -> bool) -> Result<Vec<Item>, StateError> {
         let mut found: Vec<Item> = Vec::new();
         at_once(async {
             let (mut buffer, mut value) = ([0; ITEM_BYTES_MAX], [0; ITEM_BYTES_MAX]);
             let mut all = self.map.fetch_all_items(&mut buffer).await?;
             while let Some((key, value)) = all.next::<&[u8]>(&mut value).await? {
+                if !wanted(key) {
+                    continue;
+                }
                 let is_head = key == head_key(key);
-                let head = Head::read(value).map(|(head, _)| head).filter(|_| is_head);
+                let file = Head::read(value).map(|(head, _)| head.extent()).filter(|_| is_head);
                 // The last one under a key is the newest.
                 match found.iter_mut().find(|item| item.key == key) {
-                    Some(item) => item.head = head,
-                    None => found.push(Item { key, head }),
+                    Some(item) => item.file = file,
+                    None => found.push(Item { key, file }),
                 }
             }
             Ok(())
@@ -221,17 +233,23 @@ impl<F: Chip> Files<F> {
     }
 }
 
+impl Extent {
+    /// Whether an item of this file is one of its pieces now, or its head.
+    fn counts(&self, key: Key) -> bool {
+        let [.., generation, index] = key;
+        let is_piece = pieces(self.length).any(|piece| piece == index);
+        key == head_key(key) || (generation == self.generation && is_piece)
+    }
+}
+
 impl Head {
     fn is_same_as(&self, other: &Self) -> bool {
         let of = |head: &Self| (head.kind, head.length, head.sha256);
         of(self) == of(other)
     }
 
-    /// Whether an item of this file is one of its pieces now, or its head.
-    fn counts(&self, key: Key) -> bool {
-        let [.., generation, index] = key;
-        let is_piece = pieces(self.length).any(|piece| piece == index);
-        key == head_key(key) || (generation == self.generation && is_piece)
+    const fn extent(&self) -> Extent {
+        Extent { kind: self.kind, generation: self.generation, length: self.length }
     }
 
     fn encode(&self, name: &str) -> Vec<u8> {
