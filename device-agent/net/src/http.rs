@@ -304,7 +304,10 @@ impl Open {
                     self.body.took(bytes);
                     return Ok(self.received.take(bytes));
                 }
-                Piece::End => return Ok(&[]),
+                Piece::End => {
+                    self.received.give_back();
+                    return Ok(&[]);
+                }
                 Piece::Framing(bytes) => {
                     self.received.take(bytes);
                 }

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use embedded_io_async::Read;
 
-/// How much is read at once: no record is longer.
-const READ_BYTES: usize = 2048;
+/// How much is read at once: what a connection hands on at once.
+const READ_BYTES: usize = 512;
 
 /// Bytes that came.
 #[derive(Debug, Default)]
@@ -28,6 +28,13 @@ impl Received {
         let from = self.taken;
         self.taken = from.saturating_add(count).min(self.bytes.len());
         self.bytes.get(from..self.taken).unwrap_or_default()
+    }
+
+    /// Gives the memory back, unless there is something left: an idle connection holds no buffer.
+    pub(super) fn give_back(&mut self) {
+        if self.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Waits for more bytes; returns how many came.

@@ -22,7 +22,7 @@ use embedded_tls::{TlsConfig, TlsConnection, TlsContext, TlsError};
 use rustls_pki_types::ServerName;
 
 use super::cipher::Suite;
-use super::pipe::{OUTGOING_BYTES_MAX, Pipe};
+use super::pipe::{INCOMING_BYTES_MAX, OUTGOING_BYTES_MAX, Pipe};
 use super::records::{RECORD_BYTES_MAX, Records, SharedRecords, Transport};
 use super::verifier::{Provider, Verifier};
 use super::{Broken, Client};
@@ -152,29 +152,51 @@ impl Write for Connection {
     }
 }
 
+/// Work with a place of its own, on the heap and on the stack.
+type Apart<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
 type Tls<'r, S> = TlsConnection<'r, Transport<'r, S>, Suite>;
 
+/// Connects, shakes hands, and carries bytes until it is over. Each of these has a place of its own: what
+/// one takes of the stack, the others do not.
 async fn live<N: Network>(
     network: &N,
     address: &Address,
     client: &Client,
     pipe: &Pipe,
 ) -> Result<Infallible, Broken> {
-    let connecting = network.connect(&address.host, address.port);
+    let connecting: Apart<'_, _> = Box::pin(network.connect(&address.host, address.port));
     let stream = connecting.await.map_err(|_| Broken::Network)?;
     let records: SharedRecords<_> = Mutex::new(Records::new(stream));
     let mut receive = vec![0; RECORD_BYTES_MAX];
     let mut send = vec![0; OUTGOING_BYTES_MAX + RECORD_OVERHEAD_BYTES];
-    let mut tls = Tls::new(Transport(&records), &mut receive, &mut send);
-    Box::pin(shake_hands(&mut tls, network, address, client)).await?;
+    let mut tls = begin(&records, &mut receive, &mut send);
+    let handshake: Apart<'_, _> = Box::pin(shake_hands(&mut tls, network, address, client));
+    handshake.await?;
     records.lock().await.open();
     pipe.open();
-    while !pipe.is_closing() {
-        carry(&mut tls, &records, pipe).await?;
-    }
-    // In a place of its own: it takes the whole connection there, and comes last.
-    let closed = Box::pin(tls.close()).await;
-    Err(Broken::Tls(closed.map_or_else(|(_, error)| error, |_| TlsError::ConnectionClosed)))
+    let carrying: Apart<'_, _> = Box::pin(carry(&mut tls, &records, pipe));
+    carrying.await?;
+    Err(Broken::Tls(end(tls).await))
+}
+
+/// Makes a connection in its place: it is large.
+#[inline(never)]
+fn begin<'r, S: Read + Write>(
+    records: &'r SharedRecords<S>,
+    receive: &'r mut [u8],
+    send: &'r mut [u8],
+) -> Box<Tls<'r, S>> {
+    Box::new(Tls::new(Transport(records), receive, send))
+}
+
+/// Says goodbye; returns why the connection ended.
+#[inline(never)]
+fn end<S: Read + Write>(tls: Box<Tls<'_, S>>) -> Apart<'_, TlsError> {
+    Box::pin(async {
+        let closed = (*tls).close().await;
+        closed.map_or_else(|(_, error)| error, |_| TlsError::ConnectionClosed)
+    })
 }
 
 async fn shake_hands<N: Network, S: Read + Write>(
@@ -203,29 +225,41 @@ async fn shake_hands<N: Network, S: Read + Write>(
     }
 }
 
-/// Carries bytes one way, whichever comes first. What has begun to come is read to its end.
+/// Carries bytes until there are no more to come or to go.
 async fn carry<S: Read + Write>(
     tls: &mut Tls<'_, S>,
     records: &SharedRecords<S>,
     pipe: &Pipe,
 ) -> Result<(), Broken> {
-    let arrival = async {
-        pipe.wanted().await;
-        records.lock().await.arrival().await
-    };
-    match select(pipe.outgoing(), arrival).await {
-        Either::First(bytes) => {
-            tls.write_all(&bytes).await.map_err(Broken::Tls)?;
-            tls.flush().await.map_err(Broken::Tls)?;
-            pipe.sent();
-        }
-        Either::Second(arrived) => {
-            arrived.map_err(|_| Broken::Network)?;
-            let bytes = tls.fill_buf().await.map_err(Broken::Tls)?;
-            pipe.came(bytes);
-            let count = bytes.len();
-            tls.consume(count);
+    let mut is_record_left = false;
+    while !pipe.is_closing() {
+        let arrival = async {
+            pipe.wanted().await;
+            if is_record_left { Ok(()) } else { records.lock().await.arrival().await }
+        };
+        match select(pipe.outgoing(), arrival).await {
+            Either::First(bytes) => {
+                tls.write_all(&bytes).await.map_err(Broken::Tls)?;
+                tls.flush().await.map_err(Broken::Tls)?;
+                pipe.sent();
+            }
+            Either::Second(arrived) => {
+                arrived.map_err(|_| Broken::Network)?;
+                is_record_left = take_in(tls, pipe).await?;
+            }
         }
     }
     Ok(())
+}
+
+/// Hands on some of what came: what has begun to come is read to its end, and the rest of a record stays
+/// where it was decrypted. Returns whether there is any.
+async fn take_in<S: Read + Write>(tls: &mut Tls<'_, S>, pipe: &Pipe) -> Result<bool, Broken> {
+    let bytes = tls.fill_buf().await.map_err(Broken::Tls)?;
+    let count = bytes.len().min(INCOMING_BYTES_MAX);
+    let (now, later) = bytes.split_at(count);
+    let is_record_left = !later.is_empty();
+    pipe.came(now);
+    tls.consume(count);
+    Ok(is_record_left)
 }

@@ -9,6 +9,10 @@ use core::task::Poll;
 /// Most bytes that are collected before they go out: what fits into one record.
 pub(super) const OUTGOING_BYTES_MAX: usize = 1900;
 
+/// Most bytes that are handed on at once, of a record that stays in the buffer of the connection: whole
+/// records would be in memory three times.
+pub(super) const INCOMING_BYTES_MAX: usize = 512;
+
 /// Bytes between the connection and who uses it.
 #[derive(Debug, Default)]
 pub(super) struct Pipe {
