@@ -20,11 +20,12 @@ use waxwing_wire::{Command, DeviceId, Digest, ErrorCode, Hardware, MessageId, No
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::chunks::{ChunkList, Recall};
 use crate::found::Found;
+use crate::journal::Record;
 use crate::local::{ImageRules, Local, Passing};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::pins::Pins;
 use crate::policy::Policy;
-use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
+use crate::ports::{AppHooks, BootControl, BootView, Journal, SlotFlash};
 use crate::trust::Trust;
 use pause::yield_now;
 use reports::HandedOver;
@@ -136,22 +137,22 @@ impl<P: Platform> Driver<P> {
         firmware: Firmware,
         policy: Policy,
         rules: ImageRules,
-        trust: Trust<P::Store>,
+        trust: impl Into<Box<Trust<P::Store>>>,
     ) -> Result<Self, StartError> {
         let view = ports.boot.view().map_err(StartError::Boot)?;
         let rules = ImageRules { secure_version: view.secure_version, ..rules };
         let seed = Seed { jitter: draw(&mut ports.entropy), boot: draw(&mut ports.entropy) };
         let (local, record) = Local::open(ports.flash, ports.boot, ports.journal, ports.app, rules);
+        let trust = trust.into();
         let now = ports.clock.now();
         let unix_s = trust.time_floor_s();
-        let agent = Agent::boot(firmware, policy, record, view, seed, now, unix_s);
-        let mut agent = Box::new(agent);
+        let mut agent = begin(firmware, policy, record, view, seed, now, unix_s);
         let next = agent.step(now, Event::Tick);
         let mut driver = Self {
             agent,
             next,
             identity,
-            trust: Box::new(trust),
+            trust,
             local,
             server: ports.server,
             messages: ports.messages,
@@ -242,6 +243,8 @@ impl<P: Platform> Driver<P> {
             Err(NoAnswer::Busy(wait)) => return Ok(Event::Busy(wait)),
             answer => answer.map_err(|_| ErrorCode::NO_CONTACT)?,
         };
+        // A check takes memory enough.
+        drop(request);
         self.follow_roots(&answer).await;
         self.answered(nonce, &answer)
     }
@@ -385,6 +388,20 @@ impl<P: Platform> Driver<P> {
         self.local.boot.reboot();
         Event::Tick
     }
+}
+
+/// Makes the agent in its place: it is large, and copies of it would stay on the stack.
+#[inline(never)]
+fn begin(
+    firmware: Firmware,
+    policy: Policy,
+    record: Record,
+    view: BootView,
+    seed: Seed,
+    now: Duration,
+    unix_s: u64,
+) -> Box<Agent> {
+    Box::new(Agent::boot(firmware, policy, record, view, seed, now, unix_s))
 }
 
 fn draw(entropy: &mut impl Entropy) -> u64 {

@@ -6,6 +6,7 @@
 
 mod scan;
 
+use alloc::boxed::Box;
 use alloc::string::String;
 
 use waxwing_esp_image::Chip;
@@ -226,14 +227,15 @@ const fn code_of(mismatch: Mismatch) -> ErrorCode {
 #[derive(Debug, Default)]
 pub struct Passing {
     next: u32,
-    check: Option<ContentCheck>,
+    // Large, and only there while something comes.
+    check: Option<Box<ContentCheck>>,
 }
 
 impl Passing {
     /// Takes bytes of `image` that belong at `offset`.
     pub fn take(&mut self, image: &Deployment, offset: u32, bytes: &[u8]) {
         if offset == 0 {
-            self.check = Some(image.content());
+            self.check = Some(Box::new(image.content()));
         } else if offset != self.next {
             self.check = None;
         }

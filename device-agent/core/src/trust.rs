@@ -36,8 +36,12 @@ impl<S: Store> Trust<S> {
 
     /// Returns the versions of the metadata the device has, as a poll tells them.
     pub fn have(&self) -> BTreeMap<String, u64> {
-        let key = |(repository, role, version)| (alloc::format!("{repository}.{role}"), version);
-        self.client.have().map(key).collect()
+        let mut have = BTreeMap::new();
+        // One by one: collecting would sort them first, in 4 KB of stack.
+        for (repository, role, version) in self.client.have() {
+            have.insert(alloc::format!("{repository}.{role}"), version);
+        }
+        have
     }
 
     /// Follows one root of an answer to a poll; false when there is none to follow.
