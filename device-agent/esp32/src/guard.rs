@@ -1,6 +1,7 @@
 //! The first statement of `main` (D20): watchdog, boot counter, and the way back for an image that
 //! was started too often, or whose agent does not start.
 
+use alloc::boxed::Box;
 use alloc::vec;
 use core::time::Duration;
 
@@ -72,14 +73,20 @@ type Boot = BootPort<FlashChip, ResetLine>;
 
 /// Flash, as far as it is the agent's.
 pub struct Storage {
+    // From the heap: it is handed on by value, and every copy would be on the stack.
+    pub(crate) parts: Box<Parts>,
+    /// As given to [`guard`]. What has nothing to do with a boot, such as how often to poll, a product
+    /// may still change.
+    pub policy: Policy,
+}
+
+/// What of flash is whose.
+pub(crate) struct Parts {
     pub(crate) flash: FlashChip,
     pub(crate) layout: Layout,
     pub(crate) running: Slot,
     pub(crate) boot: Boot,
     pub(crate) journal: Guarded<JournalPort<FlashChip>>,
-    /// As given to [`guard`]. What has nothing to do with a boot, such as how often to poll, a product
-    /// may still change.
-    pub policy: Policy,
 }
 
 /// Why this chip cannot be updated.
@@ -183,6 +190,7 @@ fn boot_port(flash: &FlashChip, table: Table<'_>, reset: ResetReason) -> Result<
 }
 
 impl Storage {
+    #[inline(never)]
     fn open(
         flash: FlashChip,
         table: Table<'_>,
@@ -197,7 +205,8 @@ impl Storage {
             NotBegun::Restarting => Unusable::NoSlot,
         })?;
         let running = layout.slot_at(hardware::running_image_at()).ok_or(Unusable::NoSlot)?;
-        Ok(Self { flash, layout, running, boot, journal, policy })
+        let parts = Parts { flash, layout, running, boot, journal };
+        Ok(Self { parts: Box::new(parts), policy })
     }
 
     /// Reads what was written into this device when it was made.
@@ -206,7 +215,7 @@ impl Storage {
     ///
     /// [`InvalidProvision`] when nothing was, or it is damaged.
     pub fn provision(&self) -> Result<Provision, InvalidProvision> {
-        let mut region = Region::new(self.flash.clone(), self.layout.credentials());
+        let mut region = Region::new(self.parts.flash.clone(), self.parts.layout.credentials());
         let mut header = [0; HEADER_BYTES];
         region.read(0, &mut header).map_err(|_| InvalidProvision::Length)?;
         let mut bytes = vec![0; provision::encoded_bytes(&header)?];

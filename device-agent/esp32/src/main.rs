@@ -8,8 +8,10 @@ extern crate alloc;
 
 mod sensor;
 
+use alloc::boxed::Box;
 use alloc::format;
 use core::panic::PanicInfo;
+use core::pin::Pin;
 use core::time::Duration;
 
 use embassy_executor::Spawner;
@@ -21,7 +23,9 @@ use waxwing_agent::Action;
 use waxwing_agent::found::Found;
 use waxwing_agent::policy::Policy;
 use waxwing_agent::ports::{AppHooks, Deferrals, Health, Permission, ResetReason, SelfTest};
-use waxwing_esp32::{Memory, Noise, Product, Sockets, Storage, Telemetry, Updater, network};
+use waxwing_esp32::{
+    Memory, Noise, Product, Sockets, Storage, Telemetry, Unusable, Updater, network,
+};
 use waxwing_wire::Provision;
 
 use sensor::{Tenths, Thermometer};
@@ -39,6 +43,9 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     waxwing_esp32::crash()
 }
 
+/// Work with a place of its own on the heap, and on the stack only while it is done.
+type Work = Pin<Box<dyn Future<Output = ()>>>;
+
 #[esp_rtos::main]
 async fn main(spawner: Spawner) {
     let chip = waxwing_esp32::guard(Policy::DEVICE, None);
@@ -47,28 +54,46 @@ async fn main(spawner: Spawner) {
     println!("waxwing-esp32 {}, start {}, {:?}", release(), chip.starts, chip.reset);
     let behaviour = Behaviour::of_this_release();
     behaviour.may_crash_early();
-    let thermometer = Thermometer::start(chip.thermometer);
-    let parts = network::Parts { radio: chip.radio, rng: chip.rng, adc: chip.adc };
-    let (mut storage, provision) = match ready(chip.storage) {
+    let beginning = Beginning {
+        behaviour,
+        thermometer: Thermometer::start(chip.thermometer),
+        parts: network::Parts { radio: chip.radio, rng: chip.rng, adc: chip.adc },
+        starts: chip.starts,
+        reset: chip.reset,
+    };
+    let start: Pin<Box<dyn Future<Output = Work>>> =
+        Box::pin(start(spawner, chip.storage, beginning));
+    let work = start.await;
+    work.await;
+}
+
+/// What there is besides storage when the product starts.
+struct Beginning {
+    behaviour: Behaviour,
+    thermometer: Option<Thermometer>,
+    parts: network::Parts,
+    starts: u32,
+    reset: ResetReason,
+}
+
+/// Starts what can be started, and returns what the product then does.
+async fn start(spawner: Spawner, storage: Result<Storage, Unusable>, beginning: Beginning) -> Work {
+    let Beginning { behaviour, thermometer, parts, starts, reset } = beginning;
+    let (mut storage, provision) = match ready(storage) {
         Ok(ready) => ready,
         Err(why) => {
             println!("no updates: {why}");
-            return measure_only(thermometer).await;
+            return Box::pin(measure_only(thermometer));
         }
     };
-    let wifi = provision.wifi.as_ref();
-    let access = network::Access {
-        ssid: wifi.map_or("", |wifi| &wifi.ssid),
-        password: wifi.map_or("", |wifi| wifi.password.expose()),
-    };
-    let stack = network::start(spawner, parts, access);
-    let sockets = stack.ok().and_then(|stack| Sockets::new(stack, Noise::new()?));
-    let Some(sockets) = sockets else {
+    let Some(sockets) = connect(spawner, parts, &provision) else {
         println!("network does not start");
         // The product works meanwhile. A radio that hangs may be mended by a restart.
-        let wait = storage.policy.back_off(chip.starts, 0);
-        select(measure_only(thermometer), sleep(wait)).await;
-        waxwing_esp32::crash()
+        let wait = storage.policy.back_off(starts, 0);
+        return Box::pin(async move {
+            select(measure_only(thermometer), sleep(wait)).await;
+            waxwing_esp32::crash()
+        });
     };
     let settings = Settings::of(&provision, storage.policy);
     storage.policy = settings.policy;
@@ -80,28 +105,50 @@ async fn main(spawner: Spawner) {
     let app = App { behaviour, works: thermometer.is_some() };
     match Updater::start(storage, &provision, sockets, app, product).await {
         Ok(updater) => {
-            // The agent has what it needs of it.
-            drop(provision);
             let (boots, found) = (updater.boots(), updater.found());
-            let status = Status { starts: chip.starts, boots, reset: chip.reset, found };
-            let readings = send(updater.telemetry(), thermometer, status, settings.send_every_s);
-            let run = updater.run(|agent, turn| {
-                println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
-                if let Action::Activate { .. } = turn.action {
-                    println!("memory: {}", Memory::now());
-                }
-            });
-            select(run, readings).await;
+            let status = Status { starts, boots, reset, found };
+            work(updater, thermometer, status, settings.send_every_s)
         }
         Err(why) => {
             println!("no updates: {why:?}");
-            measure_only(thermometer).await;
+            Box::pin(measure_only(thermometer))
         }
     }
 }
 
+/// Measures, sends, and is kept up to date meanwhile.
+fn work(
+    updater: Updater<App>,
+    thermometer: Option<Thermometer>,
+    status: Status,
+    send_every_s: u64,
+) -> Work {
+    let readings: Work = Box::pin(send(updater.telemetry(), thermometer, status, send_every_s));
+    let run = updater.run(|agent, turn| {
+        println!("{} {:?} {:?}", agent.state_name(), turn.action, turn.failed);
+        if matches!(turn.action, Action::Activate { .. } | Action::CheckHealth) {
+            println!("memory: {}", Memory::now());
+        }
+    });
+    Box::pin(async {
+        select(run, readings).await;
+    })
+}
+
+#[inline(never)]
+fn connect(spawner: Spawner, parts: network::Parts, provision: &Provision) -> Option<Sockets> {
+    let wifi = provision.wifi.as_ref();
+    let access = network::Access {
+        ssid: wifi.map_or("", |wifi| &wifi.ssid),
+        password: wifi.map_or("", |wifi| wifi.password.expose()),
+    };
+    let stack = network::start(spawner, parts, access).ok()?;
+    Sockets::new(stack, Noise::new()?)
+}
+
+#[inline(never)]
 fn ready(
-    storage: Result<Storage, waxwing_esp32::Unusable>,
+    storage: Result<Storage, Unusable>,
 ) -> Result<(Storage, Provision), alloc::string::String> {
     let storage = storage.map_err(|why| format!("{why:?}"))?;
     let provision = storage.provision().map_err(|why| format!("{why}"))?;

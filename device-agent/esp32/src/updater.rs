@@ -78,7 +78,10 @@ impl<A: AppHooks> Platform for Esp32<A> {
 }
 
 /// The agent, ready to run.
-pub struct Updater<A: AppHooks> {
+pub struct Updater<A: AppHooks>(Box<Parts<A>>);
+
+/// What it is made of.
+struct Parts<A: AppHooks> {
     driver: Box<Driver<Esp32<A>>>,
     link: Link<Sockets>,
     messages: Option<Address>,
@@ -138,11 +141,28 @@ impl<A: AppHooks> Updater<A> {
     ) -> Result<Self, NotStarted> {
         let network = Rc::new(sockets);
         let seed = draw(&mut network.entropy());
-        let region = Region::new(storage.flash.clone(), storage.layout.state());
+        let region = Region::new(storage.parts.flash.clone(), storage.parts.layout.state());
         let state = State::open(region).map_err(NotStarted::State)?;
         let boots = count_boot(&state);
-        let account = Account::open(&network, &state, provision, &storage.policy, seed).await?;
-        let (mailbox, link) = mailbox(&network, &provision.device, &account.client);
+        let opening: Pin<Box<dyn Future<Output = _>>> =
+            Box::pin(Account::open(&network, &state, provision, &storage.policy, seed));
+        let account = opening.await?;
+        Self::with(account, storage, provision, app, product, seed, boots)
+    }
+
+    /// Puts the agent together when the device has its account.
+    #[inline(never)]
+    fn with(
+        account: Account,
+        storage: Storage,
+        provision: &Provision,
+        app: A,
+        product: Product,
+        seed: u64,
+        boots: Option<u32>,
+    ) -> Result<Self, NotStarted> {
+        let network = &account.network;
+        let (mailbox, link) = mailbox(network, &provision.device, &account.client);
         let telemetry = Telemetry {
             mailbox: mailbox.clone(),
             signer: MessageSigner(Rc::clone(&account.identity)),
@@ -156,22 +176,24 @@ impl<A: AppHooks> Updater<A> {
         let (policy, time) = (storage.policy, Rc::clone(&telemetry.time));
         let trust = trust(&account, provision, &storage, product.security_version)?;
         let driver = driver(storage, provision, &account, mailbox, app, product, trust)?;
-        Ok(Self { driver, link, messages, account, time, telemetry, policy, seed, boots })
+        let parts = Parts { driver, link, messages, account, time, telemetry, policy, seed, boots };
+        Ok(Self(Box::new(parts)))
     }
 
     /// Returns how often the device started in its life; `None` when that cannot be kept.
     pub const fn boots(&self) -> Option<u32> {
-        self.boots
+        self.0.boots
     }
 
     /// Returns what the application sends its readings with.
     pub fn telemetry(&self) -> Telemetry {
+        let Parts { telemetry, time, seed, .. } = &*self.0;
         Telemetry {
-            mailbox: self.telemetry.mailbox.clone(),
-            signer: self.telemetry.signer.clone(),
-            device: self.telemetry.device.clone(),
-            time: Rc::clone(&self.time),
-            boot: self.seed,
+            mailbox: telemetry.mailbox.clone(),
+            signer: telemetry.signer.clone(),
+            device: telemetry.device.clone(),
+            time: Rc::clone(time),
+            boot: *seed,
             number: 0,
         }
     }
@@ -179,7 +201,7 @@ impl<A: AppHooks> Updater<A> {
     /// Returns what was found in flash at this start, to be sent along with the readings: whether the
     /// journal was lost, and what the boot records said.
     pub fn found(&self) -> Found {
-        self.driver.found()
+        self.0.driver.found()
     }
 
     /// Runs until the chip restarts. `told` sees each turn, for logs.
@@ -197,7 +219,7 @@ impl<A: AppHooks> Updater<A> {
     }
 
     async fn turns(self, mut told: impl FnMut(&Agent, Turn)) {
-        let Self { mut driver, link, messages, mut account, time, policy, seed, .. } = self;
+        let Parts { mut driver, link, messages, mut account, time, policy, seed, .. } = *self.0;
         let mut link = pin!(keep_up(link, messages, policy, seed));
         loop {
             match select(driver.turn(), &mut link).await {
@@ -239,19 +261,19 @@ fn driver<A: AppHooks>(
     messages: Mailbox<Sockets>,
     app: A,
     product: Product,
-    trust: Trust<Drawer<FlashChip>>,
+    trust: Box<Trust<Drawer<FlashChip>>>,
 ) -> Result<Box<Driver<Esp32<A>>>, NotStarted> {
-    let layout = &storage.layout;
-    let target = *layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
-    let running = *layout.image(storage.running).ok_or(NotStarted::NoSlot)?;
-    let running = &mut Region::new(storage.flash.clone(), &running);
+    let layout = &storage.parts.layout;
+    let target = *layout.target(storage.parts.running).ok_or(NotStarted::NoSlot)?;
+    let running = *layout.image(storage.parts.running).ok_or(NotStarted::NoSlot)?;
+    let running = &mut Region::new(storage.parts.flash.clone(), &running);
     let Image { sha256, secure_version } = image::read(running).map_err(NotStarted::Image)?;
     let (release, security_version) = (product.release, product.security_version);
     let firmware = Firmware { release, sha256, security_version, secure_version };
     let ports = Ports {
-        flash: SlotPort::new(Region::new(storage.flash.clone(), &target)),
-        boot: storage.boot,
-        journal: storage.journal,
+        flash: SlotPort::new(Region::new(storage.parts.flash.clone(), &target)),
+        boot: storage.parts.boot,
+        journal: storage.parts.journal,
         app,
         server: account.https().noting(Rc::clone(&account.expired)),
         messages,
@@ -283,8 +305,8 @@ fn trust(
     provision: &Provision,
     storage: &Storage,
     security_version: u32,
-) -> Result<Trust<Drawer<FlashChip>>, NotStarted> {
-    let target = storage.layout.target(storage.running).ok_or(NotStarted::NoSlot)?;
+) -> Result<Box<Trust<Drawer<FlashChip>>>, NotStarted> {
+    let target = storage.parts.layout.target(storage.parts.running).ok_or(NotStarted::NoSlot)?;
     let device = uptane::Device {
         id: provision.device.to_string(),
         product: provision.product.to_string(),
@@ -298,7 +320,7 @@ fn trust(
     let director = (account.state.drawer("director"), &*provision.director_root);
     let image = (account.state.drawer("image"), &*provision.image_root);
     let client = uptane::Client::open(device, director, image).map_err(NotStarted::Trust)?;
-    Ok(Trust::new(client, Time::from_seconds(BUILT_AT_S)))
+    Ok(Box::new(Trust::new(client, Time::from_seconds(BUILT_AT_S))))
 }
 
 /// Counts this start among all of the device's. What is not a number begins anew.
