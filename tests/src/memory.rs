@@ -1,8 +1,9 @@
 //! Memory of the agent on an emulated chip, and of all it brings along: TLS, HTTP, MQTT.
 //!
-//! Counted is what was ever in use of heap and stack until an update is activated, and what is taken
-//! before the first statement, code that runs from memory included; less the same of the same
-//! product without an agent, whose network is the same. Both say it on the serial line.
+//! Counted is what was ever in use of heap and stack from the first start of a new device, its enrolment
+//! included, until the update it takes is found healthy, and what is taken before the first statement, code
+//! that runs from memory included; less the same of the same product without an agent, whose network with
+//! all its buffers is the same. Both say it on the serial line.
 
 use std::fs;
 use std::process::Command;
