@@ -20,12 +20,11 @@ use waxwing_wire::{Command, DeviceId, Digest, ErrorCode, Hardware, MessageId, No
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::chunks::{ChunkList, Recall};
 use crate::found::Found;
-use crate::journal::Record;
 use crate::local::{ImageRules, Local, Passing};
 use crate::network::{Clock, Entropy, Message, Messages, NoAnswer, Server, Signer};
 use crate::pins::Pins;
 use crate::policy::Policy;
-use crate::ports::{AppHooks, BootControl, BootView, Journal, SlotFlash};
+use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
 use pause::yield_now;
 use reports::HandedOver;
@@ -146,7 +145,7 @@ impl<P: Platform> Driver<P> {
         let trust = trust.into();
         let now = ports.clock.now();
         let unix_s = trust.time_floor_s();
-        let mut agent = begin(firmware, policy, record, view, seed, now, unix_s);
+        let mut agent = start::begin(firmware, policy, record, view, seed, now, unix_s);
         let next = agent.step(now, Event::Tick);
         let mut driver = Self {
             agent,
@@ -388,20 +387,6 @@ impl<P: Platform> Driver<P> {
         self.local.boot.reboot();
         Event::Tick
     }
-}
-
-/// Makes the agent in its place: it is large, and copies of it would stay on the stack.
-#[inline(never)]
-fn begin(
-    firmware: Firmware,
-    policy: Policy,
-    record: Record,
-    view: BootView,
-    seed: Seed,
-    now: Duration,
-    unix_s: u64,
-) -> Box<Agent> {
-    Box::new(Agent::boot(firmware, policy, record, view, seed, now, unix_s))
 }
 
 fn draw(entropy: &mut impl Entropy) -> u64 {

@@ -1,8 +1,13 @@
-//! Why an agent does not start.
+//! How an agent starts, and why it does not.
 
+use alloc::boxed::Box;
 use core::fmt;
+use core::time::Duration;
 
-use crate::ports::BootError;
+use crate::agent::{Agent, Firmware, Seed};
+use crate::journal::Record;
+use crate::policy::Policy;
+use crate::ports::{BootError, BootView};
 
 /// The agent could not be started.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,4 +30,18 @@ impl core::error::Error for StartError {
             Self::Boot(error) => Some(error),
         }
     }
+}
+
+/// Makes the agent in its place: it is large, and copies of it would stay on the stack.
+#[inline(never)]
+pub(super) fn begin(
+    firmware: Firmware,
+    policy: Policy,
+    record: Record,
+    view: BootView,
+    seed: Seed,
+    now: Duration,
+    unix_s: u64,
+) -> Box<Agent> {
+    Box::new(Agent::boot(firmware, policy, record, view, seed, now, unix_s))
 }
