@@ -214,3 +214,50 @@ fn a_download_that_failed_for_want_of_a_network_goes_on_where_it_was_when_it_is_
     device.on(Event::Permitted(Permission::Now), Action::Save);
     device.on(Event::Done, Action::Recall { list: LIST });
 }
+
+#[test]
+fn a_download_that_never_gets_further_fails() {
+    let mut device = Device::fetched_to(4096);
+    for _ in 1..Policy::DEVICE.stalls_max {
+        device.on_wait(Event::Failed(ErrorCode::DOWNLOAD_STALLED));
+        device.now += Policy::DEVICE.back_off_max;
+        device.on(Event::Tick, Action::Poll);
+        device.on(answered(Decision::Unchanged), Action::AskToDownload);
+        device.step(Event::Permitted(Permission::Now));
+    }
+    device.on(Event::Failed(ErrorCode::DOWNLOAD_STALLED), Action::Save);
+    device.check_outcome(Reached::Failed, ErrorCode::DOWNLOAD_STALLED);
+}
+
+#[test]
+fn downloads_that_broke_off_are_not_held_against_the_next_update() {
+    let open = Action::Open { sha256: NEW, from: 0 };
+    let next = Deployment { rollout: "r-2".parse().unwrap(), ..deployment() };
+    for taken_back in [true, false] {
+        let mut device = Device::new();
+        device.poll();
+        device.accept();
+        device.on(Event::Done, open);
+        for _ in 2..Policy::DEVICE.stalls_max {
+            device.break_off();
+            device.on(answered(Decision::Unchanged), Action::AskToDownload);
+            device.on(Event::Permitted(Permission::Now), open);
+        }
+        device.break_off();
+        let offer = answered(Decision::Install(Offer::for_test(next.clone())));
+        if taken_back {
+            device.on(answered(Decision::Nothing), Action::Save);
+            device.on_wait(Event::Done);
+            device.now += Policy::DEVICE.poll_max;
+            device.on(Event::Tick, Action::Poll);
+            device.on(offer, Action::AskToDownload);
+        } else {
+            device.on(offer, Action::Save);
+            device.on(Event::Done, Action::AskToDownload);
+        }
+        device.on(Event::Permitted(Permission::Now), Action::Save);
+        device.on(Event::Done, open);
+        device.break_off();
+        assert_eq!(device.agent.deployment(), Some(&next), "taken back: {taken_back}");
+    }
+}
