@@ -147,7 +147,7 @@ impl Fleet {
         let catalogue = self.shared.catalogue.load_full();
         for campaign in catalogue.open() {
             self.ledger().look(campaign, now_ms);
-            self.see_room(campaign);
+            self.see_room(campaign, now_ms);
         }
     }
 
@@ -344,9 +344,11 @@ impl Fleet {
         campaign.rollout.plan.on_time(&deployment, listening, now_ms)
     }
 
-    /// Takes note of how many devices could be let in now, for the polls to come.
-    fn see_room(&self, campaign: &Campaign) {
-        campaign.set_room(self.places(campaign));
+    /// Takes note of how many devices could be let in at a time, for the polls to come: whom the byte
+    /// budget has no room for is not called back soon.
+    fn see_room(&self, campaign: &Campaign, now_ms: u64) {
+        let places = self.places(campaign);
+        campaign.set_room(places.min(self.ledger().affordable(campaign, now_ms)));
     }
 
     fn evidence_of(&self, campaign: &Campaign) -> Vec<Evidence> {

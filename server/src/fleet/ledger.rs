@@ -134,6 +134,12 @@ impl Ledger {
         account.budget.take(plan.bytes_per_s, image_bytes, wanted, now_ms)
     }
 
+    /// Returns how many devices the byte budget of a rollout has room for by a time.
+    pub(super) fn affordable(&mut self, campaign: &Campaign, now_ms: u64) -> u64 {
+        let (plan, image_bytes) = (&campaign.rollout.plan, campaign.release.length);
+        self.account(campaign).budget.holds(plan.bytes_per_s, image_bytes, now_ms)
+    }
+
     /// Lets patience begin now: what happened before, the server could not hear.
     pub(super) fn listen_from(&mut self, campaign: &Campaign, members: &Members, now_ms: u64) {
         self.account(campaign).listening_since = now_ms;

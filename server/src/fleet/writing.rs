@@ -123,7 +123,8 @@ impl Fleet {
 
     fn open_phases(&self, campaign: &Campaign) {
         self.ledger().open_phases(campaign, &self.shared.members);
-        self.see_room(campaign);
+        // What the budget holds by now is known when time is looked at next.
+        self.see_room(campaign, 0);
     }
 
     /// Replaces the catalogue, and counts the rollouts anew that reach other devices than before.

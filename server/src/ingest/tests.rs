@@ -383,3 +383,97 @@ async fn a_device_cannot_write_lines_of_its_own_into_the_log() {
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("malformed: "), "the cause is there: {text}");
 }
+
+impl Desk {
+    /// Everything that was counted, and the same from the signed reports alone.
+    async fn counted_twice(&self) -> (rollout::Counts, rollout::Counts) {
+        let counts = self.shop.fleet.counts(&Shop::rollout());
+        let recount = recount(&self.shop.store, &self.shop.fleet, &Shop::rollout()).await;
+        (known(&counts), recount.unwrap().unwrap().counts)
+    }
+
+    fn members(&self) -> u64 {
+        rollout::Counts::sum(&self.shop.fleet.counts(&Shop::rollout())).total()
+    }
+
+    /// Everybody is offered the release, as far as there are places.
+    async fn offer(&self) {
+        self.shop.poll_all();
+        flush_sightings(&self.shop.store, &self.shop.fleet).await.unwrap();
+    }
+
+    /// The rollout comes to an end by something else than reports.
+    async fn end(&self, end: impl FnOnce(&mut rollout::Rollout)) {
+        let fleet = &self.shop.fleet;
+        let mut rollout = rollout::Rollout::clone(&fleet.rollout(&Shop::rollout()).unwrap());
+        end(&mut rollout);
+        let mut change = self.shop.store.begin().await.unwrap();
+        store::rollouts::update(change.connection(), &rollout).await.unwrap();
+        let turn = change.commit().await.unwrap();
+        fleet.put_rollout(rollout);
+        drop(turn);
+    }
+}
+
+#[tokio::test]
+async fn reports_about_a_rollout_that_is_over_move_it_nowhere_and_count_right() {
+    type End = fn(&mut rollout::Rollout);
+    let ends: [(End, rollout::State); 3] = [
+        (|it| rollout::tests::finish(it, NOW_MS), rollout::State::Finished),
+        (|it| rollout::tests::halt(it, NOW_MS), rollout::State::Halted),
+        (|it| it.change(rollout::Change::Cancel, NOW_MS).unwrap(), rollout::State::Cancelled),
+    ];
+    for (end, state) in ends {
+        let desk = Desk::open(12).await;
+        desk.offer().await;
+        desk.end(end).await;
+        let members = desk.members();
+        for n in desk.first_phase() {
+            for (k, said) in
+                State::ALL.into_iter().cycle().skip(3 * usize_of(n)).take(12).enumerate()
+            {
+                let outcome = desk.say(n, &format!("m-{k}"), said).await;
+                assert!(matches!(outcome, Ok(_) | Err(Refused::Malformed(_))), "{outcome:?}");
+            }
+        }
+        assert_eq!((desk.rollout_state(), desk.members()), (state, members));
+        let (counted, evidence) = desk.counted_twice().await;
+        assert_eq!(counted, evidence, "{state}");
+        let moved = advance_rollouts(&desk.shop.store, &desk.shop.fleet, NOW_MS).await.unwrap();
+        assert_eq!(moved, 0, "{state}");
+        let desk = desk.restarted().await;
+        assert_eq!((desk.rollout_state(), desk.counted_twice().await.0), (state, counted));
+    }
+}
+
+fn usize_of(n: u32) -> usize {
+    usize::try_from(n).unwrap()
+}
+
+#[tokio::test]
+async fn whatever_devices_say_in_whatever_order_counts_equal_the_evidence() {
+    for seed in 1_u64..6 {
+        let desk = Desk::open(8).await;
+        desk.offer().await;
+        let (mut random, mut halted) = (seed, false);
+        let mut draw = |below: u64| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(seed);
+            (random >> 33) % below
+        };
+        for _ in 0..200 {
+            let n = u32::try_from(draw(8)).unwrap();
+            // Few names: the same message twice, and other messages under its name.
+            let message = format!("m-{}", draw(40));
+            let said = State::ALL[usize::try_from(draw(12)).unwrap()];
+            let _ = desk.say(n, &message, said).await;
+            let is_halted = desk.rollout_state() == rollout::State::Halted;
+            assert!(is_halted || !halted, "a halt is for good");
+            halted = is_halted;
+        }
+        let (counted, evidence) = desk.counted_twice().await;
+        assert_eq!(counted, evidence, "seed {seed}");
+        assert_eq!(desk.members(), 4, "seed {seed}");
+        let restarted = desk.restarted().await;
+        assert_eq!(restarted.counted_twice().await.0, counted, "seed {seed}");
+    }
+}

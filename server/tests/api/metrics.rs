@@ -105,8 +105,8 @@ async fn every_number_is_in_the_documentation() {
     api.post("rollouts", rollout("r-1")).await.ok();
     let page = include_str!("../../../docs/metrics.md");
     let text = scraped(&api).await;
-    let named = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
-    let names: Vec<_> = named.filter_map(|rest| rest.split(' ').next()).collect();
+    let helps = text.lines().filter_map(|line| line.strip_prefix("# HELP "));
+    let names: Vec<_> = helps.filter_map(|rest| rest.split(' ').next()).collect();
     assert!(names.len() > 20, "{text}");
     for name in names {
         let documented = [format!("`{name}{{"), format!("`{name}_total"), format!("`{name}`")];

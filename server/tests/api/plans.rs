@@ -1,11 +1,17 @@
 //! Plans: what is refused, what is rehearsed, who approves, who is asked why, and the way back.
 
-use serde_json::{Value, json};
-use waxwing_server::domain::Deployment;
-use waxwing_wire::ErrorCode;
-use waxwing_wire::report::State;
+use std::time::Duration;
 
-use crate::support::Api;
+use semver::Version;
+use serde_json::{Value, json};
+use waxwing_server::clock::Clock as _;
+use waxwing_server::domain::{Deployment, Running};
+use waxwing_server::jobs::{advance_rollouts, flush_sightings};
+use waxwing_server::store::effects;
+use waxwing_wire::report::State;
+use waxwing_wire::{DeviceId, Digest, ErrorCode, Report};
+
+use crate::support::{Api, image};
 
 fn rollout(id: &str, plan: &Value) -> Value {
     json!({
@@ -194,4 +200,95 @@ async fn the_way_back_is_for_those_who_switched_and_within_one_security_version(
     let late = Deployment { state: State::Booted, ..Deployment::waiting().offered(0, 1) };
     api.app.fleet.put_deployment(&"d-2".parse().unwrap(), &"r-1".parse().unwrap(), late);
     assert_eq!(api.get("rollouts/r-1-back").await.ok()["members"], 2, "who switches later too");
+}
+
+/// Every device polls that runs a version, and what that began is written; returns how many are asked to
+/// poll again soon.
+async fn polled(api: &Api, devices: u32, version: &str) -> usize {
+    let running = Running {
+        version: version.parse().unwrap(),
+        sha256: Digest([1; 32]),
+        security_version: 1,
+        pins: None,
+        out_s: 0,
+    };
+    let now_ms = api.clock.now_ms();
+    advance_rollouts(&api.app.store, &api.app.fleet, now_ms).await.unwrap();
+    let poll = |n: u32| api.app.fleet.poll(&device(n), &running, now_ms).unwrap();
+    let soon = (0..devices).filter(|n| poll(*n).soon).count();
+    flush_sightings(&api.app.store, &api.app.fleet).await.unwrap();
+    soon
+}
+
+fn device(n: u32) -> DeviceId {
+    DeviceId::parse(&format!("d-{n}")).unwrap()
+}
+
+#[tokio::test]
+async fn a_byte_budget_calls_back_only_as_its_bytes_come_together() {
+    let (api, _) = Api::with_fleet(10).await;
+    // An image in ten seconds.
+    let bytes_per_s = image("1.1.0").len() / 10;
+    api.post("rollouts", rollout("r-1", &json!({"risk": 100, "bytes_per_s": bytes_per_s})))
+        .await
+        .ok();
+    api.act("rollouts/r-1/start").await.ok();
+    let turn = async |after_s: u64| {
+        api.clock.advance(Duration::from_secs(after_s));
+        let soon = polled(&api, 10, "1.0.0").await;
+        (soon, (0..10).filter(|n| api.offered(&format!("d-{n}")).is_some()).count())
+    };
+    assert_eq!(turn(0).await, (0, 0), "it begins empty");
+    assert_eq!(turn(11).await, (10, 1), "whoever comes first");
+    assert_eq!(turn(1).await, (0, 1), "nobody is called back for nothing");
+    assert_eq!(turn(20).await, (9, 3));
+    assert_eq!(turn(10_000).await, (7, 8), "a minute is saved up, and no more");
+}
+
+#[tokio::test]
+async fn a_device_that_is_too_old_gets_the_required_release_in_between() {
+    let (api, _) = Api::with_fleet(2).await;
+    let plan = json!({"risk": 9, "stepping_stones": ["1.0.0"]});
+    api.post("rollouts", rollout("r-1", &plan)).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    let offered = |n: u32| {
+        let decision = api.app.fleet.decide(&device(n), api.clock.now_ms()).unwrap();
+        decision.offer.map(|offer| offer.release.version.to_string())
+    };
+    polled(&api, 1, "0.9.0").await;
+    assert_eq!(offered(0).as_deref(), Some("1.0.0"), "too old");
+    let route = api.app.fleet.route_of(&"r-1".parse().unwrap()).unwrap();
+    let report = Report {
+        rollout: "r-1".parse().unwrap(),
+        release: Version::new(1, 0, 0),
+        state: State::Healthy,
+        code: ErrorCode::NONE,
+        fw_sha256: route.1[0].sha256,
+        attempt: 1,
+        measured_at: 0,
+        deferred: None,
+    };
+    let (_, effect) = api.app.fleet.on_report(&device(0), &report, api.clock.now_ms()).unwrap();
+    let mut change = api.app.store.begin().await.unwrap();
+    effects::write(change.connection(), &effect).await.unwrap();
+    let turn = change.commit().await.unwrap();
+    api.app.fleet.show(effect);
+    drop(turn);
+    polled(&api, 2, "1.0.0").await;
+    polled(&api, 2, "1.0.0").await;
+    assert_eq!(offered(0).as_deref(), Some("1.1.0"), "from the stone to the end");
+    assert_eq!(offered(1).as_deref(), Some("1.1.0"), "who is new enough goes straight there");
+}
+
+#[tokio::test]
+async fn a_rollout_of_another_product_or_for_its_group_is_refused_with_the_field() {
+    let (api, publisher) = Api::with_fleet(2).await;
+    let mut other = publisher.product();
+    other["id"] = json!("th2");
+    let answer = api.post("products", other).await;
+    assert!(!answer.status.is_success(), "its root is that of th1");
+    let mut new = rollout("r-1", &json!({}));
+    new["product"] = json!("th2");
+    api.post("rollouts", new.clone()).await.refused(422, "unknown_release", Some("version"));
+    api.post("rollouts/dry-run", new).await.refused(422, "unknown_release", Some("version"));
 }

@@ -25,12 +25,19 @@ impl Budget {
         wanted: u64,
         now_ms: u64,
     ) -> u64 {
-        let Some(bytes_per_s) = bytes_per_s else { return wanted };
-        let image = image_bytes.max(1).saturating_mul(1000);
-        self.fill(bytes_per_s, image, now_ms);
-        let taken = (self.left / image).min(wanted);
-        self.left -= taken * image;
+        let taken = self.holds(bytes_per_s, image_bytes, now_ms).min(wanted);
+        if bytes_per_s.is_some() {
+            self.left -= taken * thousandths(image_bytes);
+        }
         taken
+    }
+
+    /// Returns of how many images it has the bytes by a time; with no limit, of as many as one likes.
+    pub fn holds(&mut self, bytes_per_s: Option<u64>, image_bytes: u64, now_ms: u64) -> u64 {
+        let Some(bytes_per_s) = bytes_per_s else { return u64::MAX };
+        let image = thousandths(image_bytes);
+        self.fill(bytes_per_s, image, now_ms);
+        self.left / image
     }
 
     fn fill(&mut self, bytes_per_s: u64, image: u64, now_ms: u64) {
@@ -42,6 +49,11 @@ impl Budget {
         self.left = self.left.saturating_add(passed_ms.saturating_mul(bytes_per_s)).min(most);
         self.filled_at = self.filled_at.max(now_ms);
     }
+}
+
+const fn thousandths(image_bytes: u64) -> u64 {
+    let image_bytes = if image_bytes == 0 { 1 } else { image_bytes };
+    image_bytes.saturating_mul(1000)
 }
 
 #[cfg(test)]
