@@ -21,6 +21,7 @@
 //! (`on`). When a transition changes the journal, [`Agent::step`] has it saved before it lets the
 //! action out: that order is kept here and nowhere else.
 
+mod deferral;
 mod download;
 mod idle;
 mod memory;

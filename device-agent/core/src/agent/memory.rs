@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use waxwing_wire::report::{DEFERRAL_S_MAX, Deferral, State as Reached};
+use waxwing_wire::report::State as Reached;
 use waxwing_wire::{Digest, ErrorCode, MessageId};
 
 use super::idle::Idle;
@@ -11,12 +11,10 @@ use super::soak::{Burning, Reverting, Soaking};
 use super::trial::{Confirming, Rejecting, Restoring, Testing};
 use super::{Firmware, Seed, State};
 use crate::boot::Verdict;
-use crate::journal::{
-    Deployment, Phase, PutOff, Record, Settled, Slots, Told, UnsentReport, Update,
-};
+use crate::journal::{Deployment, Phase, Record, Settled, Slots, Told, UnsentReport, Update};
 use crate::offer::{Contact, Decision, Offer};
 use crate::policy::{Jitter, Policy};
-use crate::ports::{BootView, Deferrals, SlotState};
+use crate::ports::{BootView, SlotState};
 
 /// Restarts that may repeat something before the device stays as it is. Every cause has a lower
 /// limit of its own; this one ends what nobody thought of.
@@ -262,40 +260,6 @@ impl Memory {
         self.record.keep(UnsentReport { boot, number, report });
     }
 
-    /// Returns how far the device's user may put off the restart into what is offered.
-    pub(super) fn deferrals(&self, now: Duration, offer: &Offer) -> Deferrals {
-        let allowed = offer.deferrable();
-        let left_s = self.seconds_until(now, allowed.until);
-        let longest = Duration::from_secs(left_s.min(DEFERRAL_S_MAX.into()));
-        let used = self.record.deferral_of(offer.deployment()).map_or(0, |it| it.times);
-        let left = if longest.is_zero() { 0 } else { allowed.times.saturating_sub(used) };
-        Deferrals { left, longest }
-    }
-
-    /// Remembers that the device's user puts the restart off, and says so.
-    pub(super) fn put_off(&mut self, now: Duration, offer: &Offer, wait: Duration) {
-        let deployment = offer.deployment();
-        let times = self.record.deferral_of(deployment).map_or(1, |it| it.times.saturating_add(1));
-        let until = self.clock.estimate(now).saturating_add(wait.as_secs());
-        self.record.put_off = Some(PutOff {
-            rollout: deployment.rollout.clone(),
-            sha256: deployment.sha256,
-            deferral: Deferral { times, until },
-        });
-        self.unsaved = true;
-        self.report(now, Reached::Verified, ErrorCode::NONE);
-    }
-
-    /// Returns for how long the restart is still put off.
-    pub(super) fn put_off_for(&self, now: Duration, deployment: &Deployment) -> Duration {
-        let until = self.record.deferral_of(deployment).map_or(0, |it| it.until);
-        Duration::from_secs(self.seconds_until(now, until).min(DEFERRAL_S_MAX.into()))
-    }
-
-    fn seconds_until(&self, now: Duration, unix_s: u64) -> u64 {
-        unix_s.saturating_sub(self.clock.estimate(now))
-    }
-
     pub(super) fn acknowledge(&mut self, message: &MessageId) {
         let acknowledged = |unsent: &UnsentReport| unsent.message_id() == message.as_str();
         // Losing the word that a passing state is known costs a duplicate, not a write to flash.
@@ -409,7 +373,7 @@ impl Clock {
         Some(self.unix_s.saturating_add(since.as_secs()))
     }
 
-    fn estimate(self, now: Duration) -> u64 {
+    pub(super) fn estimate(self, now: Duration) -> u64 {
         self.attested(now).unwrap_or_else(|| self.unix_s.saturating_add(now.as_secs()))
     }
 }

@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use waxwing_wire::RolloutId;
+use waxwing_wire::report::{Deferral, State};
+use waxwing_wire::{ErrorCode, Report};
 
 use super::*;
 
