@@ -25,6 +25,7 @@ pub mod evidence;
 pub mod gate;
 pub mod health;
 pub mod patience;
+pub mod permille;
 pub mod plan;
 pub mod planner;
 pub mod route;

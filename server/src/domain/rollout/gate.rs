@@ -7,7 +7,8 @@ use std::fmt;
 use super::bounds::{Error, Outcomes};
 use super::evidence::Evidence;
 use super::health::Worse;
-use super::plan::{ERROR_HALT, ERROR_PASS, Gate, Permille};
+use super::permille::Permille;
+use super::plan::{ERROR_HALT, ERROR_PASS, Gate};
 
 /// What the evidence of one phase says.
 #[derive(Clone, Debug, Eq, PartialEq)]

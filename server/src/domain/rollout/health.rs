@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use waxwing_wire::report::State;
 
 use super::bounds::{Error, Outcomes};
-use super::plan::Permille;
+use super::permille::Permille;
 use crate::domain::Deployment;
 
 /// Most rules of a plan: each asks for more evidence before any of them may halt the rollout.

@@ -11,6 +11,7 @@ use waxwing_wire::{GroupId, RolloutId};
 
 use super::bounds::{Error, Outcomes};
 use super::health::{HealthRule, RULES_MAX};
+use super::permille::Permille;
 use super::window::Window;
 
 /// Most phases of a rollout: more would outlive the release.
@@ -30,16 +31,6 @@ pub const ERROR_PASS: Error = Error(0.05);
 /// How probable it may be that a rollout is halted although few enough of its devices fail. All its
 /// bounds share it.
 pub const ERROR_HALT: Error = Error(0.01);
-
-/// Thousandths of a whole.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize, ToSchema)]
-#[serde(try_from = "u16")]
-pub struct Permille(u16);
-
-/// More than a whole.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("a share is 0 to 1000 thousandths")]
-pub struct NoShare;
 
 /// What is to happen.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
@@ -159,40 +150,6 @@ pub enum Urgency {
     },
 }
 
-impl Permille {
-    /// None at all.
-    pub const NOTHING: Self = Self(0);
-    /// Two per cent.
-    pub const TWO_IN_A_HUNDRED: Self = Self(20);
-
-    /// Checks a share.
-    ///
-    /// # Errors
-    ///
-    /// [`NoShare`] above 1000.
-    pub const fn new(thousandths: u16) -> Result<Self, NoShare> {
-        if thousandths > 1000 { Err(NoShare) } else { Ok(Self(thousandths)) }
-    }
-
-    /// Returns the thousandths.
-    pub const fn get(self) -> u16 {
-        self.0
-    }
-
-    /// Returns the share, from 0 to 1.
-    pub fn share(self) -> f64 {
-        f64::from(self.0) / 1000.0
-    }
-}
-
-impl TryFrom<u16> for Permille {
-    type Error = NoShare;
-
-    fn try_from(thousandths: u16) -> Result<Self, NoShare> {
-        Self::new(thousandths)
-    }
-}
-
 impl Default for Plan {
     /// To everybody at once as far as phases go: how fast is a matter of the evidence.
     fn default() -> Self {
@@ -218,7 +175,7 @@ impl Default for Plan {
 impl Default for Gate {
     fn default() -> Self {
         Self {
-            healthy_permille: Permille(950),
+            healthy_permille: Permille::NINETEEN_IN_TWENTY,
             failed_permille: Permille::TWO_IN_A_HUNDRED,
             sample_min: 1,
             soak_s: 1800,
@@ -247,7 +204,7 @@ impl Default for Timeouts {
 impl Gate {
     /// Returns the share of failures from which on the gate cannot be passed.
     pub fn failures_max(&self) -> Permille {
-        self.failed_permille.min(Permille(1000 - self.healthy_permille.0))
+        self.failed_permille.min(self.healthy_permille.rest())
     }
 
     /// Returns the share of devices, from 0 to 1, below which those that do not become healthy must
