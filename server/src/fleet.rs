@@ -367,11 +367,12 @@ impl Fleet {
     }
 }
 
-/// A wish for which there is no place need not be written down.
+/// A wish for which there is no place need not be written down, and nobody is told to come back soon for
+/// a place that somebody else was told to come back for.
 fn has_room(catalogue: &Catalogue, begins: &Beginning) -> bool {
     match begins {
         Beginning::Offer(rollout, _) => {
-            catalogue.campaigns.get(&rollout.id).is_some_and(|campaign| campaign.room() > 0)
+            catalogue.campaigns.get(&rollout.id).is_some_and(|campaign| campaign.take_room())
         }
         Beginning::Skip(_) => true,
     }

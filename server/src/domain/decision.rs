@@ -346,6 +346,18 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_never_becomes_older_when_the_device_switches() {
+        let nightly = |place: Place| {
+            place.planned(|rollout| rollout.plan.windows = vec!["Fri 10:00-14:00".parse().unwrap()])
+        };
+        let opened = NOW_MS - 2 * 3_600_000;
+        let verified = nightly(place("r", 10).deployed(report::State::Verified, opened + 5));
+        assert_eq!(check(&[verified]), (opened, Some("r".into())));
+        let switched = nightly(place("r", 10).deployed(report::State::Activated, opened + 9));
+        assert_eq!(check(&[switched]), (opened, Some("r".into())));
+    }
+
+    #[test]
     fn the_end_of_a_rollout_changes_nothing_for_devices_that_are_done() {
         let mut done = place("r", 10).deployed(report::State::Healthy, 25);
         finish(&mut done.rollout, 90);

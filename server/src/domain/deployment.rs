@@ -62,6 +62,8 @@ pub enum Step {
 pub enum Contradiction {
     /// The deployment has already ended in another way.
     Ended,
+    /// The device takes part in another rollout.
+    Elsewhere,
     /// The device claims to run the release, and another image.
     Image,
     /// The report names another release than the rollout.
@@ -151,6 +153,17 @@ impl Deployment {
             (Some(from), false) if report.state <= from => Step::Late,
             (Some(_), _) => Step::Applied(self.moved(report, hop, (plan, route), now_ms)),
         }
+    }
+
+    /// Returns what becomes of this deployment once the device is so far in another one: it is never in
+    /// two. A switch counts wherever it happened, so the offer here is taken back; `None` if the device
+    /// cannot be so far there.
+    pub const fn beside(&self, other: &Self, now_ms: u64) -> Option<Self> {
+        if !self.is_in_flight() || !other.is_in_flight() {
+            return Some(*self);
+        }
+        let switched_there = other.is_past_recall() && !self.is_past_recall();
+        if switched_there { Some(self.withdrawn(now_ms)) } else { None }
     }
 
     /// Returns what the device has said about a hop; `None` if it is past it.

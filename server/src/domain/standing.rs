@@ -228,11 +228,9 @@ impl<'a> Seat<'a> {
             return deployment.decided_at;
         }
         let release = self.route.release(deployment.hop);
-        let window = if deployment.is_past_recall() {
-            0
-        } else {
-            window::last_change(self.windows(), zone, now_ms)
-        };
+        // Who has switched is offered what it was offered then: no window changes that any more.
+        let at = if deployment.is_past_recall() { deployment.changed_at } else { now_ms };
+        let window = window::last_change(self.windows(), zone, at);
         deployment.decided_at.max(self.rollout.changed_at).max(release.changed_at).max(window)
     }
 }

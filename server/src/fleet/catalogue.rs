@@ -59,6 +59,12 @@ impl Campaign {
         self.room.load(Ordering::Relaxed)
     }
 
+    /// Takes one of the places that were left; tells whether there was one.
+    pub(super) fn take_room(&self) -> bool {
+        let take = |room: u64| room.checked_sub(1);
+        self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
     pub(super) fn set_room(&self, places: u64) {
         self.room.store(places, Ordering::Relaxed);
     }

@@ -7,10 +7,10 @@ use std::iter;
 use waxwing_wire::{DeviceId, Report, RolloutId};
 
 use super::Fleet;
-use crate::domain::deployment::Step;
-use crate::domain::effect::{Effect, Moved};
+use crate::domain::deployment::{Contradiction, Step};
+use crate::domain::effect::{Effect, Moved, NewDeployment};
 use crate::domain::rollout::{Action, Decision, Evidence};
-use crate::domain::{Rollout, Sighting};
+use crate::domain::{Deployment, Rollout, Sighting};
 
 impl Fleet {
     /// Returns what follows from polls: what begins, as far as there are places, and who runs another
@@ -36,13 +36,17 @@ impl Fleet {
         let place = self.place(&report.rollout, device)?;
         let before = place.begun();
         let plan = &place.rollout.plan;
-        let step = before.on_report(report, plan, &place.route(), self.stamp(now_ms));
+        let at = self.stamp(now_ms);
+        let step = before.on_report(report, plan, &place.route(), at);
         let Step::Applied(next) = step else { return Some((step, Effect::default())) };
+        let Some(mut deployments) = self.beside(device, (&report.rollout, &next), at) else {
+            return Some((Step::Contradicts(Contradiction::Elsewhere), Effect::default()));
+        };
         let mut phases = self.evidence(&report.rollout);
         if let Some(phase) = phases.get_mut(place.phase) {
             phase.move_on(before.state, &next);
         }
-        let deployments = vec![(report.rollout.clone(), device.clone(), next)];
+        deployments.push((report.rollout.clone(), device.clone(), next));
         let moved = self.halted_by(&place.rollout, &phases, now_ms);
         Some((step, Effect { deployments, moved, ..Effect::default() }))
     }
@@ -87,6 +91,25 @@ impl Fleet {
             tracing::info!(rollout.id = %rollout.id, ?action, reason, "rollout moved");
             self.put_rollout(rollout);
         }
+    }
+
+    /// Returns what becomes of a device's part in other rollouts when it is so far in one; `None` if it
+    /// cannot be so far there.
+    fn beside(
+        &self,
+        device: &DeviceId,
+        (rollout, there): (&RolloutId, &Deployment),
+        at: u64,
+    ) -> Option<Vec<NewDeployment>> {
+        let mut changed = Vec::new();
+        let all = self.deployments_of(device).into_iter();
+        for (other, before) in all.filter(|(other, _)| other != rollout) {
+            let after = before.beside(there, at)?;
+            if after != before {
+                changed.push((other, device.clone(), after));
+            }
+        }
+        Some(changed)
     }
 
     /// Returns the rollout as it is once the evidence has halted it, if it does.

@@ -24,8 +24,10 @@ use crate::domain::{Deployment, Device};
 pub(super) struct Ledger {
     /// Every device, by its number and by what is known of it.
     pub(super) index: Index,
-    /// When the server began to listen to devices, in Unix milliseconds.
-    listening_since: u64,
+    /// When the server last said that it was alive before it started, in Unix milliseconds.
+    alive_at: u64,
+    /// Since when it has listened to devices.
+    listening: Listening,
     /// By the number of the rollout.
     accounts: HashMap<u32, Account>,
 }
@@ -34,7 +36,7 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Account {
     phases: Vec<Phase>,
-    listening_since: u64,
+    listening: Listening,
     overdue: Alarms,
     /// Devices by the time at which they are given up, in Unix milliseconds.
     timeouts: BTreeSet<(u64, u32)>,
@@ -140,24 +142,31 @@ impl Ledger {
         self.account(campaign).budget.holds(plan.bytes_per_s, image_bytes, now_ms)
     }
 
-    /// Lets patience begin now: what happened before, the server could not hear.
-    pub(super) fn listen_from(&mut self, campaign: &Campaign, members: &Members, now_ms: u64) {
-        self.account(campaign).listening_since = now_ms;
+    /// Lets patience with the devices of a rollout begin as the server's did.
+    pub(super) fn listen_to(&mut self, campaign: &Campaign, members: &Members) {
+        self.account(campaign).listening = self.listening;
         self.count_anew(campaign, members);
     }
 
-    pub(super) const fn is_listening(&self) -> bool {
-        self.listening_since > 0
+    /// Takes note of when the server last said that it was alive before it started.
+    pub(super) const fn set_alive_at(&mut self, alive_at: u64) {
+        self.alive_at = alive_at;
     }
 
-    pub(super) const fn set_listening(&mut self, now_ms: u64) {
-        self.listening_since = now_ms;
+    /// Lets patience begin now; tells whether it had not.
+    pub(super) const fn begin_to_listen(&mut self, now_ms: u64) -> bool {
+        let begins = self.listening.since == 0;
+        if begins {
+            let away_ms = now_ms.saturating_sub(self.alive_at);
+            self.listening = Listening { since: now_ms, away_ms, seen_at: 0 };
+        }
+        begins
     }
 
     fn account(&mut self, campaign: &Campaign) -> &mut Account {
-        let listening_since = self.listening_since;
+        let listening = self.listening;
         let account = self.accounts.entry(campaign.number);
-        account.or_insert_with(|| Account { listening_since, ..Account::default() })
+        account.or_insert_with(|| Account { listening, ..Account::default() })
     }
 
     /// Takes note of what has become of a device itself.
@@ -216,7 +225,7 @@ impl Ledger {
 
     /// Returns since when the server has listened to a device.
     pub(super) const fn listening_to(&self, member: &Member) -> Listening {
-        Listening { since: self.listening_since, seen_at: member.seen_at }
+        Listening { seen_at: member.seen_at, ..self.listening }
     }
 
     /// Counts who is overdue by now.
@@ -329,7 +338,7 @@ impl Account {
     }
 
     const fn listening_to(&self, member: &Member) -> Listening {
-        Listening { since: self.listening_since, seen_at: member.seen_at }
+        Listening { seen_at: member.seen_at, ..self.listening }
     }
 }
 

@@ -10,7 +10,8 @@ use crate::domain::effect::{Lost, NewDeployment};
 use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
 use crate::store::{
-    Error, Store, contact, deployments, devices, groups, metadata, products, releases, rollouts,
+    Error, Store, clock_mark, contact, deployments, devices, groups, metadata, products, releases,
+    rollouts,
 };
 
 /// All that is durable and matters to devices.
@@ -32,6 +33,8 @@ pub struct Records {
     pub deployments: Vec<NewDeployment>,
     /// Devices that had no contact for long.
     pub lost: Vec<Lost>,
+    /// When the server last said that it was alive, in Unix milliseconds; 0 if never.
+    pub alive_at: u64,
 }
 
 impl Fleet {
@@ -56,6 +59,7 @@ impl Fleet {
             rollouts: rollouts::all(store).await?,
             deployments: deployments::all(store).await?,
             lost: contact::all(store).await?,
+            alive_at: clock_mark::read(store).await?,
         }))
     }
 
@@ -63,6 +67,7 @@ impl Fleet {
     /// deployments, so they cannot drift.
     pub fn restored(records: Records) -> Self {
         let fleet = Self::default();
+        fleet.ledger().set_alive_at(records.alive_at);
         for (product, pins) in records.pins {
             fleet.put_pins(&product, pins);
         }

@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 use waxwing_wire::report::State;
+use waxwing_wire::{ErrorCode, Report};
 
 use super::*;
+use crate::domain::deployment::{Contradiction, Step};
 use crate::domain::device::{Status, Tags};
 use crate::domain::group::Members;
 use crate::domain::group::tests::device;
@@ -123,7 +125,7 @@ fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
         let Some(phase) = campaign.counts_in(member) else { return };
         phases[phase].counts.add(deployment.map_or(State::Waiting, |it| it.state));
         let plan = &campaign.rollout.plan;
-        let listening = Listening { since: 0, seen_at: member.seen_at };
+        let listening = Listening { seen_at: member.seen_at, ..Listening::default() };
         let overdue_at = deployment.and_then(|it| plan.overdue_at(&it, listening));
         phases[phase].overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
     });
@@ -237,6 +239,52 @@ fn a_rollout_of_higher_priority_takes_over_who_has_not_switched() {
     let new = RolloutId::parse("new").unwrap();
     assert_eq!(fleet.deployment(&new, &id(0)).unwrap().state, State::Offered);
     assert_eq!(fleet.deployment(&new, &id(1)), None, "one rollout at a time");
+}
+
+#[test]
+fn no_more_devices_are_told_to_come_back_soon_than_there_are_places() {
+    let fleet = two_rollouts(|rollout| rollout.plan.risk = 5);
+    fleet.look(NOW_MS);
+    let told = (0..DEVICES).map(|n| fleet.poll(&id(n), &running(), NOW_MS).unwrap());
+    assert_eq!(told.filter(|told| told.soon).count(), 5);
+}
+
+#[test]
+fn who_switched_before_it_was_taken_over_is_in_one_deployment_only() {
+    let fleet = two_rollouts(|rollout| {
+        rollout.plan.risk = 100;
+        rollout.plan.priority = u8::from(rollout.id.as_str() == "new");
+    });
+    let [old, new] = ["old", "new"].map(|id| RolloutId::parse(id).unwrap());
+    let verified = Deployment { state: State::Verified, ..Deployment::waiting().offered(0, 30) };
+    fleet.put_deployment(&id(0), &old, verified);
+    round(&fleet, NOW_MS);
+    let say = |state| Report {
+        rollout: old.clone(),
+        release: release("1.1.0").version,
+        state,
+        code: ErrorCode::NONE,
+        fw_sha256: running().sha256,
+        attempt: 1,
+        measured_at: 0,
+        deferred: None,
+    };
+    let (step, _) = fleet.on_report(&id(0), &say(State::Verified), NOW_MS).unwrap();
+    assert_eq!(step, Step::Contradicts(Contradiction::Elsewhere));
+    let (_, effect) = fleet.on_report(&id(0), &say(State::Activated), NOW_MS).unwrap();
+    fleet.show(effect);
+    let state = |rollout| fleet.deployment(rollout, &id(0)).unwrap().state;
+    assert_eq!((state(&old), state(&new)), (State::Activated, State::Waiting));
+}
+
+#[test]
+fn nobody_is_told_to_come_back_soon_while_there_are_no_bytes_to_send() {
+    let fleet = two_rollouts(|rollout| rollout.plan.bytes_per_s = Some(1));
+    fleet.look(NOW_MS);
+    assert!(!fleet.poll(&id(0), &running(), NOW_MS).unwrap().soon);
+    let week_later = NOW_MS + 7 * 24 * HOUR_MS;
+    fleet.look(week_later);
+    assert!(fleet.poll(&id(0), &running(), week_later).unwrap().soon);
 }
 
 #[test]

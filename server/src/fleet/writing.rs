@@ -45,18 +45,16 @@ impl Fleet {
         }
     }
 
-    /// Lets patience with silent devices begin now, unless it has begun: what happened before, the server
-    /// could not hear.
+    /// Lets patience with silent devices go on from now, unless it has begun: what happened while it was
+    /// away, the server could not hear.
     pub fn listen_from(&self, now_ms: u64) {
         let catalogue = self.shared.catalogue.load_full();
         let mut ledger = self.ledger();
-        if ledger.is_listening() {
-            return;
+        if ledger.begin_to_listen(now_ms) {
+            for campaign in catalogue.open() {
+                ledger.listen_to(campaign, &self.shared.members);
+            }
         }
-        for campaign in catalogue.open() {
-            ledger.listen_from(campaign, &self.shared.members, now_ms);
-        }
-        ledger.set_listening(now_ms);
     }
 
     /// Brings a device up to date.

@@ -114,6 +114,19 @@ fn another_release_and_states_of_the_server_contradict() {
 }
 
 #[test]
+fn nobody_is_in_two_deployments_and_a_switch_counts_wherever_it_happened() {
+    let here = |state| Deployment { state, ..Deployment::waiting().offered(0, 3) };
+    let beside = |state, other| here(state).beside(&here(other), 9).map(|it| it.state);
+    for recallable in [State::Offered, State::Downloading, State::Verified] {
+        assert_eq!(beside(recallable, State::Downloading), None, "{recallable}");
+        assert_eq!(beside(recallable, State::Activated), Some(State::Waiting), "{recallable}");
+        assert_eq!(beside(recallable, State::Healthy), Some(recallable));
+        assert_eq!(beside(State::Healthy, recallable), Some(State::Healthy));
+    }
+    assert_eq!(beside(State::Booted, State::Activated), None);
+}
+
+#[test]
 fn a_device_that_was_given_up_and_is_heard_of_counts_again() {
     let lost = Deployment { state: State::Booted, ..Deployment::waiting() }.timed_out(3);
     let step = lost.on_report(

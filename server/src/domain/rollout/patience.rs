@@ -23,12 +23,17 @@ const OVERDUE_S: u64 = 45 * 60;
 /// first.
 const AGAIN_S_MAX: u64 = 24 * 3600;
 
-/// Since when the server could have heard of a device, in Unix milliseconds.
+/// Within how many seconds a device is heard of again after the server was away: two polls.
+const HEARD_AGAIN_S: u64 = 30 * 60;
+
+/// Since when the server could have heard of a device.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Listening {
-    /// When the server began to listen.
+    /// When the server began to listen, in Unix milliseconds.
     pub since: u64,
-    /// When the device was last seen with the whole image, if it was.
+    /// For how long it had been away then, in milliseconds.
+    pub away_ms: u64,
+    /// When the device was last seen with the whole image, if it was, in Unix milliseconds.
     pub seen_at: u64,
 }
 
@@ -47,7 +52,7 @@ impl Plan {
             | State::TimedOut
             | State::Skipped => return None,
         };
-        Some(after(listening.silent_since(deployment), patience_s))
+        Some(listening.silence_ends(deployment, patience_s))
     }
 
     /// Returns when a deployment times out, in Unix milliseconds; `None` if it never does.
@@ -58,8 +63,7 @@ impl Plan {
             State::Downloading => u64::from(timeouts.downloading_s),
             State::Verified => {
                 let lost_at = self.lost_at(deployment, listening);
-                let refused_at =
-                    after(listening.in_state_since(deployment), timeouts.verified_s.into());
+                let refused_at = listening.patience_ends(deployment, timeouts.verified_s.into());
                 return Some(lost_at.min(refused_at));
             }
             State::Activated => u64::from(timeouts.activated_s),
@@ -72,7 +76,7 @@ impl Plan {
             | State::TimedOut
             | State::Skipped => return None,
         };
-        Some(after(listening.in_state_since(deployment), patience_s))
+        Some(listening.patience_ends(deployment, patience_s))
     }
 
     /// Returns what becomes of a deployment by a time, if time has run out: before the switch the
@@ -106,7 +110,7 @@ impl Plan {
     /// Returns when a device with the whole image has been silent for too long to be waiting for a good
     /// moment: it would poll.
     fn lost_at(&self, deployment: &Deployment, listening: Listening) -> u64 {
-        after(listening.silent_since(deployment), self.timeouts.activated_s.into())
+        listening.silence_ends(deployment, self.timeouts.activated_s.into())
     }
 
     fn soak_s(&self, deployment: &Deployment) -> u64 {
@@ -116,15 +120,24 @@ impl Plan {
 }
 
 impl Listening {
-    /// Returns since when the server has known of a state, the time it was away aside.
-    fn in_state_since(self, deployment: &Deployment) -> u64 {
-        deployment.changed_at.max(self.since)
+    /// Returns when patience with a state ends. The time the server was away does not count, and after it
+    /// everybody has time to be heard of again.
+    fn patience_ends(self, deployment: &Deployment, patience_s: u64) -> u64 {
+        let changed_at = deployment.changed_at;
+        if changed_at >= self.since {
+            return after(changed_at, patience_s);
+        }
+        let moved_on = changed_at.saturating_add(self.away_ms).min(self.since);
+        let heard_again = after(self.since, patience_s.min(HEARD_AGAIN_S));
+        after(moved_on, patience_s).max(heard_again)
     }
 
-    /// Returns since when nothing was heard of a device. Once it has switched, only its reports count.
-    fn silent_since(self, deployment: &Deployment) -> u64 {
-        let seen_at = if deployment.state == State::Verified { self.seen_at } else { 0 };
-        self.in_state_since(deployment).max(seen_at)
+    /// Returns when patience with silence ends. Of who waits for a good moment polls count; of who has
+    /// switched only its reports do.
+    fn silence_ends(self, deployment: &Deployment, patience_s: u64) -> u64 {
+        let ends = self.patience_ends(deployment, patience_s);
+        let polls = deployment.state == State::Verified;
+        if polls { ends.max(after(self.seen_at, patience_s)) } else { ends }
     }
 }
 
@@ -138,7 +151,7 @@ mod tests {
     use super::*;
     use crate::domain::rollout::tests::plan;
 
-    const ALWAYS: Listening = Listening { since: 0, seen_at: 0 };
+    const ALWAYS: Listening = Listening { since: 0, away_ms: 0, seen_at: 0 };
 
     fn in_state(state: State) -> Deployment {
         Deployment { state, tries: 1, changed_at: 1_000, ..Deployment::waiting() }
@@ -193,7 +206,7 @@ mod tests {
         let plan = plan(&[100]);
         let verified = in_state(State::Verified);
         let week_ms = u64::from(plan.timeouts.verified_s) * 1000;
-        let polling = |now_ms| Listening { since: 0, seen_at: now_ms - 1_000 };
+        let polling = |now_ms| Listening { seen_at: now_ms - 1_000, ..ALWAYS };
         assert!(plan.overdue_at(&verified, polling(week_ms)).unwrap() > week_ms);
         assert_eq!(plan.on_time(&verified, polling(week_ms), week_ms), None);
         let over = week_ms + 1_000;
@@ -204,12 +217,28 @@ mod tests {
     #[test]
     fn time_in_which_the_server_was_away_is_nobodys_fault() {
         let plan = plan(&[100]);
-        let back = Listening { since: 10 * 24 * 3_600_000, seen_at: 0 };
+        let ten_days_ms = 10 * 24 * 3_600_000;
+        let back = Listening { since: ten_days_ms, away_ms: ten_days_ms, seen_at: 0 };
         for state in [State::Offered, State::Downloading, State::Verified, State::Activated] {
             let deployment = in_state(state);
             assert_eq!(plan.on_time(&deployment, back, back.since + 1_000), None, "{state}");
             let overdue_at = plan.overdue_at(&deployment, back);
             assert!(overdue_at.is_none_or(|at| at > back.since + 1_000), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_again_and_again_gives_up_all_the_same() {
+        let plan = plan(&[100]);
+        for state in [State::Offered, State::Verified, State::Activated, State::Confirmed] {
+            let silent = in_state(state);
+            let over = plan.times_out_at(&silent, ALWAYS).unwrap();
+            let restarted = |since| Listening { since, away_ms: 30_000, seen_at: 0 };
+            let early = restarted(over - 3_600_000);
+            assert_eq!(plan.times_out_at(&silent, early), Some(over + 30_000), "{state}");
+            let late = restarted(over - 1);
+            let heard_again = late.since + HEARD_AGAIN_S * 1000;
+            assert_eq!(plan.times_out_at(&silent, late), Some(heard_again), "{state}");
         }
     }
 

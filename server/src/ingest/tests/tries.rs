@@ -110,6 +110,7 @@ async fn who_puts_it_off_holds_no_place_and_is_neither_lost_nor_tried_once_less(
     let waiting = desk.deployment(first);
     assert_eq!((waiting.state, waiting.not_before), (State::Waiting, until));
 
+    advance_rollouts(&desk.shop.store, &desk.shop.fleet, NOW_MS + HOUR_MS).await.unwrap();
     desk.polls(NOW_MS + HOUR_MS).await;
     assert_eq!([first, second].map(|n| desk.state_of(n)), [State::Waiting, State::Offered]);
     desk.hear(second, "m-1", &report(State::Healthy), NOW_MS + HOUR_MS).await;
