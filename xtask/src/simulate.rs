@@ -11,7 +11,7 @@ use crate::workspace::{cargo, command, run, target_dir};
 /// Options of `cargo xtask simulate`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to simulate, and how: `--seeds 100`, `--seed 7`, `--plots docs/plots`, `--json`, `--help`
+    /// What to simulate, and how: `--scenario good`, `--seed 7`, `--plots docs/plots`, `characteristics`, `--help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }

@@ -9,6 +9,8 @@ use crate::characteristics::Line;
 
 /// Size of a plot in pixels.
 const SIZE: (u32, u32) = (800, 420);
+/// Size of an adoption curve in pixels.
+const ADOPTION_SIZE: (u32, u32) = (640, 260);
 const HALTED: RGBColor = RGBColor(0x0b, 0x6e, 0x99);
 const HARMED: RGBColor = RGBColor(0xc2, 0x4b, 0x2b);
 
@@ -60,7 +62,46 @@ pub(crate) fn characteristics(path: &Path, lines: &[Line]) -> anyhow::Result<()>
     draw().map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
 }
 
+/// Draws how many devices of a fleet are healthy in each of its rollouts, by time: seconds, and the devices.
+///
+/// # Errors
+///
+/// When the file cannot be written.
+pub(crate) fn adoption(
+    path: &Path,
+    caption: &str,
+    adoption: &[(u64, Vec<u64>)],
+    devices: u32,
+) -> anyhow::Result<()> {
+    let area = SVGBackend::new(path, ADOPTION_SIZE).into_drawing_area();
+    let hours = |seconds: u64| exact(seconds) / 3600.0;
+    let last = adoption.last().map_or(1.0, |(seconds, _)| hours(*seconds)).max(0.1);
+    let draw = || -> Result<(), Box<dyn std::error::Error>> {
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption(caption, ("sans-serif", 16))
+            .margin(10)
+            .x_label_area_size(36)
+            .y_label_area_size(48)
+            .build_cartesian_2d(0.0..last, 0.0..100.0)?;
+        chart.configure_mesh().x_desc("hours").y_desc("healthy, in percent").draw()?;
+        for (rollout, colour) in [HALTED, HARMED].into_iter().enumerate() {
+            let healthy = adoption.iter().filter_map(|(seconds, all)| {
+                let share = 100.0 * ratio(*all.get(rollout)?, devices.into());
+                Some((hours(*seconds), share))
+            });
+            chart.draw_series(LineSeries::new(healthy, colour.stroke_width(2)))?;
+        }
+        area.present()?;
+        Ok(())
+    };
+    draw().map_err(|error| anyhow!("cannot draw {}: {error}", path.display()))
+}
+
 fn ratio(part: u64, whole: u64) -> f64 {
-    let exact = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
     exact(part) / exact(whole).max(1.0)
+}
+
+fn exact(number: u64) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }

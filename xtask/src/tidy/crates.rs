@@ -39,7 +39,7 @@ const EDGES: [(&str, Uses); 19] = [
     ("waxwing-agent-net", Uses::Only(&["waxwing-agent", "waxwing-wire"])),
     ("waxwing-audit", Uses::Only(&["waxwing-tuf", "waxwing-wire"])),
     ("waxwing-bench", Uses::Everything),
-    ("waxwing-simulate", Uses::Only(&["waxwing-server", "waxwing-wire"])),
+    ("waxwing-simulate", Uses::Only(&["waxwing-server", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-documents", Uses::Only(&["waxwing-wire"])),
     ("waxwing-e2e", Uses::Everything),
     ("waxwing-esp-image", Uses::Only(&["waxwing-wire"])),

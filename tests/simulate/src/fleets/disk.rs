@@ -1,0 +1,198 @@
+//! What is durable, in virtual time: the tables of the store, with its rules. A transaction is whole or
+//! absent, and what is committed survives a crash.
+//!
+//! A disk can be made to lie, to see that the simulation notices. Not here: decisions.
+
+use std::mem;
+
+use waxwing_server::domain::effect::{Effect, Moved};
+use waxwing_server::domain::rollout::State;
+use waxwing_server::domain::{Deployment, Device, Rollout};
+use waxwing_server::fleet::Records;
+use waxwing_wire::{DeviceId, RolloutId};
+
+use super::cast::{self, Cast, Each};
+
+/// Whether the disk can be trusted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Honesty {
+    /// What it says is durable is.
+    #[default]
+    Honest,
+    /// It forgets at a crash what it was told in the last minute.
+    ForgetsTheLastMinute,
+    /// It says that it wrote a halt, and did not.
+    ForgetsHalts,
+}
+
+/// How long a disk that lies keeps things in memory, in virtual milliseconds.
+const UNSYNCED_MS: u64 = 60_000;
+
+/// The tables.
+#[derive(Debug)]
+pub(super) struct Disk {
+    honesty: Honesty,
+    devices: Each<Row>,
+    pub(super) rollouts: Each<Rollout>,
+    /// By rollout and device.
+    deployments: Each<Each<Option<Deployment>>>,
+    /// When the server last said that it was alive.
+    pub(super) alive_at: u64,
+    /// What was there before, of what is not really durable yet.
+    unsynced: Vec<(u64, Before)>,
+}
+
+/// What changes of a device.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    image: Option<u8>,
+    changed_at: u64,
+    /// The ids of messages that were taken in, a bit each.
+    messages: u64,
+}
+
+#[derive(Debug)]
+enum Before {
+    Deployment(u32, u32, Option<Deployment>),
+    Message(u32, u64),
+    Rollout(Box<Rollout>),
+}
+
+impl Disk {
+    pub(super) fn new(devices: u32, honesty: Honesty) -> Self {
+        Self {
+            honesty,
+            devices: Each::new(devices, |_| Row::default()),
+            rollouts: Each::new(0, |_| unreachable!("there is none")),
+            deployments: Each::new(0, |_| unreachable!("there is none")),
+            alive_at: 0,
+            unsynced: Vec::new(),
+        }
+    }
+
+    /// Writes all of an effect, with the id of the message that it follows from.
+    pub(super) fn write(&mut self, effect: &Effect<'_>, message: Option<(u32, u8)>, now_ms: u64) {
+        self.unsynced.retain(|(at, _)| at + UNSYNCED_MS > now_ms);
+        for (device, sighting) in effect.sightings {
+            let image = cast::image_of(&sighting.running.version);
+            self.devices.of_mut(cast::number(device)).image = Some(image);
+        }
+        for device in &effect.devices {
+            self.devices.of_mut(cast::number(&device.id)).changed_at = device.changed_at;
+        }
+        for (rollout, device, deployment) in &effect.deployments {
+            let (rollout, device) = (cast::rollout_number(rollout), cast::number(device));
+            let row = self.deployments.of_mut(rollout).of_mut(device);
+            let before = row.replace(*deployment);
+            self.remember(now_ms, || Before::Deployment(rollout, device, before));
+        }
+        if let Some(Moved { rollout, .. }) = &effect.moved {
+            self.put_rollout(rollout.clone(), now_ms);
+        }
+        if let Some((device, id)) = message {
+            let row = self.devices.of_mut(device);
+            let before = row.messages;
+            row.messages |= bit(id);
+            self.remember(now_ms, || Before::Message(device, before));
+        }
+    }
+
+    /// Adds or replaces a rollout.
+    pub(super) fn put_rollout(&mut self, rollout: Rollout, now_ms: u64) {
+        if self.honesty == Honesty::ForgetsHalts && rollout.state == State::Halted {
+            return;
+        }
+        let number = cast::rollout_number(&rollout.id);
+        if number == self.rollouts.len() {
+            self.rollouts.push(rollout);
+            self.deployments.push(Each::new(self.devices.len(), |_| None));
+            return;
+        }
+        let before = mem::replace(self.rollouts.of_mut(number), rollout);
+        self.remember(now_ms, || Before::Rollout(Box::new(before)));
+    }
+
+    /// The power fails.
+    pub(super) fn crash(&mut self) {
+        for (_, before) in mem::take(&mut self.unsynced).into_iter().rev() {
+            match before {
+                Before::Deployment(rollout, device, deployment) => {
+                    *self.deployments.of_mut(rollout).of_mut(device) = deployment;
+                }
+                Before::Message(device, messages) => {
+                    self.devices.of_mut(device).messages = messages;
+                }
+                Before::Rollout(rollout) => {
+                    let number = cast::rollout_number(&rollout.id);
+                    *self.rollouts.of_mut(number) = *rollout;
+                }
+            }
+        }
+    }
+
+    /// Returns everything, as a server that starts reads it.
+    pub(super) fn records(&self, cast: &Cast) -> Records {
+        let versions = cast::shared_versions();
+        let device = |(number, row): (u32, &Row)| Device {
+            version: row.image.map(|image| versions.of(image.into()).clone()),
+            changed_at: row.changed_at,
+            ..cast.device(number)
+        };
+        Records {
+            devices: self.devices.iter().map(device).collect(),
+            rollouts: self.rollouts.iter().map(|(_, rollout)| rollout.clone()).collect(),
+            deployments: self.rows(cast).collect(),
+            alive_at: self.alive_at,
+            ..Cast::records()
+        }
+    }
+
+    pub(super) fn deployment(&self, rollout: u32, device: u32) -> Option<Deployment> {
+        *self.deployments.of(rollout).of(device)
+    }
+
+    /// Returns the deployments of a rollout.
+    pub(super) fn deployments_in(&self, rollout: u32) -> impl Iterator<Item = (u32, Deployment)> {
+        let rows = self.deployments.of(rollout).iter();
+        rows.filter_map(|(device, row)| Some((device, (*row)?)))
+    }
+
+    /// Returns the rollouts in which a device is in flight.
+    pub(super) fn in_flight(&self, device: u32) -> impl Iterator<Item = (u32, Deployment)> {
+        let all = self.deployments.iter();
+        let rows = all.filter_map(move |(rollout, rows)| Some((rollout, (*rows.of(device))?)));
+        rows.filter(|(_, deployment)| deployment.is_in_flight())
+    }
+
+    pub(super) fn has_heard(&self, device: u32, id: u8) -> bool {
+        self.devices.of(device).messages & bit(id) != 0
+    }
+
+    /// Tells whether all these messages of a device were taken in.
+    pub(super) fn has_heard_all(&self, device: u32, messages: u64) -> bool {
+        messages & !self.devices.of(device).messages == 0
+    }
+
+    fn rows<'a>(
+        &'a self,
+        cast: &'a Cast,
+    ) -> impl Iterator<Item = (RolloutId, DeviceId, Deployment)> + 'a {
+        let all = self.deployments.iter();
+        all.flat_map(move |(rollout, _)| {
+            let id = cast::rollout_id(rollout);
+            let rows = self.deployments_in(rollout);
+            rows.map(move |(device, it)| (id.clone(), cast.id(device).clone(), it))
+        })
+    }
+
+    fn remember(&mut self, now_ms: u64, before: impl FnOnce() -> Before) {
+        if self.honesty == Honesty::ForgetsTheLastMinute {
+            self.unsynced.push((now_ms, before()));
+        }
+    }
+}
+
+/// Returns the bit of a message id.
+pub(super) fn bit(id: u8) -> u64 {
+    1 << id.min(63)
+}
