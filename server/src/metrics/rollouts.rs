@@ -42,7 +42,7 @@ pub(super) struct Rollouts {
     devices: Family<RolloutStateLabels, Number>,
     phase: Family<RolloutLabels, Number>,
     phases: Family<RolloutLabels, Number>,
-    harmed: Family<RolloutLabels, Number>,
+    broken: Family<RolloutLabels, Number>,
     overdue: Family<RolloutLabels, Number>,
     in_flight: Family<RolloutLabels, Number>,
     places: Family<RolloutLabels, Number>,
@@ -60,8 +60,8 @@ impl Rollouts {
         let help = "Phases that have started";
         registry.register("rollout_phase", help, self.phase.clone());
         registry.register("rollout_phases", "Phases of the plan", self.phases.clone());
-        let help = "Devices that took the release and failed, went back or were given up";
-        registry.register("rollout_harmed", help, self.harmed.clone());
+        let help = "Devices that failed, went back or were given up, switched or not";
+        registry.register("rollout_broken", help, self.broken.clone());
         let help = "Devices in flight that should have been heard of, and count as broken";
         registry.register("rollout_overdue", help, self.overdue.clone());
         let help = "Devices that were offered the release and have not come to an end";
@@ -98,7 +98,7 @@ impl Rollouts {
         for (family, value) in [
             (&self.phase, number(rollout.started().count())),
             (&self.phases, number(rollout.plan.phases.len())),
-            (&self.harmed, all.counts.failed()),
+            (&self.broken, all.counts.failed()),
             (&self.overdue, all.overdue),
             (&self.in_flight, all.counts.in_flight()),
             (&self.places, rollout.plan.places(all)),
@@ -111,7 +111,7 @@ impl Rollouts {
     fn forget(&self) {
         self.state.clear();
         self.devices.clear();
-        let families = [&self.phase, &self.phases, &self.harmed, &self.overdue, &self.in_flight];
+        let families = [&self.phase, &self.phases, &self.broken, &self.overdue, &self.in_flight];
         families.into_iter().chain([&self.places, &self.risk]).for_each(Family::clear);
     }
 }
@@ -150,7 +150,7 @@ mod tests {
             r#"waxwing_rollouts{state="running"} 1"#,
             r#"waxwing_rollout_state{rollout="r-1",state="running"} 1"#,
             r#"waxwing_rollout_devices{rollout="r-1",state="booted"} 3"#,
-            r#"waxwing_rollout_harmed{rollout="r-1"} 2"#,
+            r#"waxwing_rollout_broken{rollout="r-1"} 2"#,
             r#"waxwing_rollout_overdue{rollout="r-1"} 1"#,
             r#"waxwing_rollout_in_flight{rollout="r-1"} 3"#,
             r#"waxwing_rollout_phase{rollout="r-1"} 1"#,

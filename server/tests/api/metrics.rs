@@ -72,7 +72,7 @@ async fn a_rollout_is_told_in_numbers_and_no_device_by_its_name() {
         &text,
         &[
             r#"waxwing_rollout_state{rollout="r-1",state="halted"} 1"#,
-            r#"waxwing_rollout_harmed{rollout="r-1"} 2"#,
+            r#"waxwing_rollout_broken{rollout="r-1"} 2"#,
             r#"waxwing_decisions_total{action="halt"} 1"#,
             "waxwing_decisions_stale_total 1",
         ],
