@@ -13,6 +13,7 @@ mod ledger;
 mod load;
 mod members;
 mod news;
+mod packed;
 mod places;
 mod rehearsal;
 mod search;
@@ -31,10 +32,9 @@ use prometheus_client::registry::Registry;
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, ProductId, RolloutId};
 
 use self::catalogue::{Campaign, Catalogue};
-pub use self::index::Index;
 use self::ledger::Ledger;
 pub use self::load::Records;
-use self::members::{Member, Members};
+use self::members::Members;
 use self::places::Rooms;
 pub use self::rehearsal::{Part, Position};
 pub use self::search::{Found, Page};
@@ -112,10 +112,10 @@ impl Fleet {
     pub fn poll(&self, device: &DeviceId, running: &Running, now_ms: u64) -> Option<Told> {
         let catalogue = self.shared.catalogue.load();
         let (decision, begins) = self.shared.members.with(device, |member| {
-            let (seats, zone) = (catalogue.seats(member), member.device.zone());
+            let (seats, zone) = (catalogue.deciding_seats(member), member.zone());
             let moment = Moment { zone: &zone, now_ms };
-            let pins = catalogue.pins.get(&member.device.product).copied();
-            let decision = decide(member.device.changed_at, pins, &seats, moment);
+            let pins = catalogue.pins.get(member.product).copied();
+            let decision = decide(member.settled_at(), pins, &seats, moment);
             (decision, begin(&seats, running, moment))
         })?;
         let begins = begins.filter(|begins| has_room(&catalogue, begins));
@@ -129,9 +129,9 @@ impl Fleet {
     pub fn decide(&self, device: &DeviceId, now_ms: u64) -> Option<Decision> {
         let catalogue = self.shared.catalogue.load();
         self.shared.members.with(device, |member| {
-            let (seats, zone) = (catalogue.seats(member), member.device.zone());
-            let pins = catalogue.pins.get(&member.device.product).copied();
-            decide(member.device.changed_at, pins, &seats, Moment { zone: &zone, now_ms })
+            let (seats, zone) = (catalogue.deciding_seats(member), member.zone());
+            let pins = catalogue.pins.get(member.product).copied();
+            decide(member.settled_at(), pins, &seats, Moment { zone: &zone, now_ms })
         })
     }
 
@@ -144,8 +144,7 @@ impl Fleet {
 
     /// Lets the clocks of all rollouts go on to a time: who is overdue by then is counted so.
     pub fn look(&self, now_ms: u64) {
-        let catalogue = self.shared.catalogue.load_full();
-        for campaign in catalogue.open() {
+        for campaign in self.shared.catalogue.load_full().open() {
             self.ledger().look(campaign, now_ms);
             self.see_room(campaign, now_ms);
         }
@@ -154,20 +153,23 @@ impl Fleet {
     /// Returns what becomes of the deployments whose time has run out, at most `limit` of them.
     pub fn timed_out(&self, now_ms: u64, limit: usize) -> Vec<NewDeployment> {
         let catalogue = self.shared.catalogue.load_full();
+        let ledger = self.ledger();
+        let given_up = |campaign: &Arc<Campaign>, place| {
+            self.shared.members.at(place, |member| {
+                let deployment = ledger.given_up(campaign, member, now_ms)?;
+                Some((campaign.rollout.id.clone(), member.id(), deployment))
+            })?
+        };
         let timed_out = catalogue.open().flat_map(|campaign| {
-            let due = self.ledger().timed_out(campaign.number, now_ms, limit);
-            let due = due.into_iter().filter_map(|device| self.shared.members.get(&device.id));
-            due.filter_map(move |member| {
-                let deployment = self.given_up(campaign, &member, now_ms)?;
-                Some((campaign.rollout.id.clone(), member.device.id.clone(), deployment))
-            })
+            let due = ledger.timed_out(campaign.number, now_ms, limit).into_iter();
+            due.filter_map(|place| given_up(campaign, place))
         });
         timed_out.take(limit).collect()
     }
 
     /// Returns a device.
-    pub fn device(&self, id: &DeviceId) -> Option<Arc<Device>> {
-        self.shared.members.with(id, |member| Arc::clone(&member.device))
+    pub fn device(&self, id: &DeviceId) -> Option<Device> {
+        Some(self.shared.members.get(id)?.member().device())
     }
 
     /// Returns the place of a device in a rollout; `None` if the rollout never reached it.
@@ -273,13 +275,13 @@ impl Fleet {
     /// Returns a device's part in all rollouts that it was heard of in, latest change last.
     pub fn deployments_of(&self, device: &DeviceId) -> Vec<(RolloutId, Deployment)> {
         let catalogue = self.shared.catalogue.load();
-        let named = self.shared.members.with(device, |member| {
-            let named = member.deployments().iter().filter_map(|(number, deployment)| {
-                Some((catalogue.numbered(*number)?.rollout.id.clone(), *deployment))
-            });
-            named.collect()
-        });
-        named.unwrap_or_default()
+        let Some(packed) = self.shared.members.get(device) else { return Vec::new() };
+        let mut deployments: Vec<_> = packed.member().deployments().collect();
+        deployments.sort_by_key(|(_, deployment)| deployment.changed_at);
+        let named = |(number, deployment)| {
+            Some((catalogue.numbered(number)?.rollout.id.clone(), deployment))
+        };
+        deployments.into_iter().filter_map(named).collect()
     }
 
     /// Returns the rollouts that are not over, by name.
@@ -308,16 +310,16 @@ impl Fleet {
 
     /// Returns how many devices a phase of this size would reach in a group, as it is now.
     pub fn size_of(&self, group: &GroupId, size: &Size) -> u64 {
-        let members = self.members_of(group);
-        let all = members.len();
-        let reached = match size {
-            Size::Count(count) => all.min(usize::try_from(*count).unwrap_or(usize::MAX)),
-            Size::Percent(percent) => (all * usize::from(*percent)).div_ceil(100),
-            Size::Group(canaries) => self.group(canaries).map_or(0, |canaries| {
-                members.iter().filter(|device| canaries.contains(device)).count()
-            }),
-        };
-        u64::try_from(reached).unwrap_or(u64::MAX)
+        match size {
+            Size::Count(count) => self.member_count(group).min(u64::from(*count)),
+            Size::Percent(percent) => {
+                (self.member_count(group) * u64::from(*percent)).div_ceil(100)
+            }
+            Size::Group(canaries) => {
+                let groups = self.group(group).zip(self.group(canaries));
+                groups.map_or(0, |(group, canaries)| self.common_count(&group, &canaries))
+            }
+        }
     }
 
     /// Returns the time for a change made now: later than every change before it, even when the
@@ -337,13 +339,6 @@ impl Fleet {
         &self.shared.sightings
     }
 
-    /// Returns what becomes of a member's deployment by a time.
-    fn given_up(&self, campaign: &Campaign, member: &Member, now_ms: u64) -> Option<Deployment> {
-        let listening = self.ledger().listening_to(member);
-        let deployment = member.deployment(campaign.number)?;
-        campaign.rollout.plan.on_time(&deployment, listening, now_ms)
-    }
-
     /// Takes note of how many devices could be let in at a time, for the polls to come: whom the byte
     /// budget has no room for is not called back soon.
     fn see_room(&self, campaign: &Campaign, now_ms: u64) {
@@ -353,7 +348,7 @@ impl Fleet {
 
     fn evidence_of(&self, campaign: &Campaign) -> Vec<Evidence> {
         let ledger = self.ledger();
-        ledger.evidence(campaign.number, || self.able(&ledger, &campaign.group).len())
+        ledger.evidence(campaign.number, || self.searching(&ledger).able(&campaign.group).len())
     }
 
     fn places(&self, campaign: &Campaign) -> u64 {

@@ -95,9 +95,7 @@ impl Shop {
 
     /// Starts a rollout that was drafted.
     pub(crate) async fn start(&self, mut rollout: Rollout) -> Rollout {
-        rollout
-            .start(self.fleet.members_of(&rollout.group).iter().map(|it| &it.id), NOW_MS)
-            .unwrap();
+        rollout.start(self.fleet.members_of(&rollout.group).iter(), NOW_MS).unwrap();
         let mut change = self.store.begin().await.unwrap();
         rollouts::add(change.connection(), &rollout).await.unwrap();
         rollouts::update(change.connection(), &rollout).await.unwrap();

@@ -24,8 +24,8 @@ const COUNTS: &str = "--counts";
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to measure, and how: `groups`, `poll`, `poll --json`, `trust`, `trust --counts`, `device`,
-    /// `device --devices 500`, `help`
+    /// What to measure, and how: `groups`, `poll`, `poll --json`, `scale`, `trust`, `trust --counts`,
+    /// `device`, `device --devices 500`, `help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
 }

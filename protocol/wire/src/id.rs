@@ -6,6 +6,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::String;
 #[cfg(feature = "serde")]
 use alloc::vec::Vec;
+use core::borrow::Borrow;
 use core::fmt;
 use core::str::FromStr;
 
@@ -41,6 +42,13 @@ macro_rules! name {
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
+            }
+        }
+
+        // A map is searched by the text of a name.
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

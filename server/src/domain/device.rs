@@ -110,8 +110,7 @@ pub const TIME_ZONE_TAG: &str = "timezone";
 impl Device {
     /// Returns the time zone in which its maintenance windows are meant; without a tag, UTC.
     pub fn zone(&self) -> TimeZone {
-        let named = self.tags.get(TIME_ZONE_TAG).map(|name| TimeZone::get(name));
-        named.and_then(Result::ok).unwrap_or(TimeZone::UTC)
+        zone_named(self.tags.get(TIME_ZONE_TAG).map(String::as_str))
     }
 
     /// Returns what it is to be called by as its time zone, if there is no such zone.
@@ -124,6 +123,11 @@ impl Device {
     pub fn certificate(&self, serial: &str) -> Option<&Certificate> {
         self.certificates.iter().find(|certificate| certificate.serial == serial)
     }
+}
+
+/// Returns the time zone of this name; without one, UTC.
+pub fn zone_named(name: Option<&str>) -> TimeZone {
+    name.and_then(|name| TimeZone::get(name).ok()).unwrap_or(TimeZone::UTC)
 }
 
 impl Attributes {
@@ -141,6 +145,14 @@ impl Attributes {
 }
 
 impl Facts for Device {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn product(&self) -> &str {
+        self.product.as_str()
+    }
+
     fn fact(&self, field: &Field) -> Option<Subject<'_>> {
         match field {
             Field::Attribute(key) => self.attributes.of(key).map(Subject::Text),
@@ -154,8 +166,8 @@ impl Facts for Device {
         }
     }
 
-    fn tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.keys().map(String::as_str)
+    fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use waxwing_wire::{DeviceId, GroupId, ProductId};
 
 use super::device::Tags;
-use super::query::Field;
+use super::query::{Facts, Field};
 use super::{Device, Query};
 
 /// A named set of devices of one product.
@@ -37,11 +37,13 @@ pub enum Members {
 
 impl Group {
     /// Tells whether a device belongs to the group.
-    pub fn contains(&self, device: &Device) -> bool {
-        let carries = |(key, value): (&String, &String)| device.tags.get(key) == Some(value);
-        device.product == self.product
+    pub fn contains(&self, device: &impl Facts) -> bool {
+        let carries = |(key, value): (&String, &String)| {
+            device.tags().any(|tag| tag == (key.as_str(), value.as_str()))
+        };
+        device.product() == self.product.as_str()
             && match &self.members {
-                Members::Devices(devices) => devices.contains(&device.id),
+                Members::Devices(devices) => devices.contains(device.id()),
                 Members::Tags(tags) => tags.iter().all(carries),
                 Members::Query(query) => query.matches(device),
             }

@@ -101,12 +101,18 @@ pub enum Subject<'a> {
 
 /// What is known of one device.
 pub trait Facts {
+    /// Returns its name.
+    fn id(&self) -> &str;
+
+    /// Returns what it is.
+    fn product(&self) -> &str;
+
     /// Returns what the device has in a field, if it has anything there. Of [`Field::Tag`], of which
     /// it may have many, nothing.
     fn fact(&self, field: &Field) -> Option<Subject<'_>>;
 
-    /// Returns the keys of all its tags.
-    fn tags(&self) -> impl Iterator<Item = &str>;
+    /// Returns all its tags, with what they say.
+    fn tags(&self) -> impl Iterator<Item = (&str, &str)>;
 }
 
 impl Query {
@@ -199,7 +205,7 @@ impl Term {
 
     fn matches(&self, device: &impl Facts) -> bool {
         let found = if self.field == Field::Tag {
-            device.tags().any(|tag| self.accepts(Subject::Text(tag)))
+            device.tags().any(|(key, _)| self.accepts(Subject::Text(key)))
         } else {
             device.fact(&self.field).is_some_and(|subject| self.accepts(subject))
         };

@@ -295,12 +295,12 @@ impl Rollout {
     /// Returns the phase that a device belongs to, among those that have started. `is_in` tells
     /// whether it belongs to another group.
     pub fn phase_of(&self, device: &DeviceId, is_in: impl Fn(&GroupId) -> bool) -> Option<usize> {
-        self.current_phase()?;
-        let rank = rank(&self.seed, device);
+        let rank = std::cell::LazyCell::new(|| rank(&self.seed, device));
+        let is_within = |cutoff| cutoff == EVERYBODY || *rank <= cutoff;
         let mut started = self.plan.phases.iter().zip(self.started());
         started.position(|(plan, started)| match &plan.size {
             Size::Group(group) => is_in(group),
-            Size::Count(_) | Size::Percent(_) => rank <= started.cutoff,
+            Size::Count(_) | Size::Percent(_) => is_within(started.cutoff),
         })
     }
 
@@ -374,16 +374,20 @@ pub fn rank(seed: &[u8; 32], device: &DeviceId) -> Digest {
     Digest(hash.into())
 }
 
+/// The cut-off of a phase that everybody belongs to, also who joins later: nobody's rank is asked.
+const EVERYBODY: Digest = Digest([0xff; 32]);
+
 /// Returns the highest rank of a phase: among the first `max(1, ceil(percent of n))`, or the first
 /// `count` (D26). Everybody's last phase has no end, so that later joiners belong to it.
 fn cutoff(ranks: impl Iterator<Item = Digest>, size: &Size) -> Digest {
-    const EVERYBODY: Digest = Digest([0xff; 32]);
     const NOBODY: Digest = Digest([0; 32]);
+    if *size == Size::Percent(100) {
+        return EVERYBODY;
+    }
     let mut ranks: Vec<_> = ranks.collect();
     let share = match size {
         Size::Group(_) => 0,
         Size::Count(count) => usize::try_from(*count).unwrap_or(usize::MAX),
-        Size::Percent(100..) => return EVERYBODY,
         Size::Percent(percent) => (ranks.len() * usize::from(*percent)).div_ceil(100).max(1),
     };
     match share.min(ranks.len()) {

@@ -135,6 +135,16 @@ impl<'a> Seat<'a> {
         self.deployment.filter(Deployment::is_in_flight)
     }
 
+    /// Tells whether a rollout below decides instead, wherever the device stands exactly:
+    /// [`Standing::gives_way`] before anybody has to know the time or what the device runs.
+    pub fn gives_way(&self) -> bool {
+        let (is_past_recall, is_in_flight) = self.deployment.map_or((false, false), |deployment| {
+            (deployment.is_past_recall(), deployment.is_in_flight())
+        });
+        let is_refused = !is_past_recall && self.refusal().is_some();
+        is_refused || (!self.member && !is_in_flight)
+    }
+
     fn when_ended(&self, deployment: Deployment) -> Standing {
         if !self.member {
             return Standing::NotMeant;

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use semver::Version;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
-use super::members::Member;
+use super::packed::Member;
 use crate::domain::device::Status;
-use crate::domain::rollout::{Route, Size};
+use crate::domain::rollout::{Route, Size, State};
 use crate::domain::standing::Seat;
 use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
 
@@ -27,8 +27,17 @@ pub(super) struct Catalogue {
     pub(super) pins: BTreeMap<ProductId, Pins>,
     pub(super) products: BTreeMap<ProductId, Arc<Product>>,
     pub(super) releases: BTreeMap<ProductId, Arc<Releases>>,
-    /// Rollouts that were started, highest first.
-    ranked: BTreeMap<ProductId, Arc<[Arc<Campaign>]>>,
+    /// Every rollout, by its number.
+    numbered: Vec<Arc<Campaign>>,
+    ranked: BTreeMap<ProductId, Ranked>,
+}
+
+/// The rollouts of a product that were started, highest first.
+#[derive(Clone, Debug, Default)]
+struct Ranked {
+    all: Arc<[Arc<Campaign>]>,
+    /// How many of them, from the highest on, come before all others that may let a device begin.
+    deciding: usize,
 }
 
 /// A rollout with what it needs close at hand.
@@ -70,22 +79,21 @@ impl Campaign {
     }
 
     /// Returns the phase a device belongs to, if a started one reaches it.
-    pub(super) fn phase_of(&self, member: &Member) -> Option<usize> {
-        let device = &member.device;
+    pub(super) fn phase_of(&self, member: &Member<'_>) -> Option<usize> {
         let is_in =
-            |group: &GroupId| self.canaries.get(group).is_some_and(|it| it.contains(device));
-        self.is_for(member).then(|| self.rollout.phase_of(&device.id, is_in))?
+            |group: &GroupId| self.canaries.get(group).is_some_and(|it| it.contains(member));
+        self.is_for(member).then(|| self.rollout.phase_of(&member.id(), is_in))?
     }
 
     /// Tells whether a device is among those whom the rollout is for.
-    pub(super) fn is_for(&self, member: &Member) -> bool {
+    pub(super) fn is_for(&self, member: &Member<'_>) -> bool {
         let switched = |rollout| member.deployment(rollout).is_some_and(|it| it.keeps_image());
-        self.group.contains(&member.device) && self.back_from.is_none_or(switched)
+        self.group.contains(member) && self.back_from.is_none_or(switched)
     }
 
     /// Tells whether a change of a device may be one of where it counts.
     pub(super) fn may_count_anew(&self, old: &Device, new: &Device) -> bool {
-        may_take_part(old) != may_take_part(new) || self.may_differ(old, new)
+        may_take_part(old.status) != may_take_part(new.status) || self.may_differ(old, new)
     }
 
     /// Tells whether a change of a device may be one of what it should run.
@@ -105,28 +113,33 @@ impl Campaign {
 
     /// Returns the phase a device counts in. Whoever has been heard of counts for ever, others as long
     /// as they belong to the group, are not shut out, and are below the ceiling of the release.
-    pub(super) fn counts_in(&self, member: &Member) -> Option<usize> {
+    pub(super) fn counts_in(&self, member: &Member<'_>) -> Option<usize> {
         let began_in =
             member.deployment(self.number).map(|deployment| usize::from(deployment.phase));
         began_in.or_else(|| self.would_count_in(member))
     }
 
     /// Returns the phase a device of which nothing was heard counts in.
-    pub(super) fn would_count_in(&self, member: &Member) -> Option<usize> {
-        let device = &member.device;
-        let able = may_take_part(device) && self.release.is_open_to(&device.id);
-        self.phase_of(member).filter(|_| able)
+    pub(super) fn would_count_in(&self, member: &Member<'_>) -> Option<usize> {
+        let is_able = may_take_part(member.status) && self.is_open_to(member);
+        if is_able { self.phase_of(member) } else { None }
+    }
+
+    /// Tells whether a device may install the release as far as its ceiling goes (D10).
+    fn is_open_to(&self, member: &Member<'_>) -> bool {
+        self.release.ceiling_permille.is_none() || self.release.is_open_to(&member.id())
     }
 
     /// Returns a device's place in the rollout.
-    pub(super) fn seat(&self, member: &Member) -> Option<Seat<'_>> {
+    pub(super) fn seat(&self, member: &Member<'_>) -> Option<Seat<'_>> {
         let deployment = member.deployment(self.number);
         let phase = match deployment {
             // Who leaves the group keeps what it began; see `Fleet::left_by`.
             Some(deployment) => Some(usize::from(deployment.phase)),
-            None => self.phase_of(member).filter(|_| may_take_part(&member.device)),
+            None if may_take_part(member.status) => self.phase_of(member),
+            None => None,
         }?;
-        let open = self.release.is_open_to(&member.device.id);
+        let open = self.is_open_to(member);
         let (rollout, route, member) = (&self.rollout, self.route(), self.is_for(member));
         Some(Seat { rollout, route, deployment, member, open, phase })
     }
@@ -145,20 +158,52 @@ fn is_same(now: &Arc<Group>, before: &Arc<Group>) -> bool {
 }
 
 /// Tells whether a device can be counted on: a revoked one is offered nothing.
-pub(super) fn may_take_part(device: &Device) -> bool {
-    device.status != Status::Revoked
+pub(super) fn may_take_part(status: Status) -> bool {
+    status != Status::Revoked
 }
 
 impl Catalogue {
     /// Returns the rollouts of a product that were started, highest first.
-    pub(super) fn ranked(&self, product: &ProductId) -> &[Arc<Campaign>] {
-        self.ranked.get(product).map_or(&[], |ranked| ranked)
+    pub(super) fn ranked(&self, product: &str) -> &[Arc<Campaign>] {
+        self.ranked.get(product).map_or(&[], |ranked| &ranked.all)
     }
 
     /// Returns a device's places in the rollouts that have started and reach it, highest first.
-    pub(super) fn seats(&self, member: &Member) -> Vec<Seat<'_>> {
-        let ranked = self.ranked(&member.device.product).iter();
+    pub(super) fn seats(&self, member: &Member<'_>) -> Vec<Seat<'_>> {
+        let ranked = self.ranked(member.product).iter();
         ranked.filter_map(|campaign| campaign.seat(member)).collect()
+    }
+
+    /// Returns those of a device's places on which the answer to a poll depends, highest first: where
+    /// the device is under way, and down to the first rollout that decides what begins for it. What
+    /// else there is, such as rollouts of years ago, costs nothing; when the device came to an end in
+    /// them, it knows itself ([`Member::settled_at`]).
+    pub(super) fn deciding_seats(&self, member: &Member<'_>) -> Vec<Seat<'_>> {
+        let under_way = member.open().filter_map(|(number, _)| self.numbered(number));
+        let mut seats: Vec<_> = under_way.filter_map(|campaign| campaign.seat(member)).collect();
+        for campaign in self.deciding(member.product) {
+            let Some(seat) = campaign.seat(member) else { continue };
+            let gives_way = seat.gives_way();
+            if seat.deployment.is_none_or(|deployment| deployment.state.is_final()) {
+                seats.push(seat);
+            }
+            if !gives_way {
+                break;
+            }
+        }
+        seats.sort_unstable_by_key(|seat| Reverse(precedence(seat.rollout)));
+        seats
+    }
+
+    /// Returns the rollouts of a product down to the last one that may let a device begin.
+    fn deciding(&self, product: &str) -> &[Arc<Campaign>] {
+        let ranked = self.ranked.get(product);
+        ranked.and_then(|ranked| ranked.all.get(..ranked.deciding)).unwrap_or_default()
+    }
+
+    /// Returns the rollouts of a product.
+    pub(super) fn of_product(&self, product: &ProductId) -> impl Iterator<Item = &Arc<Campaign>> {
+        self.campaigns.values().filter(move |campaign| campaign.rollout.product == *product)
     }
 
     /// Returns the rollouts that are not over.
@@ -167,9 +212,8 @@ impl Catalogue {
     }
 
     /// Returns the rollouts that a device takes or took part in.
-    pub(super) fn campaigns_of(&self, member: &Member) -> impl Iterator<Item = &Arc<Campaign>> {
-        let numbers = member.deployments().iter().map(|(number, _)| *number);
-        numbers.filter_map(|number| self.numbered(number))
+    pub(super) fn campaigns_of(&self, member: &Member<'_>) -> impl Iterator<Item = &Arc<Campaign>> {
+        member.deployments().filter_map(|(number, _)| self.numbered(number))
     }
 
     /// Returns the number of a rollout.
@@ -179,7 +223,7 @@ impl Catalogue {
 
     /// Returns the rollout with a number.
     pub(super) fn numbered(&self, number: u32) -> Option<&Arc<Campaign>> {
-        self.campaigns.values().find(|campaign| campaign.number == number)
+        self.numbered.get(usize::try_from(number).ok()?)
     }
 
     /// Replaces the releases of a product.
@@ -201,9 +245,9 @@ impl Catalogue {
 
     /// Adds or replaces a rollout; tells whether its release and groups are there.
     pub(super) fn put_rollout(&mut self, rollout: Rollout) -> bool {
-        let (id, product) = (rollout.id.clone(), rollout.product.clone());
+        let product = rollout.product.clone();
         let Some(campaign) = self.campaign(Arc::new(rollout)) else { return false };
-        self.campaigns.insert(id, Arc::new(campaign));
+        self.put_campaign(campaign);
         self.rank(&product);
         true
     }
@@ -221,14 +265,24 @@ impl Catalogue {
 
     /// Puts the rollouts of a product together anew.
     fn renew(&mut self, product: &ProductId) {
-        let all = self.campaigns.values().filter(|it| it.rollout.product == *product);
-        let rollouts: Vec<_> = all.map(|campaign| Arc::clone(&campaign.rollout)).collect();
+        let rollouts: Vec<_> =
+            self.of_product(product).map(|campaign| Arc::clone(&campaign.rollout)).collect();
         for rollout in rollouts {
-            if let Some(campaign) = self.campaign(Arc::clone(&rollout)) {
-                self.campaigns.insert(rollout.id.clone(), Arc::new(campaign));
+            if let Some(campaign) = self.campaign(rollout) {
+                self.put_campaign(campaign);
             }
         }
         self.rank(product);
+    }
+
+    fn put_campaign(&mut self, campaign: Campaign) {
+        let campaign = Arc::new(campaign);
+        let place = usize::try_from(campaign.number).ok();
+        match place.and_then(|place| self.numbered.get_mut(place)) {
+            Some(before) => *before = Arc::clone(&campaign),
+            None => self.numbered.push(Arc::clone(&campaign)),
+        }
+        self.campaigns.insert(campaign.rollout.id.clone(), campaign);
     }
 
     /// Puts a rollout together with its releases and groups.
@@ -244,7 +298,7 @@ impl Catalogue {
             Size::Count(_) | Size::Percent(_) => None,
         });
         let canaries = named.map(|id| Some((id.clone(), Arc::clone(self.groups.get(id)?))));
-        let next = || u32::try_from(self.campaigns.len()).unwrap_or(u32::MAX);
+        let next = || u32::try_from(self.numbered.len()).unwrap_or(u32::MAX);
         Some(Campaign {
             number: before.map_or_else(next, |before| before.number),
             release: release(&rollout.version)?,
@@ -260,15 +314,21 @@ impl Catalogue {
         })
     }
 
-    /// Whose plan says so comes first, then whoever was started last.
     fn rank(&mut self, product: &ProductId) {
-        let of_product = self.campaigns.values().filter(|it| it.rollout.product == *product);
-        let started = of_product.filter(|campaign| campaign.rollout.started_at.is_some());
-        let mut ranked: Vec<_> = started.map(Arc::clone).collect();
-        ranked.sort_by_cached_key(|campaign| {
-            let rollout = &campaign.rollout;
-            Reverse((rollout.plan.priority, rollout.started_at, rollout.id.clone()))
-        });
-        self.ranked.insert(product.clone(), ranked.into());
+        let started =
+            self.of_product(product).filter(|campaign| campaign.rollout.started_at.is_some());
+        let mut all: Vec<_> = started.map(Arc::clone).collect();
+        all.sort_by(|one, other| precedence(&other.rollout).cmp(&precedence(&one.rollout)));
+        let last = all.iter().rposition(|campaign| campaign.rollout.state == State::Running);
+        let ranked = Ranked { all: all.into(), deciding: last.map_or(0, |last| last + 1) };
+        self.ranked.insert(product.clone(), ranked);
     }
 }
+
+/// Whose plan says so comes first, then whoever was started last.
+fn precedence(rollout: &Rollout) -> (u8, Option<u64>, &RolloutId) {
+    (rollout.plan.priority, rollout.started_at, &rollout.id)
+}
+
+#[cfg(test)]
+mod tests;

@@ -69,7 +69,7 @@ impl Fleet {
         let at = self.stamp(now_ms);
         let action = decision.action.clone();
         let members = self.members_of(&rollout.group);
-        let done = rollout.carry_out(decision, members.iter().map(|device| &device.id), at);
+        let done = rollout.carry_out(decision, members.iter(), at);
         done.inspect_err(|_| self.shared.tally.stale()).ok()?;
         let moved = Moved { rollout, action, at };
         Some(Effect { moved: Some(moved), ..Effect::default() })

@@ -10,7 +10,7 @@ use waxwing_wire::{DeviceId, RolloutId};
 
 use super::Fleet;
 use super::catalogue::{Campaign, may_take_part};
-use super::members::Member;
+use super::packed::Member;
 use crate::domain::Sighting;
 use crate::domain::effect::Lost;
 use crate::domain::rollout::contact::{LOST_S, hour_of};
@@ -28,8 +28,9 @@ impl Fleet {
     /// it says, and whatever is no object, says nothing here.
     pub fn hear(&self, device: &DeviceId, telemetry: &str, now_ms: u64) {
         let catalogue = self.shared.catalogue.load();
-        let Some(member) = self.shared.members.get(device) else { return };
-        let ranked = catalogue.ranked(&member.device.product).iter();
+        let Some(packed) = self.shared.members.get(device) else { return };
+        let member = packed.member();
+        let ranked = catalogue.ranked(member.product).iter();
         let mut listening = ranked.filter(|campaign| campaign.listens()).peekable();
         if listening.peek().is_none() {
             return;
@@ -70,8 +71,9 @@ impl Fleet {
     /// Returns the rollouts that a device was lost to in an hour and is not counted in yet, with its number.
     fn lost_to(&self, device: &DeviceId, hour: u64) -> Vec<(RolloutId, u32)> {
         let catalogue = self.shared.catalogue.load();
-        let Some(member) = self.shared.members.get(device) else { return Vec::new() };
-        let ranked = catalogue.ranked(&member.device.product).iter();
+        let Some(packed) = self.shared.members.get(device) else { return Vec::new() };
+        let member = packed.member();
+        let ranked = catalogue.ranked(member.product).iter();
         let open = ranked.filter(|campaign| !campaign.rollout.state.is_final());
         let without = open.filter(|campaign| campaign.side_of(&member) == Some(Side::Without));
         let new = without
@@ -87,8 +89,8 @@ impl Campaign {
     }
 
     /// Returns the side on which a device counts.
-    fn side_of(&self, member: &Member) -> Option<Side> {
-        let counts = self.is_for(member) && may_take_part(&member.device);
+    fn side_of(&self, member: &Member<'_>) -> Option<Side> {
+        let counts = self.is_for(member) && may_take_part(member.status);
         counts.then(|| Side::of(member.deployment(self.number)))?
     }
 }

@@ -3,81 +3,95 @@
 //! Devices are numbered in the order in which they came; sets of them are compressed bitmaps. A device
 //! that changes moves in the sets of those values that changed and in no others. A query becomes a few
 //! unions and intersections; only names and times of registration are looked at device by device, and
-//! only of those that everything else left over. Not here: who asks, and whether it is one product.
+//! only of those that everything else left over. A value that one device has alone is not written down
+//! a second time: it is read from the device. Not here: who asks, and whether it is one product.
+
+mod values;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 use semver::Version;
 use waxwing_wire::DeviceId;
 
+use self::values::{Texts, Values};
+use super::members::{Members, Place};
+use super::packed::Member;
 use crate::domain::device::Status;
-use crate::domain::group::Members;
-use crate::domain::query::{Facts as _, Field, Node, Query, Subject, Term, Test, Value};
+use crate::domain::group::Members as GroupMembers;
+use crate::domain::query::{Facts, Field, Node, Query, Subject, Term};
 use crate::domain::{Device, Group};
 
 /// The devices by their values.
 #[derive(Debug, Default)]
-pub struct Index {
-    devices: Vec<Arc<Device>>,
-    attributes: BTreeMap<Arc<str>, Values>,
-    products: Values,
-    statuses: Values,
-    tags: BTreeMap<Arc<str>, Values>,
-    versions: BTreeMap<Arc<Version>, RoaringBitmap>,
+pub(super) struct Index {
+    /// Where each device lies, by its number.
+    places: Vec<Place>,
+    /// By product, status, and each tag and attribute there is.
+    values: BTreeMap<Field, Values>,
+    versions: BTreeMap<Version, RoaringBitmap>,
 }
 
-/// The devices by their values of one field, in lower case.
-#[derive(Debug, Default)]
-struct Values(BTreeMap<Box<str>, Numbers>);
-
-/// A set of devices: mostly of one, where each device has a value of its own.
-#[derive(Debug)]
-enum Numbers {
-    One(u32),
-    Many(RoaringBitmap),
+/// The index with the devices that it is of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Search<'a> {
+    pub(super) index: &'a Index,
+    pub(super) members: &'a Members,
 }
 
 impl Index {
-    /// Adds a device, or brings the one with this number up to date. Returns its number.
+    /// Returns the number of the next device.
     ///
     /// # Panics
     ///
     /// With more than four thousand million devices.
-    pub fn put(&mut self, number: Option<u32>, device: &Arc<Device>) -> u32 {
-        let place = number.and_then(|number| usize::try_from(number).ok());
-        let slot = place.and_then(|place| self.devices.get_mut(place));
-        let old = slot.map(|slot| std::mem::replace(slot, Arc::clone(device)));
-        let number = number.unwrap_or_else(|| {
-            self.devices.push(Arc::clone(device));
-            u32::try_from(self.devices.len() - 1).expect("a fleet fits into memory")
-        });
-        let old = old.as_deref();
-        self.put_words(number, old, device);
-        self.put_version(number, old, device);
-        let before = old.map(|old| label(&old.tags)).unwrap_or_default();
-        relabel(&mut self.tags, number, &before, &label(&device.tags));
-        let before = old.map(|old| old.attributes.iter().collect()).unwrap_or_default();
-        relabel(&mut self.attributes, number, &before, &device.attributes.iter().collect());
-        number
+    pub(super) fn next_number(&self) -> u32 {
+        u32::try_from(self.places.len()).expect("a fleet fits into memory")
     }
 
-    fn put_words(&mut self, number: u32, old: Option<&Device>, new: &Device) {
+    /// Returns where the device with a number lies.
+    pub(super) fn place(&self, number: u32) -> Option<Place> {
+        self.places.get(usize::try_from(number).ok()?).copied()
+    }
+
+    /// Takes note of a new device with the next number, or of a change of one. `members` have it as it
+    /// is now.
+    pub(super) fn put(
+        &mut self,
+        (number, place): (u32, Place),
+        old: Option<&Device>,
+        new: &Device,
+        members: &Members,
+    ) {
         if old.is_none() {
-            self.products.insert(new.product.as_str(), number);
+            self.places.push(place);
         }
-        if old.is_none_or(|old| old.status != new.status) {
-            if let Some(old) = old {
-                self.statuses.remove(old.status.as_str(), number);
+        self.put_version(number, old, new);
+        let (before, after) = (old.map(labels).unwrap_or_default(), labels(new));
+        for (field, value) in
+            before.iter().filter(|(field, value)| after.get(*field) != Some(value))
+        {
+            let Some(values) = self.values.get_mut(field) else { continue };
+            values.remove(value, number);
+            if values.is_empty() {
+                self.values.remove(field);
             }
-            self.statuses.insert(new.status.as_str(), number);
+        }
+        for (field, value) in
+            after.iter().filter(|(field, value)| before.get(*field) != Some(value))
+        {
+            if !self.values.contains_key(field) {
+                self.values.insert(field.clone(), Values::default());
+            }
+            if let Some(values) = self.values.get_mut(field) {
+                values.insert(value, number, Texts { field, places: &self.places, members });
+            }
         }
     }
 
     fn put_version(&mut self, number: u32, old: Option<&Device>, new: &Device) {
-        let before = old.and_then(|old| old.version.as_ref());
-        if before == new.version.as_ref() {
+        let (before, after) = (old.and_then(|old| old.version.as_deref()), new.version.as_deref());
+        if before == after {
             return;
         }
         if let Some(version) = before
@@ -88,50 +102,46 @@ impl Index {
                 self.versions.remove(version);
             }
         }
-        if let Some(version) = &new.version {
-            self.versions.entry(Arc::clone(version)).or_default().insert(number);
+        if let Some(version) = after {
+            self.versions.entry(version.clone()).or_default().insert(number);
         }
     }
+}
 
-    /// Returns the one copy of a version that all devices share.
-    pub fn shared(&self, version: Arc<Version>) -> Arc<Version> {
-        self.versions.get_key_value(&version).map_or(version, |(shared, _)| Arc::clone(shared))
-    }
-
-    /// Returns the devices of a set from a number on, in the order in which they came.
-    pub fn devices<'a>(
-        &'a self,
-        numbers: &'a RoaringBitmap,
+impl<'a> Search<'a> {
+    /// Looks at the devices of a set from a number on, in the order in which they came.
+    pub(super) fn devices<'b, T: 'b>(
+        self,
+        numbers: &'b RoaringBitmap,
         from: u32,
-    ) -> impl Iterator<Item = (u32, &'a Arc<Device>)> {
-        numbers.range(from..).filter_map(|number| Some((number, self.device(number)?)))
+        look: impl Fn(&Member<'_>) -> T + 'b,
+    ) -> impl Iterator<Item = T> + 'b
+    where
+        'a: 'b,
+    {
+        numbers.range(from..).filter_map(move |number| self.device(number, &look))
     }
 
-    /// Returns the device with a number.
-    pub fn device(&self, number: u32) -> Option<&Arc<Device>> {
-        self.devices.get(usize::try_from(number).ok()?)
-    }
-
-    /// Returns all devices that a query asks for.
-    pub fn search(&self, query: &Query) -> RoaringBitmap {
-        self.search_within(query, &self.all())
+    /// Looks at the device with a number.
+    pub(super) fn device<T>(self, number: u32, look: impl FnOnce(&Member<'_>) -> T) -> Option<T> {
+        self.members.at(self.index.place(number)?, look)
     }
 
     /// Returns all devices.
-    pub fn all(&self) -> RoaringBitmap {
+    pub(super) fn all(self) -> RoaringBitmap {
         let mut all = RoaringBitmap::new();
-        all.insert_range(0..u32::try_from(self.devices.len()).unwrap_or(u32::MAX));
+        all.insert_range(0..self.index.next_number());
         all
     }
 
     /// Returns the devices that a query asks for, among these.
-    pub fn search_within(&self, query: &Query, within: &RoaringBitmap) -> RoaringBitmap {
+    pub(super) fn within(self, query: &Query, within: &RoaringBitmap) -> RoaringBitmap {
         self.node(query.root(), within)
     }
 
     /// Returns the devices of which a comparison is true, among these.
-    pub fn term(&self, term: &Term, within: &RoaringBitmap) -> RoaringBitmap {
-        match self.accepted(term) {
+    pub(super) fn term(self, term: &Term, within: &RoaringBitmap) -> RoaringBitmap {
+        match self.accepted(term, within) {
             Some(numbers) if term.is_negated() => within - numbers,
             Some(numbers) => within & numbers,
             None => self.scan(term, within),
@@ -139,36 +149,47 @@ impl Index {
     }
 
     /// Returns all devices of a product.
-    pub fn of_product(&self, product: &str) -> RoaringBitmap {
-        self.products.of(product)
+    pub(super) fn of_product(self, product: &str) -> RoaringBitmap {
+        self.with_value(&Field::Product, product)
     }
 
     /// Returns the devices of a group that may take part in a rollout.
-    pub fn able(
-        &self,
-        group: &Group,
-        number_of: impl Fn(&DeviceId) -> Option<u32>,
-    ) -> RoaringBitmap {
+    pub(super) fn able(self, group: &Group) -> RoaringBitmap {
         let within = self.of_product(group.product.as_str());
         let members = match &group.members {
-            Members::Devices(devices) => {
-                within & devices.iter().filter_map(number_of).collect::<RoaringBitmap>()
+            GroupMembers::Devices(devices) => {
+                let number = |device: &DeviceId| self.members.with(device, |member| member.number);
+                within & devices.iter().filter_map(number).collect::<RoaringBitmap>()
             }
-            Members::Query(query) => self.search_within(query, &within),
-            Members::Tags(tags) => {
+            GroupMembers::Query(query) => self.within(query, &within),
+            GroupMembers::Tags(tags) => {
                 let carrying = tags.iter().fold(within, |within, (key, value)| {
-                    within & self.tags.get(key.as_str()).map(|it| it.of(value)).unwrap_or_default()
+                    within & self.with_value(&Field::TagValue(key.clone()), value)
                 });
                 // The index knows no case; tags of groups without a query do.
-                let is_member =
-                    |number: &u32| self.device(*number).is_some_and(|it| group.contains(it));
+                let is_member = |number: &u32| {
+                    self.device(*number, |member| group.contains(member)) == Some(true)
+                };
                 if tags.is_empty() { carrying } else { carrying.iter().filter(is_member).collect() }
             }
         };
-        members - self.statuses.of(Status::Revoked.as_str())
+        members - self.with_value(&Field::Status, Status::Revoked.as_str())
     }
 
-    fn node(&self, node: &Node, within: &RoaringBitmap) -> RoaringBitmap {
+    /// Returns the devices that have one value in a field, whatever its case.
+    fn with_value(self, field: &Field, value: &str) -> RoaringBitmap {
+        let (texts, values) = (self.texts(field), self.index.values.get(field));
+        values.map(|values| values.of(value, texts)).unwrap_or_default()
+    }
+
+    fn texts<'b>(self, field: &'b Field) -> Texts<'b>
+    where
+        'a: 'b,
+    {
+        Texts { field, places: &self.index.places, members: self.members }
+    }
+
+    fn node(self, node: &Node, within: &RoaringBitmap) -> RoaringBitmap {
         match node {
             Node::All(parts) => {
                 let (cheap, dear): (Vec<_>, Vec<_>) = parts.iter().partition(|it| is_indexed(it));
@@ -183,136 +204,59 @@ impl Index {
     }
 
     /// Returns the devices that have something in the field that a comparison accepts; `None` if there
-    /// is no list of them.
-    fn accepted(&self, term: &Term) -> Option<RoaringBitmap> {
+    /// is no list of them. Of others than these, some may be missing.
+    fn accepted(self, term: &Term, within: &RoaringBitmap) -> Option<RoaringBitmap> {
         match term.field() {
-            Field::Attribute(key) => Some(accepted_of(&self.attributes, key, term)),
             Field::CreatedAt | Field::Device => None,
-            Field::Product => Some(self.products.accepted(term)),
-            Field::Status => Some(self.statuses.accepted(term)),
-            Field::Tag => {
-                let keys = self.tags.iter().filter(|(key, _)| term.accepts(Subject::Text(key)));
-                Some(union(keys.flat_map(|(_, values)| values.0.values())))
-            }
-            Field::TagValue(key) => Some(accepted_of(&self.tags, key, term)),
+            Field::Tag => Some(self.tagged(term)),
             Field::Version => {
-                let versions =
-                    self.versions.iter().filter(|(it, _)| term.accepts(Subject::Version(it)));
-                Some(versions.fold(RoaringBitmap::new(), |found, (_, numbers)| found | numbers))
+                let versions = self.index.versions.iter();
+                let accepted = versions.filter(|(it, _)| term.accepts(Subject::Version(it)));
+                Some(accepted.fold(RoaringBitmap::new(), |found, (_, numbers)| found | numbers))
+            }
+            field @ (Field::Attribute(_) | Field::Product | Field::Status | Field::TagValue(_)) => {
+                let values = self.index.values.get(field);
+                let accepted =
+                    values.map(|values| values.accepted(term, within, self.texts(field)));
+                Some(accepted.unwrap_or_default())
             }
         }
     }
 
+    /// Returns the devices that have a tag whose key a comparison accepts.
+    fn tagged(self, term: &Term) -> RoaringBitmap {
+        let columns = self.index.values.iter().filter(|(field, _)| match field {
+            Field::TagValue(key) => term.accepts(Subject::Text(key)),
+            Field::Attribute(_)
+            | Field::CreatedAt
+            | Field::Device
+            | Field::Product
+            | Field::Status
+            | Field::Tag
+            | Field::Version => false,
+        });
+        columns.fold(RoaringBitmap::new(), |found, (_, values)| found | values.all())
+    }
+
     /// Looks at device after device.
-    fn scan(&self, term: &Term, within: &RoaringBitmap) -> RoaringBitmap {
-        let is_found = |device: &Device| {
-            let accepted = device.fact(term.field()).is_some_and(|subject| term.accepts(subject));
+    fn scan(self, term: &Term, within: &RoaringBitmap) -> RoaringBitmap {
+        let is_found = |member: &Member<'_>| {
+            let accepted = member.fact(term.field()).is_some_and(|subject| term.accepts(subject));
             accepted != term.is_negated()
         };
-        let numbers = within.iter().filter(|n| self.device(*n).is_some_and(|it| is_found(it)));
+        let numbers = within.iter().filter(|n| self.device(*n, is_found) == Some(true));
         RoaringBitmap::from_sorted_iter(numbers).expect("a bitmap is in order")
     }
 }
 
-impl Values {
-    fn insert(&mut self, value: &str, number: u32) {
-        let value = value.to_ascii_lowercase().into_boxed_str();
-        match self.0.get_mut(&value) {
-            Some(numbers) => numbers.insert(number),
-            None => drop(self.0.insert(value, Numbers::One(number))),
-        }
-    }
-
-    fn remove(&mut self, value: &str, number: u32) {
-        let value = value.to_ascii_lowercase();
-        let is_empty = match self.0.get_mut(value.as_str()) {
-            Some(Numbers::Many(numbers)) => {
-                numbers.remove(number);
-                numbers.is_empty()
-            }
-            Some(Numbers::One(only)) => *only == number,
-            None => false,
-        };
-        if is_empty {
-            self.0.remove(value.as_str());
-        }
-    }
-
-    /// Returns the devices of one value, whatever its case.
-    fn of(&self, value: &str) -> RoaringBitmap {
-        union(self.0.get(value.to_ascii_lowercase().as_str()).into_iter())
-    }
-
-    fn accepted(&self, term: &Term) -> RoaringBitmap {
-        if let Some(values) = exact(term) {
-            let values = values.iter().map(|value| value.to_ascii_lowercase());
-            return union(values.filter_map(|value| self.0.get(value.as_str())));
-        }
-        let found = self.0.iter().filter(|(value, _)| term.accepts(Subject::Text(value)));
-        union(found.map(|(_, numbers)| numbers))
-    }
-}
-
-impl Numbers {
-    fn insert(&mut self, number: u32) {
-        match self {
-            Self::Many(numbers) => drop(numbers.insert(number)),
-            Self::One(other) => *self = Self::Many([*other, number].into_iter().collect()),
-        }
-    }
-}
-
-/// Returns the values that a comparison names without wildcards, if it does so and nothing else.
-fn exact(term: &Term) -> Option<Vec<&str>> {
-    let Test::Among { values, .. } = term.test() else { return None };
-    let texts = values.iter().map(|value| match value {
-        Value::Pattern(pattern) => pattern.exact(),
-        Value::Number(_) | Value::Time(_) | Value::Version(_) => None,
-    });
-    texts.collect()
-}
-
-fn union<'a>(sets: impl Iterator<Item = &'a Numbers>) -> RoaringBitmap {
-    let mut found = RoaringBitmap::new();
-    for numbers in sets {
-        match numbers {
-            Numbers::Many(numbers) => found |= numbers,
-            Numbers::One(number) => drop(found.insert(*number)),
-        }
-    }
-    found
-}
-
-fn accepted_of(fields: &BTreeMap<Arc<str>, Values>, key: &str, term: &Term) -> RoaringBitmap {
-    fields.get(key).map(|values| values.accepted(term)).unwrap_or_default()
-}
-
-fn label(labels: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
-}
-
-/// Moves a device from its old labels to its new ones.
-fn relabel(
-    fields: &mut BTreeMap<Arc<str>, Values>,
-    number: u32,
-    old: &BTreeMap<&str, &str>,
-    new: &BTreeMap<&str, &str>,
-) {
-    for (key, value) in old.iter().filter(|(key, value)| new.get(*key) != Some(value)) {
-        let Some(values) = fields.get_mut(*key) else { continue };
-        values.remove(value, number);
-        if values.0.is_empty() {
-            fields.remove(*key);
-        }
-    }
-    for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(value)) {
-        if !fields.contains_key(*key) {
-            fields.insert(Arc::from(*key), Values::default());
-        }
-        if let Some(values) = fields.get_mut(*key) {
-            values.insert(value, number);
-        }
-    }
+/// Returns what a device has in all the fields that are indexed by text.
+fn labels(device: &Device) -> BTreeMap<Field, &str> {
+    let tags =
+        device.tags.iter().map(|(key, value)| (Field::TagValue(key.clone()), value.as_str()));
+    let attributes = device.attributes.iter();
+    let attributes = attributes.map(|(key, value)| (Field::Attribute(key.to_owned()), value));
+    let own = [(Field::Product, device.product.as_str()), (Field::Status, device.status.as_str())];
+    own.into_iter().chain(tags).chain(attributes).collect()
 }
 
 /// Tells whether a part of a query is answered without looking at devices.

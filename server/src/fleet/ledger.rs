@@ -4,20 +4,20 @@
 //! only when a phase starts or a group changes. Polls do not look here.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use waxwing_wire::report::State;
 
-use super::Index;
 use super::catalogue::Campaign;
-use super::members::{Member, Members};
+use super::index::Index;
+use super::members::{Members, Place};
+use super::packed::Member;
+use crate::domain::Deployment;
 use crate::domain::rollout::budget::Budget;
 use crate::domain::rollout::contact::Contact;
 use crate::domain::rollout::health::{Comparison, Health, Side};
 use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::{Counts, Evidence, Plan};
-use crate::domain::{Deployment, Device};
 
 /// Counts and clocks of all rollouts.
 #[derive(Debug, Default)]
@@ -173,8 +173,8 @@ impl Ledger {
     pub(super) fn move_member(
         &mut self,
         campaign: &Campaign,
-        before: Option<&Member>,
-        after: &Member,
+        before: Option<&Member<'_>>,
+        after: &Member<'_>,
     ) {
         let account = self.account(campaign);
         if let Some(before) = before {
@@ -216,16 +216,23 @@ impl Ledger {
     pub(super) fn move_deployment(
         &mut self,
         campaign: &Campaign,
-        member: &Member,
+        member: &Member<'_>,
         before: Option<Deployment>,
     ) {
         let account = self.account(campaign);
         account.move_deployment(campaign, member, before);
     }
 
-    /// Returns since when the server has listened to a device.
-    pub(super) const fn listening_to(&self, member: &Member) -> Listening {
-        Listening { seen_at: member.seen_at, ..self.listening }
+    /// Returns what becomes of a device's deployment by a time.
+    pub(super) fn given_up(
+        &self,
+        campaign: &Campaign,
+        member: &Member<'_>,
+        now_ms: u64,
+    ) -> Option<Deployment> {
+        let listening = Listening { seen_at: member.seen_at, ..self.listening };
+        let deployment = member.deployment(campaign.number)?;
+        campaign.rollout.plan.on_time(&deployment, listening, now_ms)
     }
 
     /// Counts who is overdue by now.
@@ -239,11 +246,10 @@ impl Ledger {
     }
 
     /// Returns who has timed out by now, those first whose time ran out first.
-    pub(super) fn timed_out(&self, rollout: u32, now_ms: u64, limit: usize) -> Vec<Arc<Device>> {
+    pub(super) fn timed_out(&self, rollout: u32, now_ms: u64, limit: usize) -> Vec<Place> {
         let timeouts = self.accounts.get(&rollout).map(|account| &account.timeouts);
         let due = timeouts.into_iter().flat_map(|it| it.range(..=(now_ms, u32::MAX)));
-        let devices = due.filter_map(|(_, number)| self.index.device(*number));
-        devices.take(limit).map(Arc::clone).collect()
+        due.filter_map(|(_, number)| self.index.place(*number)).take(limit).collect()
     }
 }
 
@@ -277,7 +283,7 @@ impl Account {
     }
 
     /// Counts a member of which nothing was counted before.
-    fn count(&mut self, campaign: &Campaign, member: &Member) {
+    fn count(&mut self, campaign: &Campaign, member: &Member<'_>) {
         self.move_member(None, campaign.counts_in(member));
         if let Some(deployment) = member.deployment(campaign.number) {
             self.add(&campaign.rollout.plan, member, &deployment);
@@ -285,7 +291,7 @@ impl Account {
     }
 
     /// Takes back what was counted of a member.
-    fn uncount(&mut self, campaign: &Campaign, member: &Member) {
+    fn uncount(&mut self, campaign: &Campaign, member: &Member<'_>) {
         self.move_member(campaign.counts_in(member), None);
         if let Some(deployment) = member.deployment(campaign.number) {
             self.remove(&campaign.rollout.plan, member, &deployment);
@@ -295,7 +301,7 @@ impl Account {
     fn move_deployment(
         &mut self,
         campaign: &Campaign,
-        member: &Member,
+        member: &Member<'_>,
         before: Option<Deployment>,
     ) {
         if let Some(before) = before {
@@ -309,7 +315,7 @@ impl Account {
         }
     }
 
-    fn add(&mut self, plan: &Plan, member: &Member, deployment: &Deployment) {
+    fn add(&mut self, plan: &Plan, member: &Member<'_>, deployment: &Deployment) {
         let (listening, device) = (self.listening_to(member), member.number);
         let Deployment { state, phase, .. } = *deployment;
         let overdue_at = plan.overdue_at(deployment, listening);
@@ -322,7 +328,7 @@ impl Account {
         }
     }
 
-    fn remove(&mut self, plan: &Plan, member: &Member, deployment: &Deployment) {
+    fn remove(&mut self, plan: &Plan, member: &Member<'_>, deployment: &Deployment) {
         let (listening, device) = (self.listening_to(member), member.number);
         let Deployment { state, phase, .. } = *deployment;
         let overdue_at = plan.overdue_at(deployment, listening);
@@ -337,7 +343,7 @@ impl Account {
         }
     }
 
-    const fn listening_to(&self, member: &Member) -> Listening {
+    const fn listening_to(&self, member: &Member<'_>) -> Listening {
         Listening { seen_at: member.seen_at, ..self.listening }
     }
 }

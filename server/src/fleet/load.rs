@@ -10,8 +10,7 @@ use crate::domain::effect::{Lost, NewDeployment};
 use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
 use crate::store::{
-    Error, Store, clock_mark, contact, deployments, devices, groups, metadata, products, releases,
-    rollouts,
+    Error, Store, clock_mark, contact, devices, groups, metadata, products, releases, rollouts,
 };
 
 /// All that is durable and matters to devices.
@@ -50,17 +49,20 @@ impl Fleet {
             let pins = pins(store, &product.id).await?;
             pinned.extend(pins.map(|pins| (product.id.clone(), pins)));
         }
-        Ok(Self::restored(Records {
+        let fleet = Self::restored(Records {
             products,
             pins: pinned,
             releases: releases::all(store).await?,
             groups: groups::all(store).await?,
-            devices: devices::all(store).await?,
             rollouts: rollouts::all(store).await?,
-            deployments: deployments::all(store).await?,
             lost: contact::all(store).await?,
             alive_at: clock_mark::read(store).await?,
-        }))
+            ..Records::default()
+        });
+        // One after the other: a million of them are not in memory twice.
+        devices::for_each(store, |(device, deployments)| fleet.enter(&device, deployments)).await?;
+        fleet.settle();
+        Ok(fleet)
     }
 
     /// Returns the fleet as it was when these records were all there is. Counters are counted from the
@@ -76,14 +78,30 @@ impl Fleet {
             fleet.put_releases(&product, releases);
         }
         records.groups.into_iter().for_each(|group| fleet.put_group(group));
-        records.devices.into_iter().for_each(|device| fleet.put_device(device));
-        records.rollouts.into_iter().for_each(|rollout| fleet.put_rollout(rollout));
+        let mut rollouts = records.rollouts;
+        // In the order of their lives: newer ones have higher numbers, and a way back comes after what
+        // it is the way back from.
+        rollouts.sort_by_key(|rollout| rollout.created_at);
+        for rollout in rollouts {
+            fleet.put_rollout(rollout);
+        }
+        for device in records.devices {
+            fleet.enter(&device, Vec::new());
+        }
         for (rollout, device, deployment) in records.deployments {
             fleet.put_deployment(&device, &rollout, deployment);
         }
         records.lost.iter().for_each(|lost| fleet.put_lost(lost));
-        fleet.stamp(latest_change(&fleet));
+        fleet.settle();
         fleet
+    }
+
+    /// Takes note of what depends on all devices together.
+    fn settle(&self) {
+        for campaign in self.shared.catalogue.load_full().open() {
+            self.see_room(campaign, 0);
+        }
+        self.stamp(latest_change(self));
     }
 }
 

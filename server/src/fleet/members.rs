@@ -1,130 +1,148 @@
 //! The members of the fleet: every device with its part in the rollouts, in shards. A poll waits at
 //! most for a change of a device in the same shard.
 
-use std::borrow::Borrow;
-use std::collections::HashSet;
-use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+use hashbrown::HashTable;
 use waxwing_wire::DeviceId;
-use waxwing_wire::report::State;
 
-use crate::domain::{Deployment, Device};
+use super::packed::{Member, Packed};
 
 /// Polls of different devices hardly ever meet.
-const SHARDS: usize = 64;
-
-/// A device and its part in the rollouts.
-#[derive(Clone, Debug)]
-pub(super) struct Member {
-    /// Stands for its name where there are many.
-    pub(super) number: u32,
-    pub(super) device: Arc<Device>,
-    /// When it was last seen while it had a whole image that it has not switched to, in Unix
-    /// milliseconds.
-    pub(super) seen_at: u64,
-    /// By the number of the rollout, latest change last.
-    deployments: Vec<(u32, Deployment)>,
-}
-
-impl Member {
-    pub(super) const fn new(number: u32, device: Arc<Device>) -> Self {
-        Self { number, device, seen_at: 0, deployments: Vec::new() }
-    }
-
-    /// Returns the member after it was seen.
-    pub(super) fn seen(&self, at_ms: u64) -> Self {
-        Self { seen_at: at_ms, ..self.clone() }
-    }
-
-    /// Returns the member after a change of the device itself.
-    pub(super) fn become_of(&self, device: &Arc<Device>) -> Self {
-        Self { device: Arc::clone(device), ..self.clone() }
-    }
-
-    pub(super) fn deployment(&self, rollout: u32) -> Option<Deployment> {
-        let mut deployments = self.deployments.iter();
-        deployments.find(|(number, _)| *number == rollout).map(|(_, deployment)| *deployment)
-    }
-
-    pub(super) fn deployments(&self) -> &[(u32, Deployment)] {
-        &self.deployments
-    }
-
-    /// Tells whether it has a whole image that it has not switched to.
-    pub(super) fn is_about_to_switch(&self) -> bool {
-        self.deployments.iter().any(|(_, deployment)| deployment.state == State::Verified)
-    }
-
-    pub(super) fn put_deployment(&mut self, rollout: u32, deployment: Deployment) {
-        self.deployments.retain(|(number, _)| *number != rollout);
-        self.deployments.push((rollout, deployment));
-    }
-}
-
-// A set of members is searched by name.
-impl Borrow<DeviceId> for Member {
-    fn borrow(&self) -> &DeviceId {
-        &self.device.id
-    }
-}
-
-impl Hash for Member {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.device.id.hash(state);
-    }
-}
-
-impl Eq for Member {}
-
-impl PartialEq for Member {
-    fn eq(&self, other: &Self) -> bool {
-        self.device.id == other.device.id
-    }
-}
+const SHARDS: u32 = 64;
 
 /// All members.
 #[derive(Debug)]
 pub(super) struct Members {
     hasher: RandomState,
-    shards: [RwLock<HashSet<Member>>; SHARDS],
+    shards: Vec<RwLock<Shard>>,
 }
+
+/// Some of them.
+#[derive(Debug, Default)]
+struct Shard {
+    members: Vec<Packed>,
+    /// Where in the list each of them is, by its name.
+    by_name: HashTable<u32>,
+}
+
+/// Where a member lies, for good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Place(u32);
 
 impl Default for Members {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| RwLock::default()) }
+        let shards = (0..SHARDS).map(|_| RwLock::default()).collect();
+        Self { hasher: RandomState::new(), shards }
     }
 }
 
 impl Members {
     /// Looks at a member.
-    pub(super) fn with<T>(&self, device: &DeviceId, look: impl FnOnce(&Member) -> T) -> Option<T> {
-        let shard = self.shard(device)?.read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(device).map(look)
+    pub(super) fn with<T>(
+        &self,
+        device: &DeviceId,
+        look: impl FnOnce(&Member<'_>) -> T,
+    ) -> Option<T> {
+        let (hash, shard) = self.home(device.as_str());
+        let shard = self.read(shard)?;
+        Some(look(&shard.find(hash, device.as_str())?.member()))
+    }
+
+    /// Looks at the member at a place.
+    pub(super) fn at<T>(&self, place: Place, look: impl FnOnce(&Member<'_>) -> T) -> Option<T> {
+        let shard = self.read(place.shard())?;
+        Some(look(&shard.members.get(place.slot())?.member()))
     }
 
     /// Returns a copy of a member.
-    pub(super) fn get(&self, device: &DeviceId) -> Option<Member> {
-        self.with(device, Member::clone)
+    pub(super) fn get(&self, device: &DeviceId) -> Option<Packed> {
+        let (hash, shard) = self.home(device.as_str());
+        self.read(shard)?.find(hash, device.as_str()).cloned()
     }
 
-    /// Adds or replaces a member.
-    pub(super) fn put(&self, member: Member) {
-        let Some(shard) = self.shard(&member.device.id) else { return };
+    /// Adds or replaces a member; returns where it lies.
+    ///
+    /// # Panics
+    ///
+    /// With more than four thousand million devices.
+    pub(super) fn put(&self, member: Packed) -> Place {
+        let (hash, number) = self.home(member.id());
+        let shard = self.shards.get(number).expect("the home of a member is a shard");
         // One statement each: no writer leaves a shard half-changed.
-        shard.write().unwrap_or_else(PoisonError::into_inner).replace(member);
+        let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+        let slot = shard.put(hash, member, |name| self.hasher.hash_one(name));
+        Place::new(number, slot)
     }
 
     /// Looks at all members, in no order.
-    pub(super) fn for_each(&self, mut look: impl FnMut(&Member)) {
-        for shard in &self.shards {
-            shard.read().unwrap_or_else(PoisonError::into_inner).iter().for_each(&mut look);
+    pub(super) fn for_each(&self, mut look: impl FnMut(&Member<'_>)) {
+        for shard in 0..self.shards.len() {
+            let shard = self.read(shard);
+            let members = shard.iter().flat_map(|shard| &shard.members);
+            members.for_each(|member| look(&member.member()));
         }
     }
 
-    fn shard(&self, device: &DeviceId) -> Option<&RwLock<HashSet<Member>>> {
-        let shards = u64::try_from(SHARDS).unwrap_or(1);
-        let number = self.hasher.hash_one(device) % shards;
-        self.shards.get(usize::try_from(number).ok()?)
+    fn read(&self, shard: usize) -> Option<RwLockReadGuard<'_, Shard>> {
+        Some(self.shards.get(shard)?.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the hash of a name, and the shard whose it is. The table of the shard looks at other
+    /// bits of the hash.
+    fn home(&self, name: &str) -> (u64, usize) {
+        let hash = self.hasher.hash_one(name);
+        let shard = (hash >> 32) % u64::from(SHARDS);
+        (hash, usize::try_from(shard).unwrap_or(0))
+    }
+}
+
+impl Shard {
+    fn find(&self, hash: u64, name: &str) -> Option<&Packed> {
+        let slot = self.by_name.find(hash, |slot| self.is_at(*slot, name))?;
+        self.at(*slot)
+    }
+
+    fn put(&mut self, hash: u64, member: Packed, hash_of: impl Fn(&str) -> u64) -> u32 {
+        let name = member.id();
+        if let Some(slot) = self.by_name.find(hash, |slot| self.is_at(*slot, name)).copied() {
+            let old = usize::try_from(slot).ok().and_then(|slot| self.members.get_mut(slot));
+            *old.expect("what has a name is in the list") = member;
+            return slot;
+        }
+        let slot = u32::try_from(self.members.len()).expect("a fleet fits into memory");
+        self.members.push(member);
+        let Self { members, by_name } = self;
+        let name = |slot: &u32| members.get(usize::try_from(*slot).ok()?).map(Packed::id);
+        by_name.insert_unique(hash, slot, |slot| name(slot).map_or(0, &hash_of));
+        slot
+    }
+
+    fn at(&self, slot: u32) -> Option<&Packed> {
+        self.members.get(usize::try_from(slot).ok()?)
+    }
+
+    fn is_at(&self, slot: u32, name: &str) -> bool {
+        self.at(slot).is_some_and(|member| member.id() == name)
+    }
+}
+
+impl Place {
+    fn new(shard: usize, slot: u32) -> Self {
+        let shard = u32::try_from(shard).unwrap_or(0);
+        Self(
+            slot.checked_mul(SHARDS)
+                .and_then(|at| at.checked_add(shard))
+                .expect("a fleet fits into memory"),
+        )
+    }
+
+    fn shard(self) -> usize {
+        usize::try_from(self.0 % SHARDS).unwrap_or(0)
+    }
+
+    fn slot(self) -> usize {
+        usize::try_from(self.0 / SHARDS).unwrap_or(0)
     }
 }

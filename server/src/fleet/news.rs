@@ -4,12 +4,13 @@
 
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use waxwing_wire::{DeviceId, GroupId};
 
 use super::Fleet;
 use super::catalogue::Catalogue;
+use super::index::Search;
 use super::ledger::Ledger;
+use super::packed::Member;
 use crate::domain::{Device, Group, Sighting};
 
 impl Fleet {
@@ -18,11 +19,11 @@ impl Fleet {
     pub fn seen_changed(&self, sightings: &[(DeviceId, Sighting)]) -> Vec<Device> {
         let catalogue = self.shared.catalogue.load();
         let changed = sightings.iter().filter_map(|(id, seen)| {
-            let old = self.device(id)?;
             let version = &seen.running.version;
-            let is_new = old.version.as_deref() != Some(version);
-            let new = || Device { version: Some(Arc::new(version.clone())), ..Device::clone(&old) };
-            is_new.then(|| (seen.at, new()))
+            let is_new = |member: &Member<'_>| member.version.as_ref() != Some(version);
+            let is_new = self.shared.members.with(id, is_new)?;
+            let old = is_new.then(|| self.device(id))??;
+            Some((seen.at, Device { version: Some(Arc::new(version.clone())), ..old }))
         });
         changed.map(|(now_ms, new)| self.stamped(&catalogue, new, now_ms)).collect()
     }
@@ -35,7 +36,7 @@ impl Fleet {
 
     fn stamped(&self, catalogue: &Catalogue, new: Device, now_ms: u64) -> Device {
         let is_concerned = self.device(&new.id).is_some_and(|old| {
-            let mut ranked = catalogue.ranked(&new.product).iter();
+            let mut ranked = catalogue.ranked(new.product.as_str()).iter();
             ranked.any(|campaign| campaign.concerns(&old, &new))
         });
         if is_concerned { Device { changed_at: self.stamp(now_ms), ..new } } else { new }
@@ -43,19 +44,26 @@ impl Fleet {
 
     /// Returns how many devices of a group may take part in a rollout: 0 of a group that is not there.
     pub fn member_count(&self, group: &GroupId) -> u64 {
-        self.group(group).map_or(0, |group| self.able(&self.ledger(), &group).len())
+        self.group(group).map_or(0, |group| self.searching(&self.ledger()).able(&group).len())
+    }
+
+    /// Returns how many devices of a group that may take part in a rollout belong to another, too.
+    pub(super) fn common_count(&self, one: &Group, other: &Group) -> u64 {
+        let ledger = self.ledger();
+        let search = self.searching(&ledger);
+        search.able(one).intersection_len(&search.able(other))
     }
 
     /// Returns the devices of a group that may take part in a rollout.
-    pub fn members_of(&self, group: &GroupId) -> Vec<Arc<Device>> {
+    pub fn members_of(&self, group: &GroupId) -> Vec<DeviceId> {
         let Some(group) = self.group(group) else { return Vec::new() };
         let ledger = self.ledger();
-        let able = self.able(&ledger, &group);
-        ledger.index.devices(&able, 0).map(|(_, device)| Arc::clone(device)).collect()
+        let search = self.searching(&ledger);
+        let name = |member: &Member<'_>| -> DeviceId { member.id() };
+        search.devices(&search.able(&group), 0, name).collect()
     }
 
-    pub(super) fn able(&self, ledger: &Ledger, group: &Group) -> RoaringBitmap {
-        let number_of = |device: &DeviceId| self.shared.members.with(device, |it| it.number);
-        ledger.index.able(group, number_of)
+    pub(super) fn searching<'a>(&'a self, ledger: &'a Ledger) -> Search<'a> {
+        Search { index: &ledger.index, members: &self.shared.members }
     }
 }

@@ -34,7 +34,8 @@ impl<'a> Rooms<'a> {
         let Some(wish) = &sighting.begins else { return Vec::new() };
         let catalogue = self.fleet.shared.catalogue.load_full();
         let Some(member) = self.fleet.shared.members.get(device) else { return Vec::new() };
-        let (seats, zone) = (catalogue.seats(&member), member.device.zone());
+        let member = member.member();
+        let (seats, zone) = (catalogue.deciding_seats(&member), member.zone());
         let moment = Moment { zone: &zone, now_ms: sighting.at };
         let begins = begin(&seats, &sighting.running, moment);
         if begins.as_ref() != Some(wish) || !self.takes_place(&catalogue, wish, sighting.at) {

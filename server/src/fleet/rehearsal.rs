@@ -7,10 +7,10 @@ use waxwing_wire::DeviceId;
 
 use super::Fleet;
 use super::catalogue::{Campaign, may_take_part};
-use super::members::Member;
+use super::packed::Member;
 use crate::domain::rollout::State;
 use crate::domain::standing::{Moment, Standing};
-use crate::domain::{Device, Release, Rollout, Running};
+use crate::domain::{Release, Rollout, Running};
 
 /// Where a device stands in one rollout.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Position {
 #[derive(Clone, Debug)]
 pub struct Part {
     /// The device.
-    pub device: Arc<Device>,
+    pub device: DeviceId,
     /// Where it would stand if all phases had started.
     pub standing: Standing,
     /// The release it would be offered first.
@@ -49,9 +49,10 @@ impl Fleet {
     ) -> Vec<Position> {
         let catalogue = self.shared.catalogue.load();
         let Some(member) = self.shared.members.get(device) else { return Vec::new() };
-        let zone = member.device.zone();
+        let member = member.member();
+        let zone = member.zone();
         let moment = Moment { zone: &zone, now_ms };
-        let ranked = catalogue.ranked(&member.device.product).iter();
+        let ranked = catalogue.ranked(member.product).iter();
         ranked.map(|campaign| position(campaign, &member, running, moment)).collect()
     }
 
@@ -69,13 +70,14 @@ impl Fleet {
         let mut started =
             Rollout { state: State::Running, started_at: Some(now_ms), ..rollout.clone() };
         for _ in 0..started.phases.len() {
-            started.start_next_phase(members.iter().map(|device| &device.id), now_ms);
+            started.start_next_phase(members.iter(), now_ms);
         }
         let campaign = catalogue.campaign(Arc::new(started))?;
         let parts = members.into_iter().filter_map(|device| {
-            let member = self.shared.members.get(&device.id)?;
-            let running = running(&device.id);
-            let (seat, zone) = (campaign.seat(&member)?, device.zone());
+            let member = self.shared.members.get(&device)?;
+            let member = member.member();
+            let running = running(&device);
+            let (seat, zone) = (campaign.seat(&member)?, member.zone());
             let moment = Moment { zone: &zone, now_ms };
             let hop = running.map_or(0, |running| seat.route.next(&running.version));
             let above = catalogue.seats(&member).into_iter().find(|other| {
@@ -97,14 +99,14 @@ impl Fleet {
 
 fn position(
     campaign: &Campaign,
-    member: &Member,
+    member: &Member<'_>,
     running: Option<&Running>,
     moment: Moment<'_>,
 ) -> Position {
     let seat = campaign.seat(member);
     let standing = match &seat {
         Some(seat) => seat.standing(running, moment),
-        None if !may_take_part(&member.device) => Standing::Revoked,
+        None if !may_take_part(member.status) => Standing::Revoked,
         None if !campaign.is_for(member) => Standing::NotMeant,
         None => Standing::PhaseToCome,
     };

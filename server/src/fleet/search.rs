@@ -1,10 +1,9 @@
 //! Searching the fleet: who a query asks for, before a group is made of it.
 
-use std::sync::Arc;
-
 use waxwing_wire::ProductId;
 
 use super::Fleet;
+use super::packed::Member;
 use crate::domain::{Device, Query};
 
 /// Which of the devices that were found are wanted.
@@ -26,25 +25,26 @@ pub struct Found {
     /// Of how many devices each comparison is true by itself, from left to right.
     pub terms: Vec<(String, u64)>,
     /// The page, in the order of registration, each with its number.
-    pub devices: Vec<(u32, Arc<Device>)>,
+    pub devices: Vec<(u32, Device)>,
 }
 
 impl Fleet {
     /// Searches the devices of a product, or all of them.
     pub fn search(&self, query: &Query, product: Option<&ProductId>, page: Page) -> Found {
         let ledger = self.ledger();
-        let index = &ledger.index;
-        let all = index.all();
-        let within = product.map_or(all, |product| index.of_product(product.as_str()));
-        let found = index.search_within(query, &within);
-        let count = |term| (format!("{term}"), index.term(term, &within).len());
+        let search = self.searching(&ledger);
+        let all = || search.all();
+        let within = product.map_or_else(all, |product| search.of_product(product.as_str()));
+        let found = search.within(query, &within);
+        let count = |term| (format!("{term}"), search.term(term, &within).len());
         let from = page.after.map_or(0, |after| after.saturating_add(1));
-        let devices = index.devices(&found, from).take(page.limit);
+        let look = |member: &Member<'_>| (member.number, member.device());
+        let devices = search.devices(&found, from, look).take(page.limit);
         Found {
             count: found.len(),
             of: within.len(),
             terms: query.terms().into_iter().map(count).collect(),
-            devices: devices.map(|(number, device)| (number, Arc::clone(device))).collect(),
+            devices: devices.collect(),
         }
     }
 }

@@ -79,12 +79,12 @@ fn apply(fleet: &Fleet, now_ms: &mut u64, event: &Event) {
         Event::NextPhase => {
             let members = fleet.members_of(&campaign.rollout.group);
             let mut rollout = Rollout::clone(&campaign.rollout);
-            rollout.start_next_phase(members.iter().map(|it| &it.id), 9);
+            rollout.start_next_phase(members.iter(), 9);
             fleet.put_rollout(rollout);
         }
         Event::Report(n, state) => {
             let member = fleet.shared.members.get(&id(*n));
-            if let Some(phase) = member.and_then(|member| campaign.counts_in(&member)) {
+            if let Some(phase) = member.and_then(|member| campaign.counts_in(&member.member())) {
                 let phase = u8::try_from(phase).unwrap();
                 let offered = Deployment::in_phase(phase).offered(0, *now_ms);
                 let deployment = Deployment { state: *state, ..offered };
@@ -93,7 +93,7 @@ fn apply(fleet: &Fleet, now_ms: &mut u64, event: &Event) {
         }
         Event::Revoke(n) => {
             let Some(device) = fleet.device(&id(*n)) else { return };
-            fleet.put_device(Device { status: Status::Revoked, ..Device::clone(&device) });
+            fleet.put_device(Device { status: Status::Revoked, ..device });
         }
         Event::Tag(n, is_in, is_canary) => {
             let tags = [("in", is_in), ("canary", is_canary)];
@@ -136,9 +136,10 @@ fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
 fn given_up_anew(fleet: &Fleet, now_ms: u64) -> Vec<DeviceId> {
     let campaign = campaign(fleet);
     let mut due = Vec::new();
+    let ledger = fleet.ledger();
     fleet.shared.members.for_each(|member| {
-        if fleet.given_up(&campaign, member, now_ms).is_some() {
-            due.push(member.device.id.clone());
+        if ledger.given_up(&campaign, member, now_ms).is_some() {
+            due.push(member.id());
         }
     });
     due.sort_unstable();
@@ -186,7 +187,7 @@ fn two_rollouts(change: impl Fn(&mut Rollout)) -> Fleet {
         rollout.plan = plan(&[100]);
         change(&mut rollout);
         let members = fleet.members_of(&rollout.group);
-        rollout.start(members.iter().map(|it| &it.id), started_at).unwrap();
+        rollout.start(members.iter(), started_at).unwrap();
         fleet.put_rollout(rollout);
     }
     fleet

@@ -6,7 +6,7 @@ use waxwing_wire::{DeviceId, ProductId, RolloutId};
 
 use super::Fleet;
 use super::catalogue::{Campaign, Catalogue};
-use super::members::Member;
+use super::packed::{Member, Packed};
 use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout, Sighting};
 
 impl Fleet {
@@ -15,15 +15,16 @@ impl Fleet {
         let catalogue = self.shared.catalogue.load_full();
         let mut ledger = self.ledger();
         let Some(campaign) = catalogue.campaigns.get(rollout) else { return };
-        let Some(mut member) = self.shared.members.get(device) else { return };
-        let before = member.deployment(campaign.number);
-        member.put_deployment(campaign.number, deployment);
-        ledger.move_deployment(campaign, &member, before);
+        let Some(before) = self.shared.members.get(device) else { return };
+        let before = before.member();
+        let after = before.deployed(campaign.number, deployment);
+        let member = after.member();
+        ledger.move_deployment(campaign, &member, before.deployment(campaign.number));
         let back = catalogue.campaigns.values();
         for back in back.filter(|back| back.back_from == Some(campaign.number)) {
-            ledger.move_member(back, self.shared.members.get(device).as_ref(), &member);
+            ledger.move_member(back, Some(&before), &member);
         }
-        self.shared.members.put(member);
+        self.shared.members.put(after);
     }
 
     /// Takes note that devices polled which have a whole image and have not switched to it: as long as
@@ -32,14 +33,17 @@ impl Fleet {
         let catalogue = self.shared.catalogue.load_full();
         let members = &self.shared.members;
         for (device, sighting) in polls {
-            if members.with(device, Member::is_about_to_switch) != Some(true) {
+            let is_waiting = |packed: Packed| packed.member().is_about_to_switch();
+            if !members.get(device).is_some_and(is_waiting) {
                 continue;
             }
             let mut ledger = self.ledger();
             let Some(before) = members.get(device) else { continue };
+            let before = before.member();
             let after = before.seen(sighting.at);
+            let member = after.member();
             for campaign in catalogue.campaigns_of(&before) {
-                ledger.move_member(campaign, Some(&before), &after);
+                ledger.move_member(campaign, Some(&before), &member);
             }
             members.put(after);
         }
@@ -58,24 +62,43 @@ impl Fleet {
     }
 
     /// Brings a device up to date.
+    #[expect(clippy::needless_pass_by_value, reason = "who puts a device has no more use for it")]
     pub fn put_device(&self, device: Device) {
         let catalogue = self.shared.catalogue.load_full();
         let mut ledger = self.ledger();
-        let old = self.shared.members.get(&device.id);
-        let version = device.version.map(|version| ledger.index.shared(version));
-        let device = Arc::new(Device { version, ..device });
-        let number = ledger.index.put(old.as_ref().map(|old| old.number), &device);
+        let members = &self.shared.members;
+        let old = members.get(&device.id);
+        let old = old.as_ref().map(Packed::member);
         let new = match &old {
             Some(old) => old.become_of(&device),
-            None => Member::new(number, Arc::clone(&device)),
+            None => Packed::new(ledger.index.next_number(), &device),
         };
-        let all = catalogue.campaigns.values();
-        for campaign in all.filter(|it| it.rollout.product == device.product) {
-            if old.as_ref().is_none_or(|old| campaign.may_count_anew(&old.device, &device)) {
-                ledger.move_member(campaign, old.as_ref(), &new);
+        let before = old.as_ref().map(Member::device);
+        let member = new.member();
+        for campaign in catalogue.of_product(&device.product) {
+            if before.as_ref().is_none_or(|before| campaign.may_count_anew(before, &device)) {
+                ledger.move_member(campaign, old.as_ref(), &member);
             }
         }
-        self.shared.members.put(new);
+        let number = member.number;
+        let place = members.put(new);
+        ledger.index.put((number, place), before.as_ref(), &device, members);
+    }
+
+    /// Adds a device with its part in the rollouts, all at once.
+    pub(super) fn enter(&self, device: &Device, deployments: Vec<(RolloutId, Deployment)>) {
+        let catalogue = self.shared.catalogue.load();
+        let (mut ledger, members) = (self.ledger(), &self.shared.members);
+        let number = ledger.index.next_number();
+        let deployments = deployments.into_iter();
+        let numbered = |(rollout, it): (RolloutId, _)| Some((catalogue.number(&rollout)?, it));
+        let new = Packed::new(number, device);
+        let new = new.member().with_deployments(deployments.filter_map(numbered));
+        for campaign in catalogue.of_product(&device.product) {
+            ledger.move_member(campaign, None, &new.member());
+        }
+        let place = members.put(new);
+        ledger.index.put((number, place), None, device, members);
     }
 
     /// Brings a group up to date.
@@ -149,9 +172,9 @@ pub(super) fn latest_change(fleet: &Fleet) -> u64 {
     let pins = catalogue.pins.values().map(|pins| pins.changed_at);
     let mut latest = releases.chain(rollouts).chain(pins).max().unwrap_or(0);
     fleet.shared.members.for_each(|member| {
-        let deployments = member.deployments().iter();
+        let deployments = member.deployments();
         let deployments = deployments.map(|(_, it)| it.changed_at.max(it.decided_at));
-        latest = deployments.chain([member.device.changed_at, latest]).max().unwrap_or(latest);
+        latest = deployments.chain([member.changed_at, latest]).max().unwrap_or(latest);
     });
     latest
 }

@@ -17,8 +17,11 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 
 use super::peer;
 
-/// Length of an uncompressed P-256 point (SEC 1, 2.3.3): `04`, x, y.
-const POINT_BYTES: usize = 65;
+/// What an uncompressed point begins with (SEC 1, 2.3.3); x and y follow.
+const UNCOMPRESSED: u8 = 4;
+
+/// Length of x and y of a P-256 point.
+const COORDINATES_BYTES: usize = 64;
 
 /// What stands before the point of a P-256 key in a `SubjectPublicKeyInfo` (RFC 5480, DER).
 const BEFORE_POINT: [u8; 26] = [
@@ -157,8 +160,18 @@ fn is_of_a_client(usage: &ExtendedKeyUsage<'_>) -> bool {
 /// One spelling only: what is certified and compared is these bytes, and the parser takes others for
 /// the same key.
 fn is_p256(spki: &SubjectPublicKeyInfo<'_>) -> bool {
-    let point = spki.raw.strip_prefix(&BEFORE_POINT);
-    point.is_some_and(|point| point.len() == POINT_BYTES && point.first() == Some(&4))
+    point_of(spki.raw).is_some()
+}
+
+/// Returns both coordinates of a P-256 key: what differs between two of them.
+pub(crate) fn point_of(spki: &[u8]) -> Option<&[u8]> {
+    let point = spki.strip_prefix(&BEFORE_POINT)?.strip_prefix(&[UNCOMPRESSED])?;
+    (point.len() == COORDINATES_BYTES).then_some(point)
+}
+
+/// Returns the key with these coordinates.
+pub(crate) fn spki_of(point: &[u8]) -> Vec<u8> {
+    [&BEFORE_POINT[..], &[UNCOMPRESSED], point].concat()
 }
 
 /// Why a certificate request was refused.

@@ -56,7 +56,8 @@ pub fn not_after_ms(certificate: &CertificateDer<'_>) -> Option<u64> {
 
 /// Writes a serial number the way [`Peer::serial`] does.
 pub fn serial_text(serial: &[u8]) -> String {
-    serial.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    let digits = serial.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// Reads what [`serial_text`] wrote.

@@ -48,12 +48,6 @@ pub async fn put_all(
     Ok(())
 }
 
-/// Returns all deployments.
-pub async fn all(store: &Store) -> Result<Vec<(RolloutId, DeviceId, Deployment)>, Error> {
-    let rows = sqlx::query("SELECT * FROM deployments").fetch_all(store.readers()).await?;
-    rows.iter().map(|row| read(&Row::new("deployments", row))).collect()
-}
-
 /// Returns a page of the deployments of a rollout, by device.
 pub async fn page(
     store: &Store,

@@ -3,14 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
 use semver::Version;
 use sqlx::SqliteConnection;
-use waxwing_wire::{DeviceId, Digest, ProductId};
+use waxwing_wire::report::State;
+use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status};
-use crate::domain::{Device, Running, Sighting};
+use crate::domain::{Deployment, Device, Running, Sighting};
+
+/// A device with its part in the rollouts.
+pub type Stored = (Device, Vec<(RolloutId, Deployment)>);
+
+/// The columns of a deployment, the device aside.
+type StoredDeployment = (RolloutId, State, ErrorCode, u32, u32, u8, u64, u8, u8, u64, u64);
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -185,38 +193,39 @@ pub async fn page(
     rows.map(|row| Ok((row.parse("id")?, read_seen(&row)?))).collect()
 }
 
-/// Returns all devices.
-pub async fn all(store: &Store) -> Result<Vec<Device>, Error> {
-    let mut certificates = usable_certificates(store).await?;
-    let rows = sqlx::query("SELECT * FROM devices").fetch_all(store.readers()).await?;
-    rows.iter().map(|row| read(&Row::new("devices", row), &mut certificates)).collect()
-}
-
-async fn usable_certificates(store: &Store) -> Result<HashMap<DeviceId, Vec<Certificate>>, Error> {
-    let rows = sqlx::query(
-        "SELECT * FROM certificates WHERE status IN ('current', 'next') ORDER BY issued_at",
+/// Hands over all devices in the order in which they were registered, one after the other, each with
+/// its part in the rollouts.
+///
+/// # Errors
+///
+/// When the database fails or a row is damaged.
+pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
+    let mut rows = sqlx::query(
+        "SELECT id, product, tags, attributes, reported_attributes, version, status, created_at, \
+         changed_at, \
+         (SELECT json_group_array(json_array(serial, hex(spki), status, expires_at)) \
+          FROM (SELECT * FROM certificates WHERE device = devices.id \
+                AND status IN ('current', 'next') ORDER BY issued_at)) AS certificates, \
+         (SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
+                                             not_before, hop, phase, changed_at, decided_at)) \
+          FROM deployments WHERE device = devices.id) AS deployments \
+         FROM devices",
     )
-    .fetch_all(store.readers())
-    .await?;
-    let mut by_device = HashMap::<_, Vec<_>>::new();
-    for row in &rows {
-        let row = Row::new("certificates", row);
-        by_device.entry(row.parse("device")?).or_default().push(Certificate {
-            serial: row.text("serial")?,
-            spki: row.bytes("spki")?,
-            status: row.word("status", CertificateStatus::parse)?,
-            expires_at: row.number("expires_at")?,
-        });
+    .fetch(store.readers());
+    while let Some(row) = rows.try_next().await? {
+        take(read(&Row::new("devices", &row))?);
     }
-    Ok(by_device)
+    Ok(())
 }
 
-fn read(
-    row: &Row<'_>,
-    certificates: &mut HashMap<DeviceId, Vec<Certificate>>,
-) -> Result<Device, Error> {
-    let id = row.parse("id")?;
-    Ok(Device {
+fn read(row: &Row<'_>) -> Result<Stored, Error> {
+    let certificates = row.json::<Vec<(String, String, CertificateStatus, u64)>>("certificates")?;
+    let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at)| {
+        let spki = bytes_of(&spki).ok_or_else(|| row.damaged("certificates", &spki))?;
+        Ok(Certificate { serial, spki, status, expires_at })
+    });
+    let device = Device {
+        id: row.parse("id")?,
         product: row.parse("product")?,
         tags: row.json("tags")?,
         attributes: Attributes {
@@ -227,9 +236,34 @@ fn read(
         status: row.word("status", Status::parse)?,
         created_at: row.number("created_at")?,
         changed_at: row.number("changed_at")?,
-        certificates: certificates.remove(&id).unwrap_or_default(),
-        id,
-    })
+        certificates: certificates.collect::<Result<_, Error>>()?,
+    };
+    let deployments = row.json::<Vec<StoredDeployment>>("deployments")?;
+    Ok((device, deployments.into_iter().map(deployment).collect()))
+}
+
+fn deployment(stored: StoredDeployment) -> (RolloutId, Deployment) {
+    let (rollout, state, code, attempt, tries, deferred, not_before, hop, phase, changed, decided) =
+        stored;
+    let deployment = Deployment {
+        state,
+        code,
+        attempt,
+        tries,
+        deferred,
+        not_before,
+        hop,
+        phase,
+        changed_at: changed,
+        decided_at: decided,
+    };
+    (rollout, deployment)
+}
+
+/// Reads what SQL's `hex` wrote.
+fn bytes_of(hexadecimal: &str) -> Option<Vec<u8>> {
+    let digits = (0..hexadecimal.len()).step_by(2).map(|at| hexadecimal.get(at..at + 2));
+    digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect()
 }
 
 fn read_seen(row: &Row<'_>) -> Result<Option<Seen>, Error> {

@@ -93,7 +93,7 @@ async fn a_group_of_a_query_follows_its_devices_and_survives_a_restart() {
     assert_eq!((&made["query"], &made["tags"]), (&json!(query), &json!(null)));
     let members = |api: &Api| {
         let members = api.app.fleet.members_of(&"g".parse().unwrap());
-        members.iter().map(|device| device.id.to_string()).collect::<Vec<_>>()
+        members.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     api.put("devices/d-1/tags/canary", json!({"value": "first"})).await.ok();
     api.put("devices/d-1/attributes", json!({"region": "EU"})).await.ok();

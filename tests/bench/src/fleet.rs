@@ -1,5 +1,6 @@
-//! A data folder with a fleet in it: a hundred thousand registered devices, a group of all of them,
-//! and a rollout that has begun.
+//! A data folder with a fleet in it, as it is in life: every device has tags, attributes and a
+//! certificate, took part in a rollout that is finished, and half of them wait for a place in the next
+//! one.
 //!
 //! Written through the server's own store. Not here: the server that runs on it.
 
@@ -8,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
 use semver::Version;
@@ -18,17 +20,21 @@ use waxwing_server::domain::document::Required;
 use waxwing_server::domain::group::Members;
 use waxwing_server::domain::product::{ProjectRule, SecureBoot, VersionRule};
 use waxwing_server::domain::rollout::{Gate, Phase, PhasePlan, Plan, Size, State};
-use waxwing_server::domain::{Deployment, Device, Group, Product, Release, Rollout};
+use waxwing_server::domain::{
+    Deployment, Device, Group, Product, Release, Rollout, Running, Sighting,
+};
+use waxwing_server::http::admin;
 use waxwing_server::pki::{DeviceKey, Peer, Validity};
 use waxwing_server::random::{SystemRandom, bytes};
 use waxwing_server::setup::Identity;
 use waxwing_server::store::enrolment::{self, Issued};
 use waxwing_server::store::{
-    Change, Store, deployments, devices, groups, metadata, products, releases, rollouts,
+    Change, Store, deployments, devices, groups, metadata, operators, products, releases, rollouts,
 };
 use waxwing_tuf::author::Ed25519Signer;
 use waxwing_tuf::author::Match;
 use waxwing_wire::id::InvalidName;
+use waxwing_wire::report;
 use waxwing_wire::{Channel, DeviceId, Digest, GroupId, Hardware, ProductId, RolloutId};
 
 use crate::metadata::director_root;
@@ -36,11 +42,17 @@ use crate::metadata::director_root;
 /// Life of the certificates: longer than any benchmark.
 const LIFE: Duration = Duration::from_hours(24);
 
+/// Length of a device's certificate.
+const CERTIFICATE_BYTES: usize = 450;
+
 /// Most deployments in one statement.
 const ROWS_MAX: usize = 10_000;
 
-/// Share of the fleet that is offered the release, in percent.
-const OFFERED_PERCENT: u8 = 50;
+/// Share of the fleet that the rollout has reached, in percent.
+const REACHED_PERCENT: u8 = 50;
+
+/// What an operator shows.
+pub(crate) const ADMIN_TOKEN: &str = "wxa_bench";
 
 /// A data folder.
 pub(crate) struct Prepared {
@@ -76,10 +88,15 @@ pub(crate) async fn prepare(
     let root = director_root(&offline, &identity.director, now_ms)?;
     metadata::put(db, "director", "1.root.json", &root, now_ms).await?;
     products::add(db, &product()?).await?;
-    releases::put(db, &release()?).await?;
+    for minor in 0..3 {
+        releases::put(db, &release(minor)?).await?;
+    }
     groups::add(db, &group()?).await?;
+    operators::add(db, "bench", &admin::token_sha256(ADMIN_TOKEN), now_ms).await?;
     let devices = add_devices(&mut change, &identity, count, pollers, now_ms).await?;
-    add_rollout(&mut change, count, now_ms).await?;
+    see_all(&mut change, count, now_ms).await?;
+    add_finished(&mut change, count, now_ms).await?;
+    add_running(&mut change, count, now_ms).await?;
     drop(change.commit().await?);
     store.close().await;
     let server_ca = identity.pki.server().certificate().clone();
@@ -113,17 +130,58 @@ async fn add_devices(
     Ok(polling)
 }
 
-async fn add_rollout(change: &mut Change, count: usize, now_ms: u64) -> anyhow::Result<()> {
+/// Every device was seen with the first release.
+async fn see_all(change: &mut Change, count: usize, now_ms: u64) -> anyhow::Result<()> {
+    let (version, sha256) = (Version::new(1, 0, 0), release(0)?.sha256);
+    let running = Running { version, sha256, security_version: 1, pins: None, out_s: 0 };
+    let sighting = Sighting { at: now_ms, running, begins: None };
+    let seen = (0..count).map(|n| Ok((device_id(n)?, sighting.clone())));
+    let seen = seen.collect::<anyhow::Result<Vec<_>>>()?;
+    for rows in seen.chunks(ROWS_MAX) {
+        devices::see(change.connection(), rows).await?;
+    }
+    Ok(())
+}
+
+/// The rollout of the release that all devices run.
+async fn add_finished(change: &mut Change, count: usize, now_ms: u64) -> anyhow::Result<()> {
+    let mut rollout = rollout("r-0", 0, &[100], now_ms)?;
     let members = (0..count).map(device_id).collect::<Result<Vec<_>, _>>()?;
-    let mut rollout = rollout(now_ms)?;
     rollout.start(members.iter(), now_ms)?;
-    rollouts::add(change.connection(), &rollout).await?;
-    rollouts::update(change.connection(), &rollout).await?;
-    let reached = members.iter().filter(|device| rollout.phase_of(device, |_| false).is_some());
-    let offered = Deployment::waiting().offered(0, now_ms);
-    let offered = reached.map(|device| (rollout.id.clone(), device.clone(), offered));
-    for rows in offered.collect::<Vec<_>>().chunks(ROWS_MAX) {
-        deployments::put_all(change.connection(), rows).await?;
+    let rollout = Rollout { state: State::Finished, finished_at: Some(now_ms), ..rollout };
+    put_rollout(change, &rollout).await?;
+    let healthy = report::State::Healthy;
+    let healthy =
+        Deployment { state: healthy, attempt: 1, ..Deployment::waiting().offered(0, now_ms) };
+    deploy(change, &rollout, &members, healthy).await
+}
+
+/// A rollout that has begun: as many devices are in flight as the plan is ready to lose, the others
+/// wait.
+async fn add_running(change: &mut Change, count: usize, now_ms: u64) -> anyhow::Result<()> {
+    let mut rollout = rollout("r-1", 1, &[REACHED_PERCENT, 100], now_ms)?;
+    let members = (0..count).map(device_id).collect::<Result<Vec<_>, _>>()?;
+    rollout.start(members.iter(), now_ms)?;
+    put_rollout(change, &rollout).await?;
+    let reached = members.into_iter().filter(|it| rollout.phase_of(it, |_| false).is_some());
+    let first: Vec<_> = reached.take(usize::try_from(rollout.plan.risk)?).collect();
+    deploy(change, &rollout, &first, Deployment::waiting().offered(0, now_ms)).await
+}
+
+async fn put_rollout(change: &mut Change, rollout: &Rollout) -> anyhow::Result<()> {
+    rollouts::add(change.connection(), rollout).await?;
+    Ok(rollouts::update(change.connection(), rollout).await?)
+}
+
+async fn deploy(
+    change: &mut Change,
+    rollout: &Rollout,
+    devices: &[DeviceId],
+    deployment: Deployment,
+) -> anyhow::Result<()> {
+    for some in devices.chunks(ROWS_MAX) {
+        let rows = some.iter().map(|device| (rollout.id.clone(), device.clone(), deployment));
+        deployments::put_all(change.connection(), &rows.collect::<Vec<_>>()).await?;
     }
     Ok(())
 }
@@ -169,19 +227,26 @@ impl Poller {
     }
 }
 
+/// A P-256 key as `SubjectPublicKeyInfo`, of no known private key.
+pub(crate) fn key_of_nobody() -> Vec<u8> {
+    let mut spki = Vec::from(*b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08");
+    spki.extend(b"\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04");
+    spki.extend(bytes::<64>(&SystemRandom));
+    spki
+}
+
 /// What the server keeps of a device that will not poll.
 fn placeholder(n: usize, now_ms: u64) -> Issued {
-    // A P-256 key has 91 bytes as SubjectPublicKeyInfo.
-    let (spki, der) = (vec![0; 91], Vec::new());
+    let (spki, der) = (key_of_nobody(), vec![0; CERTIFICATE_BYTES]);
     let expires_at = now_ms + 90 * 24 * 3600 * 1000;
     Issued { serial: format!("{n:032x}"), spki, der, issued_at: now_ms, expires_at }
 }
 
-fn product_id() -> anyhow::Result<ProductId> {
+pub(crate) fn product_id() -> anyhow::Result<ProductId> {
     Ok(ProductId::parse("acme-th1")?)
 }
 
-fn product() -> anyhow::Result<Product> {
+pub(crate) fn product() -> anyhow::Result<Product> {
     Ok(Product {
         id: product_id()?,
         chip: Chip::Esp32c3,
@@ -197,16 +262,29 @@ fn product() -> anyhow::Result<Product> {
     })
 }
 
-fn device_id(n: usize) -> Result<DeviceId, InvalidName> {
+pub(crate) fn device_id(n: usize) -> Result<DeviceId, InvalidName> {
     DeviceId::parse(&format!("th1-{n:06}"))
 }
 
-fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
+/// A device of a fleet of a hundred sites, with a canary in a hundred and a serial number of its own.
+pub(crate) fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
+    let mut tags = Tags::from([("site".to_owned(), format!("s{}", n % 100))]);
+    match n % 100 {
+        17 => drop(tags.insert("canary".to_owned(), String::new())),
+        18..28 => drop(tags.insert("beta".to_owned(), String::new())),
+        _ => {}
+    }
+    let region = ["eu", "us", "jp"].get(n % 3).context("a region")?;
+    let reported = BTreeMap::from([
+        ("region".to_owned(), (*region).to_owned()),
+        ("serial".to_owned(), format!("serial-{n:06}")),
+        ("cells".to_owned(), (n % 7).to_string()),
+    ]);
     Ok(Device {
         id: device_id(n)?,
         product: product_id()?,
-        tags: BTreeMap::from([("site".to_owned(), format!("s{}", n % 100))]),
-        attributes: Attributes::default(),
+        tags,
+        attributes: Attributes { given: BTreeMap::new(), reported },
         version: None,
         status: Status::Active,
         created_at: now_ms,
@@ -215,19 +293,19 @@ fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
     })
 }
 
-fn group() -> anyhow::Result<Group> {
+pub(crate) fn group() -> anyhow::Result<Group> {
     let members = Members::Tags(Tags::new());
     let (id, product, description) = (GroupId::parse("all")?, product_id()?, String::new());
     Ok(Group { id, product, description, members, created_at: 0 })
 }
 
-fn release() -> anyhow::Result<Release> {
+pub(crate) fn release(minor: u8) -> anyhow::Result<Release> {
+    let version = Version::new(1, minor.into(), 0);
     Ok(Release {
         product: product_id()?,
         channel: Channel::parse("stable")?,
-        version: Version::new(1, 1, 0),
-        path: "acme-th1/stable/1.1.0/esp32c3.bin".to_owned(),
-        sha256: Digest([1; 32]),
+        path: format!("acme-th1/stable/{version}/esp32c3.bin"),
+        sha256: Digest([minor + 1; 32]),
         length: 1_000_000,
         ceiling_permille: None,
         chunks: None,
@@ -237,26 +315,32 @@ fn release() -> anyhow::Result<Release> {
             kind: "app".to_owned(),
             secure_version: 0,
             security_version: 1,
-            version: Version::new(1, 1, 0),
+            version: version.clone(),
         },
+        version,
         listed: true,
         changed_at: 0,
     })
 }
 
-fn rollout(now_ms: u64) -> anyhow::Result<Rollout> {
-    let phase = |percent| PhasePlan { size: Size::Percent(percent), gate: Gate::default() };
+pub(crate) fn rollout(
+    id: &str,
+    minor: u8,
+    percents: &[u8],
+    now_ms: u64,
+) -> anyhow::Result<Rollout> {
+    let phase = |percent: &u8| PhasePlan { size: Size::Percent(*percent), gate: Gate::default() };
     Ok(Rollout {
-        id: RolloutId::parse("r-1")?,
+        id: RolloutId::parse(id)?,
         product: product_id()?,
         channel: Channel::parse("stable")?,
-        version: Version::new(1, 1, 0),
+        version: Version::new(1, minor.into(), 0),
         group: GroupId::parse("all")?,
-        plan: Plan { phases: vec![phase(OFFERED_PERCENT), phase(100)], ..Plan::default() },
+        plan: Plan { phases: percents.iter().map(phase).collect(), ..Plan::default() },
         seed: bytes(&SystemRandom),
         state: State::Draft,
         reason: None,
-        phases: vec![Phase::default(); 2],
+        phases: vec![Phase::default(); percents.len()],
         created_by: "bench".to_owned(),
         extended_s: 0,
         generation: 0,

@@ -96,10 +96,7 @@ impl Device {
     }
 
     async fn dial(&self, server: SocketAddr) -> anyhow::Result<Line> {
-        let stream = TcpStream::connect(server).await?;
-        stream.set_nodelay(true)?;
-        let name = ServerName::try_from("localhost")?;
-        Ok(Line { stream: self.connector.connect(name, stream).await?, buffer: Vec::new() })
+        Line::open(&self.connector, server).await
     }
 
     fn request(&self) -> anyhow::Result<Vec<u8>> {
@@ -141,20 +138,45 @@ pub(crate) fn client_config(
     Ok(config)
 }
 
-/// Lets all devices poll for as long as the bounds allow.
-pub(crate) async fn run(
+/// A device, and its connection if it has one open.
+pub(crate) struct Caller {
+    device: Arc<Device>,
+    line: Option<Line>,
+}
+
+/// Gets devices ready: those that keep their connections open open them now.
+pub(crate) async fn callers(
     devices: &[Arc<Device>],
     server: SocketAddr,
     mode: Mode,
+) -> anyhow::Result<Vec<Caller>> {
+    let mut callers = Vec::with_capacity(devices.len());
+    for device in devices {
+        let line = match mode {
+            Mode::KeepAlive => Some(device.dial(server).await?),
+            Mode::NewConnection => None,
+        };
+        callers.push(Caller { device: Arc::clone(device), line });
+    }
+    Ok(callers)
+}
+
+/// Lets devices poll for as long as the bounds allow, so many of them at once, in turns.
+pub(crate) async fn run(
+    mut callers: Vec<Caller>,
+    server: SocketAddr,
+    at_once: usize,
     bounds: Bounds,
 ) -> anyhow::Result<Observed> {
     let start = now();
     let end = start + bounds.time;
     let left = Arc::new(AtomicU32::new(bounds.polls));
+    let share = callers.len().div_ceil(at_once.max(1)).max(1);
     let mut tasks = JoinSet::new();
-    for device in devices {
-        let (device, left) = (device.clone(), left.clone());
-        tasks.spawn(async move { one(&device, server, mode, end, &left).await });
+    while !callers.is_empty() {
+        let some = callers.split_off(callers.len().saturating_sub(share));
+        let left = Arc::clone(&left);
+        tasks.spawn(async move { take_turns(some, server, end, &left).await });
     }
     let mut observed = Observed::default();
     while let Some(latencies) = tasks.join_next().await {
@@ -164,30 +186,29 @@ pub(crate) async fn run(
     Ok(observed)
 }
 
-async fn one(
-    device: &Device,
+async fn take_turns(
+    mut callers: Vec<Caller>,
     server: SocketAddr,
-    mode: Mode,
     end: Instant,
     left: &AtomicU32,
 ) -> anyhow::Result<Vec<Duration>> {
     let mut latencies = Vec::new();
-    let mut line = None;
     let take = |left: u32| left.checked_sub(1);
-    while now() < end && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
-        let request = device.request()?;
-        let start = now();
-        let mut open = match line.take() {
-            Some(open) => open,
-            None => device.dial(server).await?,
-        };
-        open.exchange(&request).await?;
-        latencies.push(start.elapsed());
-        if mode == Mode::KeepAlive {
-            line = Some(open);
+    loop {
+        for Caller { device, line } in &mut callers {
+            let is_taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+            if now() >= end || !is_taken {
+                return Ok(latencies);
+            }
+            let request = device.request()?;
+            let start = now();
+            match line {
+                Some(line) => drop(line.exchange(&request).await?),
+                None => drop(device.dial(server).await?.exchange(&request).await?),
+            }
+            latencies.push(start.elapsed());
         }
     }
-    Ok(latencies)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
@@ -196,14 +217,21 @@ fn now() -> Instant {
 }
 
 /// An HTTP connection.
-struct Line {
+pub(crate) struct Line {
     stream: TlsStream<TcpStream>,
     buffer: Vec<u8>,
 }
 
 impl Line {
+    pub(crate) async fn open(connector: &TlsConnector, server: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(server).await?;
+        stream.set_nodelay(true)?;
+        let name = ServerName::try_from("localhost")?;
+        Ok(Self { stream: connector.connect(name, stream).await?, buffer: Vec::new() })
+    }
+
     /// Sends a request and returns the body of the answer.
-    async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Vec<u8>> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
         let head = loop {

@@ -10,9 +10,11 @@ mod fleet;
 mod groups;
 mod load;
 mod metadata;
+mod operator;
 mod poll;
 mod process;
 mod report;
+mod scale;
 mod table;
 mod trust;
 
@@ -51,6 +53,8 @@ enum What {
     Groups(groups::Args),
     /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
     Poll(poll::Args),
+    /// Measure what a million registered devices cost: memory, start, polls, a rollout to all of them.
+    Scale(scale::Args),
     /// Measure the trust core: size, memory, instructions, bytes, signatures.
     Trust(trust::Args),
 }
@@ -62,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
         What::Device(args) => tokio::task::spawn_blocking(move || device::run(&args)).await?,
         What::Groups(args) => groups::run(&args),
         What::Poll(args) => poll::run(&args).await,
+        What::Scale(args) => scale::run(&args).await,
         What::Trust(args) => trust::run(&args).await,
     }
 }

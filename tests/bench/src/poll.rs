@@ -81,24 +81,31 @@ async fn compare(
 ) -> anyhow::Result<Comparison> {
     let (mut bare_runs, mut waxwing_runs) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        bare_runs.push(measure(devices, bare, mode, bounds).await?);
-        waxwing_runs.push(measure(devices, waxwing, mode, bounds).await?);
+        bare_runs.push(measure(devices, bare, mode, devices.len(), bounds).await?);
+        waxwing_runs.push(measure(devices, waxwing, mode, devices.len(), bounds).await?);
     }
     Ok(Comparison::new(mode, bare_runs, waxwing_runs))
 }
 
-async fn measure(
+/// Lets devices poll, so many of them at once.
+pub(crate) async fn measure(
     devices: &[Arc<Device>],
     server: &Process,
     mode: Mode,
+    at_once: usize,
     bounds: Bounds,
 ) -> anyhow::Result<Run> {
+    let callers = load::callers(devices, server.address, mode).await?;
     let before = server.cpu()?;
-    let observed = load::run(devices, server.address, mode, bounds).await?;
+    let observed = load::run(callers, server.address, at_once, bounds).await?;
     Ok(Run::new(observed, server.cpu()?.saturating_sub(before)))
 }
 
-async fn caught_up(prepared: &Prepared, waxwing: &Process) -> anyhow::Result<Vec<Arc<Device>>> {
+/// Returns the devices of a fleet that poll, each with all that there is for it.
+pub(crate) async fn caught_up(
+    prepared: &Prepared,
+    waxwing: &Process,
+) -> anyhow::Result<Vec<Arc<Device>>> {
     let mut devices = Vec::new();
     for (number, poller) in (0..).zip(&prepared.devices) {
         let mut device = Device::new(poller, &prepared.server_ca, number)?;

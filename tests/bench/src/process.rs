@@ -12,9 +12,13 @@ use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
+use waxwing_server::run::Addresses;
 
-/// How long a server may take to start: a hundred thousand devices have to be read.
-const START_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a server may take to start: a million devices have to be read.
+const START_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How often it is looked whether a server has started.
+const LOOK_PERIOD: Duration = Duration::from_millis(10);
 
 /// Clock ticks per second in `/proc/<pid>/stat`: `USER_HZ`, 100 on every Linux there is.
 const TICKS_PER_SECOND: u32 = 100;
@@ -24,6 +28,8 @@ pub(crate) struct Process {
     child: Child,
     /// Where it answers polls.
     pub(crate) address: SocketAddr,
+    /// Where it answers operators, if it does.
+    pub(crate) admin: Option<SocketAddr>,
 }
 
 impl Process {
@@ -34,14 +40,23 @@ impl Process {
         data: &Path,
     ) -> anyhow::Result<Self> {
         let announced = data.join("run/listeners.json");
+        // What a server that ran before has left.
+        if announced.exists() {
+            fs::remove_file(&announced)?;
+        }
         let mut command = Command::new(program);
         // At its first start it says things that are no result of ours.
         command.arg("--config").arg(config).stdout(Stdio::null()).kill_on_drop(true);
         let child = command.spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
-        let address =
-            timeout(START_TIMEOUT, address(&announced)).await.context("not started")??;
-        Ok(Self { child, address })
+        let addresses = timeout(START_TIMEOUT, addresses(&announced)).await;
+        let Addresses { device, admin, .. } = addresses.context("not started")??;
+        Ok(Self { child, address: device, admin: Some(admin) })
+    }
+
+    /// Ends it, and waits until it has.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Starts the server to compare with.
@@ -52,7 +67,7 @@ impl Process {
         let stdout = child.stdout.take().context("no standard output")?;
         let line = timeout(START_TIMEOUT, BufReader::new(stdout).lines().next_line()).await;
         let address = line.context("not started")??.context("ended at once")?.parse()?;
-        Ok(Self { child, address })
+        Ok(Self { child, address, admin: None })
     }
 
     /// Returns the processor time used so far, in user and kernel mode, by all its threads.
@@ -123,13 +138,11 @@ pub(crate) fn server(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     server.filter(|server| server.exists()).context("no waxwing-server beside this program")
 }
 
-async fn address(announced: &Path) -> anyhow::Result<SocketAddr> {
+async fn addresses(announced: &Path) -> anyhow::Result<Addresses> {
     loop {
         if let Ok(json) = fs::read(announced) {
-            let listeners: serde_json::Value = serde_json::from_slice(&json)?;
-            let device = listeners.get("device").and_then(serde_json::Value::as_str);
-            return Ok(device.context("no device listener")?.parse()?);
+            return Ok(serde_json::from_slice(&json)?);
         }
-        sleep(Duration::from_millis(50)).await;
+        sleep(LOOK_PERIOD).await;
     }
 }

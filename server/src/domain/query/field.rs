@@ -3,7 +3,7 @@
 use super::{Cause, is_key};
 
 /// What can be known of a device.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Field {
     /// The attribute of this key: what an operator said of the device, or else it of itself.
     Attribute(String),

@@ -21,6 +21,14 @@ struct Thing {
 }
 
 impl Facts for Thing {
+    fn id(&self) -> &str {
+        &self.device
+    }
+
+    fn product(&self) -> &str {
+        &self.product
+    }
+
     fn fact(&self, field: &Field) -> Option<Subject<'_>> {
         match field {
             Field::Attribute(key) => self.attributes.get(key).map(|it| Subject::Text(it)),
@@ -34,8 +42,8 @@ impl Facts for Thing {
         }
     }
 
-    fn tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.keys().map(String::as_str)
+    fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 

@@ -1,12 +1,13 @@
 //! The index against asking every device by itself.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::device::Attributes;
 use crate::domain::group::tests::device;
+use crate::fleet::packed::Packed;
 
 const QUERIES: [&str; 16] = [
     "device==*1",
@@ -27,7 +28,7 @@ const QUERIES: [&str; 16] = [
     "version!=*,(attribute.k==*;tag==b)",
 ];
 
-fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+fn pairs() -> impl Strategy<Value = BTreeMap<String, String>> {
     let key = prop::sample::select(vec!["a", "b", "c", "k", "n"]).prop_map(str::to_owned);
     let value = prop::sample::select(vec!["", "x", "X", "y", "9", "10"]).prop_map(str::to_owned);
     prop::collection::btree_map(key, value, 0..3)
@@ -37,7 +38,7 @@ fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 fn change() -> impl Strategy<Value = Device> {
     let version = prop::sample::select(vec!["1.0.0", "1.2.0", "1.10.0"]);
     let status = prop::sample::select(Status::ALL.to_vec());
-    (0..6_u64, labels(), labels(), labels(), prop::option::of(version), status).prop_map(
+    (0..6_u64, pairs(), pairs(), pairs(), prop::option::of(version), status).prop_map(
         |(n, tags, given, reported, version, status)| Device {
             tags,
             attributes: Attributes { given, reported },
@@ -54,25 +55,25 @@ proptest! {
     fn whatever_changes_the_index_finds_whom_every_device_is_asked_for(
         changes in prop::collection::vec(change(), 1..24),
     ) {
-        let mut index = Index::default();
-        let mut fleet = BTreeMap::<_, (u32, Arc<Device>)>::new();
+        let (mut index, members) = (Index::default(), Members::default());
+        let mut fleet = BTreeMap::<_, (u32, Device)>::new();
         for device in changes {
-            let device = Arc::new(device);
-            let number = fleet.get(device.id.as_str()).map(|(number, _)| *number);
-            let number = index.put(number, &device);
+            let old = fleet.get(device.id.as_str());
+            let number = old.map_or(index.next_number(), |(number, _)| *number);
+            let place = members.put(Packed::new(number, &device));
+            index.put((number, place), old.map(|(_, old)| old), &device, &members);
             fleet.insert(device.id.as_str().to_owned(), (number, device));
         }
+        let search = Search { index: &index, members: &members };
         for text in QUERIES {
             let query = Query::parse(text).unwrap();
-            let asked = fleet.values().filter(|(_, device)| query.matches(&**device));
+            let asked = fleet.values().filter(|(_, device)| query.matches(device));
             let asked: RoaringBitmap = asked.map(|(number, _)| *number).collect();
-            prop_assert_eq!(index.search(&query), asked, "{}", text);
+            prop_assert_eq!(search.within(&query, &search.all()), asked, "{}", text);
         }
         // Nothing is left of values that no device has any more.
-        let values = |of: &BTreeMap<Arc<str>, Values>| of.values().map(|it| it.0.len()).sum::<usize>();
-        let most = |count: fn(&Device) -> usize| fleet.values().map(|(_, it)| count(it)).sum::<usize>();
-        prop_assert!(values(&index.tags) <= most(|it| it.tags.len()));
-        prop_assert!(values(&index.attributes) <= most(|it| it.attributes.iter().count()));
+        let values: usize = index.values.values().map(Values::len).sum();
+        prop_assert!(values <= fleet.values().map(|(_, device)| labels(device).len()).sum());
         prop_assert!(index.versions.len() <= fleet.len());
     }
 }

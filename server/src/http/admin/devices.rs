@@ -109,7 +109,7 @@ pub(super) async fn create(
 }
 
 /// Returns a device by its name in a path.
-fn find(app: &App, device: &str) -> Result<Arc<Device>, Problem> {
+fn find(app: &App, device: &str) -> Result<Device, Problem> {
     app.fleet.device(&name(device, unknown)?).ok_or_else(unknown)
 }
 

@@ -179,8 +179,7 @@ fn check_references(app: &App, new: &NewRollout) -> Result<(), Problem> {
         return Err(unknown_group().field("group"));
     }
     check_stones(app, new)?;
-    let members = u64::try_from(app.fleet.members_of(&new.group).len()).unwrap_or(u64::MAX);
-    if members == 0 {
+    if app.fleet.member_count(&new.group) == 0 {
         let detail = "The group has no devices that could take part. Add some first.";
         return Err(Problem::refused("empty_group", detail).field("group"));
     }

@@ -38,12 +38,12 @@ pub async fn admit(app: &Arc<App>, peer: &Arc<Peer>, path: &str) -> Result<Calle
     if status == CertificateStatus::Next {
         to_the_end(issue::promote(Arc::clone(app), Arc::clone(peer))).await?;
     }
-    Ok(Caller { peer: Arc::clone(peer), device })
+    Ok(Caller { peer: Arc::clone(peer), device: Arc::new(device) })
 }
 
 /// Finds the record of a device that is not revoked and uses this certificate. Whether the
 /// certificate has expired is another question.
-pub fn recognise(fleet: &Fleet, peer: &Peer) -> Result<(Arc<Device>, CertificateStatus), Problem> {
+pub fn recognise(fleet: &Fleet, peer: &Peer) -> Result<(Device, CertificateStatus), Problem> {
     let device = fleet.device(&peer.device).ok_or_else(unknown)?;
     if device.status == Status::Revoked {
         return Err(revoked());

@@ -251,7 +251,7 @@ impl<'a> World<'a> {
         rollout.seed = std::array::from_fn(|_| self.rng.u8(..));
         self.server.put_rollout(rollout.clone(), self.now_ms);
         let at = self.server.fleet().stamp(self.now_ms);
-        let started = rollout.start(members.iter().map(|device| &device.id), at);
+        let started = rollout.start(members.iter(), at);
         debug_assert!(started.is_ok(), "it was a draft");
         self.server.put_rollout(rollout, self.now_ms);
     }

@@ -165,7 +165,7 @@ pub(in crate::http::admin) async fn label(
     for old in &devices {
         let mut new = Device::clone(old);
         labels.apply(&mut new);
-        if new != **old {
+        if new != *old {
             check(&new)?;
             check_zone(Some(old), &new)?;
             changed.push(Device { changed_at: at, ..new });
@@ -192,7 +192,7 @@ pub(in crate::http::admin) async fn label(
 }
 
 impl Labels {
-    fn devices(&self, app: &App) -> Result<Vec<Arc<Device>>, Problem> {
+    fn devices(&self, app: &App) -> Result<Vec<Device>, Problem> {
         let refuse =
             |field, detail: String| Err(Problem::refused("invalid_labels", detail).field(field));
         let devices = match (&self.devices, &self.query) {

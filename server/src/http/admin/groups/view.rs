@@ -67,7 +67,7 @@ impl Preview {
             of: found.of,
             terms: found.terms.into_iter().map(|(term, count)| TermView { term, count }).collect(),
             next: last.filter(|_| found.devices.len() == limit),
-            devices: found.devices.iter().map(|(_, device)| FoundView::from(&**device)).collect(),
+            devices: found.devices.iter().map(|(_, device)| FoundView::from(device)).collect(),
         }
     }
 }

@@ -212,7 +212,7 @@ fn not_approved(error: NoApproval) -> Problem {
 fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
     let members = app.fleet.members_of(&rollout.group);
     let listed = app.fleet.route_of(&rollout.id).is_some_and(|(release, _)| release.listed);
-    rollout.start(members.iter().map(|device| &device.id), at).map_err(illegal)?;
+    rollout.start(members.iter(), at).map_err(illegal)?;
     if members.is_empty() {
         let detail = "The group has no devices. Add some, then start the rollout.";
         return Err(Problem::conflict("group_empty", detail).field("group"));

@@ -121,13 +121,13 @@ fn forecasts(planned: &Rollout, parts: &[Part]) -> Vec<PhaseForecast> {
 fn sorted(parts: &[Part], seen: &HashMap<DeviceId, Running>, now_ms: u64) -> Vec<Sort> {
     let mut sorts = BTreeMap::<_, Sort>::new();
     for part in parts {
-        let (standing, release, why) = fate(part, seen.get(&part.device.id), now_ms);
+        let (standing, release, why) = fate(part, seen.get(&part.device), now_ms);
         let sort = sorts.entry((standing, release.clone(), why.clone()));
         let new = || Sort { standing, release, why, devices: 0, named: Vec::new() };
         let sort = sort.or_insert_with(new);
         sort.devices += 1;
         if sort.named.len() < NAMED_MAX {
-            sort.named.push(part.device.id.clone());
+            sort.named.push(part.device.clone());
         }
     }
     let mut sorts: Vec<_> = sorts.into_values().collect();

@@ -1,0 +1,342 @@
+//! A device as it lies in memory: what is known of it and its part in the rollouts, in one piece
+//! without gaps. Most of what a server needs to hold a million devices is this.
+//!
+//! Read where it lies, written as a whole. Not here: where the pieces lie ([`super::members`]), and
+//! what a device is. The bytes never leave the process, so their format may change with every release.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::iter;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+use waxwing_wire::report::State;
+use waxwing_wire::{DeviceId, ErrorCode, ProductId};
+
+use crate::domain::device::{
+    Attributes, Certificate, CertificateStatus, Status, TIME_ZONE_TAG, zone_named,
+};
+use crate::domain::query::{Facts, Field, Subject};
+use crate::domain::{Deployment, Device};
+use crate::pki::csr::{point_of, spki_of};
+use crate::pki::peer::{serial_bytes, serial_text};
+
+/// Why reading cannot fail.
+const PACKED_HERE: &str = "it was packed here";
+
+/// A device and its part in the rollouts.
+#[derive(Clone, Debug)]
+pub(super) struct Packed(Box<[u8]>);
+
+/// What there is in it, read where it lies.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Member<'a> {
+    // First, because it is searched by it.
+    id: &'a str,
+    /// Stands for its name where there are many.
+    pub(super) number: u32,
+    pub(super) product: &'a str,
+    pub(super) status: Status,
+    pub(super) changed_at: u64,
+    /// When it was last seen while it had a whole image that it has not switched to, in Unix
+    /// milliseconds.
+    pub(super) seen_at: u64,
+    /// When the last of its deployments came to an end, in Unix milliseconds.
+    ended_at: u64,
+    created_at: u64,
+    pub(super) version: Option<Version>,
+    #[serde(borrow)]
+    tags: List<'a>,
+    #[serde(borrow)]
+    given: List<'a>,
+    #[serde(borrow)]
+    reported: List<'a>,
+    #[serde(borrow)]
+    certificates: List<'a>,
+    /// Its deployments that go on.
+    #[serde(borrow)]
+    open: List<'a>,
+    /// Those that have come to an end, of the newest rollout first.
+    #[serde(borrow)]
+    ended: List<'a>,
+}
+
+/// Any number of things of one kind.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+struct List<'a>(&'a [u8]);
+
+/// A label: key and value.
+type Label<'a> = (&'a str, &'a str);
+
+/// A certificate: serial number, key, status and expiry. Nearly all serial numbers are bytes in
+/// hexadecimal, and nearly all keys are points of one curve.
+type PackedCertificate<'a> = (Short<'a>, Short<'a>, CertificateStatus, u64);
+
+/// A deployment, with the number of its rollout: state, code, attempt, tries, how often it was
+/// deferred, hop, phase; not before when, when it changed, when it was decided.
+type PackedDeployment = (u32, u8, ErrorCode, u32, u32, u8, u8, u8, (u64, u64, u64));
+
+/// Something that mostly has a shorter form.
+#[derive(Debug, Deserialize, Serialize)]
+enum Short<'a> {
+    AsIs(&'a [u8]),
+    Shortened(&'a [u8]),
+}
+
+impl Packed {
+    /// Packs a device that has no part in any rollout yet.
+    pub(super) fn new(number: u32, device: &Device) -> Self {
+        let nothing = Member {
+            id: device.id.as_str(),
+            number,
+            product: device.product.as_str(),
+            status: device.status,
+            changed_at: 0,
+            seen_at: 0,
+            ended_at: 0,
+            created_at: 0,
+            version: None,
+            tags: List::default(),
+            given: List::default(),
+            reported: List::default(),
+            certificates: List::default(),
+            open: List::default(),
+            ended: List::default(),
+        };
+        nothing.become_of(device)
+    }
+
+    /// Returns what there is in it.
+    pub(super) fn member(&self) -> Member<'_> {
+        postcard::from_bytes(&self.0).expect(PACKED_HERE)
+    }
+
+    /// Returns its name.
+    pub(super) fn id(&self) -> &str {
+        let (id, _) = postcard::take_from_bytes(&self.0).expect(PACKED_HERE);
+        id
+    }
+}
+
+impl<'a> Member<'a> {
+    fn pack(&self) -> Packed {
+        Packed(postcard::to_allocvec(self).expect("a device is a few kilobytes at most").into())
+    }
+
+    /// Returns the member after a change of the device itself.
+    pub(super) fn become_of(&self, device: &Device) -> Packed {
+        let labels = |labels: &BTreeMap<String, String>| {
+            list(labels.iter().map(|(key, value)| (key.as_str(), value.as_str())))
+        };
+        Member {
+            status: device.status,
+            changed_at: device.changed_at,
+            created_at: device.created_at,
+            version: device.version.as_deref().cloned(),
+            tags: List(&labels(&device.tags)),
+            given: List(&labels(&device.attributes.given)),
+            reported: List(&labels(&device.attributes.reported)),
+            certificates: List(&packed_certificates(&device.certificates)),
+            ..self.clone()
+        }
+        .pack()
+    }
+
+    /// Returns the member after it was seen.
+    pub(super) fn seen(&self, at_ms: u64) -> Packed {
+        Member { seen_at: at_ms, ..self.clone() }.pack()
+    }
+
+    /// Returns the member after a change of a deployment.
+    pub(super) fn deployed(&self, rollout: u32, deployment: Deployment) -> Packed {
+        let others = self.deployments().filter(|(number, _)| *number != rollout);
+        self.with_deployments(others.chain([(rollout, deployment)]))
+    }
+
+    /// Returns the member with these deployments and no others.
+    pub(super) fn with_deployments(
+        &self,
+        deployments: impl Iterator<Item = (u32, Deployment)>,
+    ) -> Packed {
+        let (mut ended, open): (Vec<_>, Vec<_>) =
+            deployments.partition(|(_, deployment)| deployment.state.is_final());
+        ended.sort_unstable_by_key(|(rollout, _)| Reverse(*rollout));
+        let ended_at = ended.iter().map(|(_, deployment)| deployment.changed_at).max();
+        Member {
+            ended_at: ended_at.unwrap_or(0),
+            open: List(&list(open.into_iter().map(packed_deployment))),
+            ended: List(&list(ended.into_iter().map(packed_deployment))),
+            ..self.clone()
+        }
+        .pack()
+    }
+
+    /// Returns its name.
+    pub(super) fn id(&self) -> DeviceId {
+        DeviceId::parse(self.id).expect(PACKED_HERE)
+    }
+
+    /// Returns the device itself.
+    pub(super) fn device(&self) -> Device {
+        let labels = |list: List<'a>| {
+            let labels = list.items::<Label<'_>>();
+            labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+        };
+        Device {
+            id: self.id(),
+            product: ProductId::parse(self.product).expect(PACKED_HERE),
+            tags: labels(self.tags),
+            attributes: Attributes { given: labels(self.given), reported: labels(self.reported) },
+            version: self.version.clone().map(Arc::new),
+            status: self.status,
+            created_at: self.created_at,
+            changed_at: self.changed_at,
+            certificates: self.certificates.items().map(certificate).collect(),
+        }
+    }
+
+    /// Returns the time zone in which its maintenance windows are meant.
+    pub(super) fn zone(&self) -> TimeZone {
+        zone_named(self.tags.value(TIME_ZONE_TAG))
+    }
+
+    /// Returns its deployments, those that go on first.
+    pub(super) fn deployments(&self) -> impl Iterator<Item = (u32, Deployment)> + use<'a> {
+        let ended = self.ended.items().map(deployment);
+        self.open().chain(ended)
+    }
+
+    /// Returns its deployments that go on.
+    pub(super) fn open(&self) -> impl Iterator<Item = (u32, Deployment)> + use<'a> {
+        self.open.items().map(deployment)
+    }
+
+    /// Returns its part in a rollout. What ended in rollouts that are older is not looked at.
+    pub(super) fn deployment(&self, rollout: u32) -> Option<Deployment> {
+        let ended = self.ended.items().map(deployment);
+        let mut all = self.open().chain(ended.take_while(|(number, _)| *number >= rollout));
+        all.find(|(number, _)| *number == rollout).map(|(_, deployment)| deployment)
+    }
+
+    /// Tells whether it has a whole image that it has not switched to.
+    pub(super) fn is_about_to_switch(&self) -> bool {
+        self.open().any(|(_, deployment)| deployment.state == State::Verified)
+    }
+
+    /// Returns when what it should run last changed by itself or by an end, in Unix milliseconds: part
+    /// of the time of decisions (D3).
+    pub(super) fn settled_at(&self) -> u64 {
+        self.changed_at.max(self.ended_at)
+    }
+}
+
+impl Facts for Member<'_> {
+    fn id(&self) -> &str {
+        self.id
+    }
+
+    fn product(&self) -> &str {
+        self.product
+    }
+
+    fn fact(&self, field: &Field) -> Option<Subject<'_>> {
+        match field {
+            Field::Attribute(key) => {
+                let known = self.given.value(key).or_else(|| self.reported.value(key));
+                known.map(Subject::Text)
+            }
+            Field::CreatedAt => Some(Subject::Time(self.created_at)),
+            Field::Device => Some(Subject::Text(self.id)),
+            Field::Product => Some(Subject::Text(self.product)),
+            Field::Status => Some(Subject::Text(self.status.as_str())),
+            Field::Tag => None,
+            Field::TagValue(key) => self.tags.value(key).map(Subject::Text),
+            Field::Version => self.version.as_ref().map(Subject::Version),
+        }
+    }
+
+    fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tags.items::<Label<'_>>()
+    }
+}
+
+impl<'a> List<'a> {
+    fn items<T: Deserialize<'a>>(self) -> impl Iterator<Item = T> + use<'a, T> {
+        let mut rest = self.0;
+        iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (item, after) = postcard::take_from_bytes(rest).expect(PACKED_HERE);
+            rest = after;
+            Some(item)
+        })
+    }
+
+    /// Returns the value of the label with a key.
+    fn value(self, key: &str) -> Option<&'a str> {
+        let mut labels = self.items::<Label<'a>>();
+        labels.find(|(other, _)| *other == key).map(|(_, value)| value)
+    }
+}
+
+fn list<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<u8> {
+    let push = |bytes, item| postcard::to_extend(&item, bytes).expect("memory can be written to");
+    items.fold(Vec::new(), push)
+}
+
+fn packed_certificates(certificates: &[Certificate]) -> Vec<u8> {
+    certificates.iter().fold(Vec::new(), |packed, certificate| {
+        let Certificate { serial, spki, status, expires_at } = certificate;
+        let bytes = serial_bytes(serial).filter(|bytes| serial_text(bytes) == *serial);
+        let serial = bytes.as_deref().map_or(Short::AsIs(serial.as_bytes()), Short::Shortened);
+        let key = point_of(spki).map_or(Short::AsIs(spki), Short::Shortened);
+        let certificate: PackedCertificate<'_> = (serial, key, *status, *expires_at);
+        postcard::to_extend(&certificate, packed).expect("memory can be written to")
+    })
+}
+
+fn certificate((serial, key, status, expires_at): PackedCertificate<'_>) -> Certificate {
+    let serial = match serial {
+        Short::AsIs(text) => String::from_utf8(text.to_vec()).expect(PACKED_HERE),
+        Short::Shortened(bytes) => serial_text(bytes),
+    };
+    let spki = match key {
+        Short::AsIs(spki) => spki.to_vec(),
+        Short::Shortened(point) => spki_of(point),
+    };
+    Certificate { serial, spki, status, expires_at }
+}
+
+fn packed_deployment((rollout, it): (u32, Deployment)) -> PackedDeployment {
+    let Deployment { state, code, attempt, tries, deferred, not_before, .. } = it;
+    let Deployment { hop, phase, changed_at, decided_at, .. } = it;
+    let state = State::ALL.iter().position(|other| *other == state);
+    let state = state.and_then(|state| u8::try_from(state).ok()).expect("it is one of them");
+    let times = (not_before, changed_at, decided_at);
+    (rollout, state, code, attempt, tries, deferred, hop, phase, times)
+}
+
+fn deployment(packed: PackedDeployment) -> (u32, Deployment) {
+    let (rollout, state, code, attempt, tries, deferred, hop, phase, times) = packed;
+    let (not_before, changed_at, decided_at) = times;
+    let state = *State::ALL.get(usize::from(state)).expect(PACKED_HERE);
+    let deployment = Deployment {
+        state,
+        code,
+        attempt,
+        tries,
+        deferred,
+        not_before,
+        hop,
+        phase,
+        changed_at,
+        decided_at,
+    };
+    (rollout, deployment)
+}
+
+#[cfg(test)]
+mod tests;
