@@ -49,8 +49,8 @@ impl World<'_> {
         let mut stay = Vec::new();
         for device in waiting.by_ref() {
             let hour = self.cast.hour_at(device, self.now_ms);
-            self.units.of_mut(device).is_in_ring = false;
             if self.units.of(device).life != Life::Idle {
+                self.units.of_mut(device).is_in_ring = false;
                 continue;
             }
             if self.units.of(device).is_on_line(hour) {
@@ -63,9 +63,9 @@ impl World<'_> {
             if unit.life == Life::Idle && everywhere && unit.is_on_line(hour) {
                 unit.life = Life::Settled;
             } else if unit.life == Life::Idle {
-                unit.is_in_ring = true;
                 stay.push(device);
             }
+            unit.is_in_ring = unit.life == Life::Idle;
             if wishes >= room {
                 break;
             }
