@@ -124,7 +124,7 @@ fn row_37_who_holds_the_blob_store_makes_downloads_fail_and_nothing_else() {
     let image = stage.publish("1.1.0", 1).unwrap();
     let blob = blob(&stage.world.server.data(), &image).unwrap();
     overwrite(&blob, b"anything else").unwrap();
-    let rollout = stage.begin_rollout(DEVICE, "1.1.0").unwrap();
+    let rollout = stage.begin_rollout_once(DEVICE, "1.1.0").unwrap();
     let event = fleet.wait_for(|event| is_end(event, &rollout)).unwrap();
     assert_eq!((event.text("state"), event.text("reason")), ("failed", "download_status"));
     assert_eq!(fleet.running().unwrap()[DEVICE], "1.0.0");

@@ -124,12 +124,25 @@ impl Stage {
         self.begin_rollout_in(CHANNEL, device, version)
     }
 
+    /// As [`Stage::begin_rollout`], and a download that fails is not offered again.
+    pub(crate) fn begin_rollout_once(&mut self, device: &str, version: &str) -> Result<String> {
+        let (group, rollout) = self.group_of(device)?;
+        self.world.start_rollout_once(&rollout, version, &group, "100")?;
+        Ok(rollout)
+    }
+
     fn begin_rollout_in(&mut self, channel: &str, device: &str, version: &str) -> Result<String> {
+        let (group, rollout) = self.group_of(device)?;
+        self.world.start_rollout_in(channel, &rollout, version, &group, "100")?;
+        Ok(rollout)
+    }
+
+    /// Makes a group of one device; returns its name and that of a rollout to come.
+    fn group_of(&mut self, device: &str) -> Result<(String, String)> {
         self.rollouts += 1;
         let (group, rollout) = (format!("g{}", self.rollouts), format!("r{}", self.rollouts));
         self.world.make_group(&group, &[device.to_owned()])?;
-        self.world.start_rollout_in(channel, &rollout, version, &group, "100")?;
-        Ok(rollout)
+        Ok((group, rollout))
     }
 
     /// Rolls a published release out to one device, and waits until that is well with it.
