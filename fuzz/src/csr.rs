@@ -6,7 +6,7 @@ use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::DeviceId;
 
-use crate::pki::csr::DeviceKey;
+use crate::pki::csr::{DeviceKey, point_of, spki_of};
 use crate::signed::DEVICE;
 
 /// The key of the device.
@@ -35,6 +35,8 @@ fn check_request(der: &[u8]) {
     assert_eq!(element_bytes(der), Some(der.len()), "not DER, or something hides behind it");
     let spki = key.spki_der();
     assert!(der.windows(spki.len()).any(|it| it == spki), "a key that is not in the request");
+    let kept = point_of(spki).expect("a key that is kept by its point");
+    assert_eq!(spki_of(kept), spki, "the key is another one when it is made of its point again");
     let point = spki.strip_prefix(&BEFORE_POINT).expect("a P-256 key in DER");
     let point: &[u8; 65] = point.try_into().expect("an uncompressed point");
     assert!(PublicKey::p256(point).is_ok(), "a point that is not on the curve");

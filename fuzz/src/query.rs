@@ -16,6 +16,14 @@ struct Device<'a> {
 }
 
 impl Facts for Device<'_> {
+    fn id(&self) -> &str {
+        self.text.unwrap_or_default()
+    }
+
+    fn product(&self) -> &str {
+        self.text.unwrap_or_default()
+    }
+
     fn fact(&self, field: &Field) -> Option<Subject<'_>> {
         let text = self.text?;
         match field {
@@ -30,8 +38,8 @@ impl Facts for Device<'_> {
         }
     }
 
-    fn tags(&self) -> impl Iterator<Item = &str> {
-        self.text.into_iter()
+    fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.text.into_iter().map(|tag| (tag, tag))
     }
 }
 
