@@ -21,9 +21,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use waxwing_wire::bundle::{Bundle, Kind};
 use waxwing_wire::poll::Request;
-use waxwing_wire::{Digest, Hardware, Nonce, ProductId};
+use waxwing_wire::{Hardware, Nonce, ProductId};
 
-use crate::fleet::Poller;
+use crate::fleet::{self, Poller};
 
 /// Longest answer that is read: nothing here is larger than a few files of metadata.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -106,7 +106,7 @@ impl Device {
             product: ProductId::parse("acme-th1")?,
             hw: Hardware::parse("r2")?,
             fw: Version::new(1, 0, 0),
-            fw_sha256: Digest([1; 32]),
+            fw_sha256: fleet::release(0)?.sha256,
             security_version: 1,
             have: self.have.clone(),
             pins: None,
