@@ -10,7 +10,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, Store};
+use super::{Error, ROWS_AHEAD, Store};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status};
 use crate::domain::{Deployment, Device, Running, Sighting};
 
@@ -193,29 +193,37 @@ pub async fn page(
     rows.map(|row| Ok((row.parse("id")?, read_seen(&row)?))).collect()
 }
 
-/// Hands over all devices in the order in which they were registered, one after the other, each with
-/// its part in the rollouts.
+/// Hands over all devices by name, one after the other, each with its part in the rollouts.
 ///
 /// # Errors
 ///
 /// When the database fails or a row is damaged.
 pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
-    let mut rows = sqlx::query(
-        "SELECT id, product, tags, attributes, reported_attributes, version, status, created_at, \
-         changed_at, \
-         (SELECT json_group_array(json_array(serial, hex(spki), status, expires_at)) \
-          FROM (SELECT * FROM certificates WHERE device = devices.id \
-                AND status IN ('current', 'next') ORDER BY issued_at)) AS certificates, \
-         (SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
-                                             not_before, hop, phase, changed_at, decided_at)) \
-          FROM deployments WHERE device = devices.id) AS deployments \
-         FROM devices",
-    )
-    .fetch(store.readers());
-    while let Some(row) = rows.try_next().await? {
-        take(read(&Row::new("devices", &row))?);
+    let mut after = String::new();
+    loop {
+        let mut rows = sqlx::query(
+            "SELECT id, product, tags, attributes, reported_attributes, version, status, \
+             created_at, changed_at, \
+             (SELECT json_group_array(json_array(serial, hex(spki), status, expires_at)) \
+              FROM (SELECT * FROM certificates WHERE device = devices.id \
+                    AND status IN ('current', 'next') ORDER BY issued_at)) AS certificates, \
+             (SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
+                                                 not_before, hop, phase, changed_at, decided_at)) \
+              FROM deployments WHERE device = devices.id) AS deployments \
+             FROM devices WHERE id > $1 ORDER BY id LIMIT $2",
+        )
+        .bind(&after)
+        .bind(ROWS_AHEAD)
+        .fetch(store.readers());
+        let mut last = None;
+        while let Some(row) = rows.try_next().await? {
+            let stored = read(&Row::new("devices", &row))?;
+            last = Some(stored.0.id.to_string());
+            take(stored);
+        }
+        let Some(last) = last else { return Ok(()) };
+        after = last;
     }
-    Ok(())
 }
 
 fn read(row: &Row<'_>) -> Result<Stored, Error> {
