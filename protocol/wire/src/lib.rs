@@ -12,6 +12,8 @@ pub mod chunks;
 pub mod code;
 pub mod command;
 pub mod envelope;
+#[cfg(feature = "serde")]
+pub mod existing;
 pub mod id;
 mod json;
 #[cfg(feature = "serde")]
