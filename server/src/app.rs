@@ -28,6 +28,7 @@ use crate::repositories::{self, Repositories};
 use crate::revocation;
 use crate::server_ca;
 use crate::setup::{self, Identity};
+use crate::store::messages::MessageLog;
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
 use crate::visits::Visits;
@@ -43,6 +44,8 @@ pub struct App {
     pub random: Arc<dyn Random>,
     /// The database.
     pub store: Store,
+    /// What devices said.
+    pub log: MessageLog,
     /// The images.
     pub blobs: Blobs,
     /// All that polls need to know, in memory.
@@ -104,7 +107,8 @@ impl App {
         jobs::renew_if_restored(&store, &guard).await?;
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
-        let ingest = Ingest::new(store.clone(), fleet.clone());
+        let log = MessageLog::open(&config.data_dir.join("messages.db")).await?;
+        let ingest = Ingest::new(store.clone(), log.clone(), fleet.clone());
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
@@ -118,6 +122,7 @@ impl App {
             clock,
             random,
             store,
+            log,
             blobs,
             fleet,
             repositories,

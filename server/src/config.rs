@@ -8,6 +8,7 @@
 //! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
 //! not TOML is taken as a string.
 
+mod messages;
 mod source;
 mod webhooks;
 
@@ -18,6 +19,7 @@ use std::time::Duration;
 use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 
+pub use self::messages::Messages;
 pub use self::webhooks::Webhooks;
 
 /// What every environment variable of ours begins with.
@@ -56,6 +58,8 @@ pub struct Config {
     pub director: Director,
     /// Bounds on what others can make the server do.
     pub limits: Limits,
+    /// What is kept of what devices say.
+    pub messages: Messages,
     /// Messages to others about rollouts.
     pub webhooks: Webhooks,
     /// Logging.
@@ -74,6 +78,7 @@ impl Default for Config {
             pki: Pki::default(),
             director: Director::default(),
             limits: Limits::default(),
+            messages: Messages::default(),
             webhooks: Webhooks::default(),
             log: Log::default(),
         }
@@ -315,6 +320,10 @@ impl Config {
         check(fits, "pki.crl_url", "must begin with http:// and have 200 characters at most")?;
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
+        let hours = self.messages.kept_hours;
+        check(hours >= messages::KEPT_HOURS_MIN, "messages.kept_hours", "must be at least 1")?;
+        let bytes = self.messages.bytes;
+        check(bytes >= messages::BYTES_MIN, "messages.bytes", "must be at least 16 MiB")?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
             (self.limits.connections_per_source > 0, "limits.connections_per_source"),

@@ -7,10 +7,10 @@
 
 mod attributes;
 mod counters;
+mod recorder;
 mod reports;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use waxwing_tuf::key::PublicKey;
@@ -19,35 +19,24 @@ use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest, Malformed};
 
 pub use self::counters::Counters;
+use self::recorder::Recorder;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
 use crate::fleet::Fleet;
 use crate::logging::Chain;
+use crate::store::messages::{Added, Message, MessageLog};
 use crate::store::{self, Store};
 
 /// How far the time of sending may be from ours, in seconds: slow links and clocks that drift.
 pub const FRESH_S: u64 = 300;
 
-/// Largest telemetry payload of which the last value is kept in memory, in bytes: a hundred
-/// thousand devices fill 100 MB at most.
-pub const TELEMETRY_KEPT_BYTES_MAX: usize = 1024;
-
 /// Takes in messages. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Ingest {
     store: Store,
+    recorder: Recorder,
     fleet: Fleet,
     counters: Counters,
-    latest: Arc<Mutex<HashMap<DeviceId, Telemetry>>>,
-}
-
-/// The last telemetry of a device.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Telemetry {
-    /// When it came, in Unix milliseconds.
-    pub received_at: u64,
-    /// The payload, a JSON object as sent.
-    pub payload: String,
 }
 
 /// What became of a message that was taken in.
@@ -90,9 +79,12 @@ pub enum Refused {
     /// Too many reports about one deployment.
     #[error("there are too many reports about this deployment")]
     TooMany,
+    /// The server is about to end.
+    #[error("the server is shutting down")]
+    ShuttingDown,
     /// It could not be stored; send it again later.
     #[error("the message cannot be stored now")]
-    Unavailable(#[source] store::Error),
+    Unavailable(#[source] Arc<store::Error>),
     /// The sender is not the owner of the certificate.
     #[error("the sender is not the owner of the certificate")]
     WrongSender,
@@ -102,7 +94,7 @@ impl Refused {
     /// Tells whether sending the same message again, with a new time and signature, may help.
     pub const fn may_be_sent_again(&self) -> bool {
         match self {
-            Self::Clock(_) | Self::Stale | Self::Unavailable(_) => true,
+            Self::Clock(_) | Self::ShuttingDown | Self::Stale | Self::Unavailable(_) => true,
             Self::Kind(_)
             | Self::Malformed(_)
             | Self::NotInRollout
@@ -117,15 +109,15 @@ impl Refused {
 /// A message that passed the checks that need no database.
 struct Genuine<'a> {
     envelope: Envelope<'a>,
-    bytes: &'a [u8],
     payload_sha256: Digest,
     serial: String,
 }
 
 impl Ingest {
-    /// Puts the checks between devices and the store.
-    pub fn new(store: Store, fleet: Fleet) -> Self {
-        Self { store, fleet, counters: Counters::default(), latest: Arc::default() }
+    /// Puts the checks between devices and the databases. Needs a runtime.
+    pub fn new(store: Store, log: MessageLog, fleet: Fleet) -> Self {
+        let recorder = Recorder::new(log);
+        Self { store, recorder, fleet, counters: Counters::default() }
     }
 
     /// Takes in a message from a device whose certificate was checked. `now` is the present time in
@@ -175,11 +167,6 @@ impl Ingest {
         }
     }
 
-    /// Returns the last telemetry of a device.
-    pub fn telemetry(&self, device: &DeviceId) -> Option<Telemetry> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).get(device).cloned()
-    }
-
     /// Returns the counters, for metrics.
     pub const fn counters(&self) -> &Counters {
         &self.counters
@@ -203,10 +190,10 @@ impl Ingest {
         let record = self.fleet.device(device).ok_or(Refused::WrongSender)?;
         let serial = signer(&record, kind, &envelope).ok_or(Refused::Signature)?.to_owned();
         let payload_sha256 = Digest(Sha256::digest(envelope.payload).into());
-        Ok(Genuine { envelope, bytes, payload_sha256, serial })
+        Ok(Genuine { envelope, payload_sha256, serial })
     }
 
-    /// Stores the id of a message, so that no copy is taken in again, and keeps its payload.
+    /// Records a message and lets it have its effect.
     async fn other(
         &self,
         device: &DeviceId,
@@ -214,42 +201,59 @@ impl Ingest {
         genuine: &Genuine<'_>,
         now_ms: u64,
     ) -> Result<Accepted, Refused> {
-        let id = &genuine.envelope.header.message_id;
-        let mut change = self.store.begin().await.map_err(Refused::Unavailable)?;
-        let db = change.connection();
-        if reports::seen_before(db, device, genuine).await? {
-            return Ok(Accepted::Duplicate);
+        let payload = genuine.envelope.payload;
+        match self.recorder.record(genuine.to_message(kind, now_ms)).await? {
+            Added::Duplicate => return Ok(Accepted::Duplicate),
+            Added::Replay => return Err(Refused::Replay),
+            Added::New(_) => {}
         }
-        store::reports::add_message(db, device, id, &genuine.payload_sha256, now_ms)
-            .await
-            .map_err(Refused::Unavailable)?;
-        let described = match kind {
-            Kind::Telemetry => self.described(device, genuine.envelope.payload, now_ms),
-            Kind::Command | Kind::Report | Kind::Response | Kind::State => None,
-        };
-        if let Some(described) = &described {
-            let db = change.connection();
-            store::devices::update(db, described).await.map_err(Refused::Unavailable)?;
-        }
-        let turn = change.commit().await.map_err(Refused::Unavailable)?;
-        if let Some(described) = described {
-            self.fleet.put_device(described);
-        }
-        drop(turn);
         if kind == Kind::Telemetry {
-            self.fleet.hear(device, genuine.envelope.payload, now_ms);
-            self.keep(device, genuine.envelope.payload, now_ms);
+            if let Err(error) = self.describe(device, payload, now_ms).await {
+                // It says so again with its next telemetry.
+                tracing::error!(device.id = %device, error = %Chain(&error), "attributes not kept");
+            }
+            self.fleet.hear(device, payload, now_ms);
         }
         Ok(Accepted::Applied)
     }
 
-    fn keep(&self, device: &DeviceId, payload: &str, received_at: u64) {
-        if payload.len() > TELEMETRY_KEPT_BYTES_MAX {
-            return;
+    /// Takes down what a device says of itself, unless that is nothing new.
+    async fn describe(
+        &self,
+        device: &DeviceId,
+        payload: &str,
+        now_ms: u64,
+    ) -> Result<(), store::Error> {
+        if self.described(device, payload, now_ms).is_none() {
+            return Ok(());
         }
-        let telemetry = Telemetry { received_at, payload: payload.to_owned() };
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.insert(device.clone(), telemetry);
+        let mut change = self.store.begin().await?;
+        // Another may have changed it until it was our turn.
+        let Some(described) = self.described(device, payload, now_ms) else { return Ok(()) };
+        store::devices::update(change.connection(), &described).await?;
+        let turn = change.commit().await?;
+        self.fleet.put_device(described);
+        drop(turn);
+        Ok(())
+    }
+}
+
+impl Genuine<'_> {
+    fn to_message(&self, kind: Kind, received_at: u64) -> Message {
+        Message {
+            device: self.envelope.header.device_id.clone(),
+            kind,
+            message_id: self.envelope.header.message_id.clone(),
+            signed_by: self.serial.clone(),
+            received_at,
+            envelope: self.envelope.text.to_owned(),
+        }
+    }
+}
+
+impl From<store::Error> for Refused {
+    fn from(error: store::Error) -> Self {
+        Self::Unavailable(Arc::new(error))
     }
 }
 

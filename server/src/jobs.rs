@@ -17,7 +17,7 @@ pub use check_audit::check_audit;
 pub use clock_mark::{keep_clock_mark, renew_if_restored};
 pub use deliver::deliver_webhooks;
 pub use flush::flush_sightings;
-pub use forget::forget_messages;
+pub use forget::forget;
 pub use sign_audit::sign_audit_if_due;
 pub use watch_expiries::watch_expiries;
 

@@ -112,6 +112,7 @@ impl Running {
         }
         background::finish(&self.app).await;
         self.app.store.close().await;
+        self.app.log.close().await;
         tracing::info!("stopped");
     }
 }

@@ -17,6 +17,7 @@ pub mod effects;
 pub mod enrolment;
 pub mod groups;
 pub mod images;
+pub mod messages;
 pub mod metadata;
 pub mod operators;
 pub mod products;

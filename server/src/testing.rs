@@ -13,6 +13,8 @@ use crate::domain::group::Members;
 use crate::domain::rollout::tests::rollout;
 use crate::domain::{Device, Group, Rollout, Running, release};
 use crate::fleet::Fleet;
+use crate::ingest::Ingest;
+use crate::store::messages::MessageLog;
 use crate::store::{Store, devices, groups, products, releases, rollouts};
 
 /// Takes down log lines.
@@ -66,6 +68,7 @@ pub(crate) fn device_key(n: u32) -> P256Signer {
 
 pub(crate) struct Shop {
     pub(crate) store: Store,
+    pub(crate) log: MessageLog,
     pub(crate) fleet: Fleet,
     pub(crate) devices: u32,
     folder: TempDir,
@@ -76,8 +79,14 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
         fill(&store, devices).await;
+        let log = MessageLog::open(&folder.path().join("messages.db")).await.unwrap();
         let fleet = Fleet::load(&store).await.unwrap();
-        Self { store, fleet, devices, folder }
+        Self { store, log, fleet, devices, folder }
+    }
+
+    /// Makes what takes in messages.
+    pub(crate) fn ingest(&self) -> Ingest {
+        Ingest::new(self.store.clone(), self.log.clone(), self.fleet.clone())
     }
 
     pub(crate) fn device(n: u32) -> DeviceId {
@@ -130,12 +139,14 @@ impl Shop {
 
     /// Kills the server and starts it again: what is in memory only is lost.
     pub(crate) async fn restarted(self) -> Self {
-        let Self { store, fleet, devices, folder } = self;
+        let Self { store, log, fleet, devices, folder } = self;
         drop(fleet);
         store.close().await;
+        log.close().await;
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
+        let log = MessageLog::open(&folder.path().join("messages.db")).await.unwrap();
         let fleet = Fleet::load(&store).await.unwrap();
-        Self { store, fleet, devices, folder }
+        Self { store, log, fleet, devices, folder }
     }
 }
 

@@ -60,6 +60,8 @@ impl Header {
 #[cfg(feature = "serde")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Envelope<'a> {
+    /// All of it, exactly as sent.
+    pub text: &'a str,
     /// What is signed besides the payload.
     pub header: Header,
     /// A JSON object, exactly as sent.
@@ -79,7 +81,9 @@ impl<'a> Envelope<'a> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
             return Err(crate::Malformed::new("the envelope is larger than 8 KiB"));
         }
-        let fields: Fields<'a> = serde_json::from_slice(bytes)?;
+        let text = str::from_utf8(bytes)
+            .map_err(|_| crate::Malformed::new("the envelope is not UTF-8"))?;
+        let fields: Fields<'a> = serde_json::from_str(text)?;
         if !fields.payload.get().starts_with('{') {
             return Err(crate::Malformed::new("`payload` is not an object"));
         }
@@ -90,7 +94,7 @@ impl<'a> Envelope<'a> {
         };
         let signature = crate::id::hex_to_vec(&fields.signature)
             .map_err(|_| crate::Malformed::new("`signature` is not lower-case hexadecimal"))?;
-        Ok(Self { header, payload: fields.payload.get(), signature })
+        Ok(Self { text, header, payload: fields.payload.get(), signature })
     }
 }
 
@@ -160,6 +164,8 @@ mod tests {
             let error = Envelope::parse(good.replace(from, to).as_bytes()).unwrap_err();
             assert!(named.split('|').any(|n| error.to_string().contains(n)), "{error}");
         }
+        let error = Envelope::parse(&[b'{', 0xff]).unwrap_err().to_string();
+        assert!(error.contains("UTF-8"), "{error}");
         let bytes = [b' '; ENVELOPE_BYTES_MAX + 1];
         assert!(Envelope::parse(&bytes).unwrap_err().to_string().contains("8 KiB"));
     }

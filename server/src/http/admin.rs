@@ -89,6 +89,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::create_token))
         .routes(routes!(devices::revoke))
         .routes(routes!(devices::command))
+        .routes(routes!(devices::messages))
         .routes(routes!(groups::list, groups::create))
         .routes(routes!(groups::preview, groups::preview_long))
         .routes(routes!(groups::show, groups::edit))

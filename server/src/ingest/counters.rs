@@ -46,6 +46,7 @@ const fn word(outcome: &Result<Accepted, Refused>) -> &'static str {
         Err(Refused::Malformed(_)) => "refused_malformed",
         Err(Refused::NotInRollout) => "refused_not_in_rollout",
         Err(Refused::Replay) => "refused_replay",
+        Err(Refused::ShuttingDown) => "refused_shutting_down",
         Err(Refused::Signature) => "refused_signature",
         Err(Refused::Stale) => "refused_stale",
         Err(Refused::TooMany) => "refused_too_many",

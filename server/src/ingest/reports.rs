@@ -6,7 +6,7 @@ use waxwing_wire::{DeviceId, Report};
 use super::{Accepted, Genuine, Ingest, Refused};
 use crate::domain::deployment::Step;
 use crate::domain::effect::Effect;
-use crate::store::{Change, Connection, effects, reports};
+use crate::store::{self, Change, Connection, effects, reports};
 
 /// Most reports about one deployment: a few for each state and attempt. More is a device gone mad,
 /// and evidence is kept for ever.
@@ -22,7 +22,7 @@ impl Ingest {
         now_ms: u64,
     ) -> Result<Accepted, Refused> {
         let report = Report::decode(genuine.envelope.payload)?;
-        let mut change = self.store.begin().await.map_err(Refused::Unavailable)?;
+        let mut change = self.store.begin().await?;
         if seen_before(change.connection(), device, genuine).await? {
             return Ok(Accepted::Duplicate);
         }
@@ -41,10 +41,10 @@ impl Ingest {
             serial: genuine.serial.clone(),
             applied: accepted == Accepted::Applied,
             received_at: now_ms,
-            envelope: genuine.bytes.to_vec(),
+            envelope: genuine.envelope.text.as_bytes().to_vec(),
         };
         let done = self.clone().store_report(change, evidence, effect);
-        tokio::spawn(done).await.map_err(|error| Refused::Unavailable(error.into()))??;
+        tokio::spawn(done).await.map_err(store::Error::from)??;
         Ok(accepted)
     }
 
@@ -56,7 +56,7 @@ impl Ingest {
     ) -> Result<(), Refused> {
         let db = change.connection();
         write(db, &evidence, &effect).await?;
-        let turn = change.commit().await.map_err(Refused::Unavailable)?;
+        let turn = change.commit().await?;
         self.fleet.show(effect);
         drop(turn);
         Ok(())
@@ -69,12 +69,11 @@ async fn write(
     effect: &Effect<'_>,
 ) -> Result<(), Refused> {
     let about = (&evidence.device, &evidence.rollout);
-    let count = reports::count(&mut *db, about.0, about.1).await;
-    if count.map_err(Refused::Unavailable)? >= REPORTS_PER_DEPLOYMENT_MAX {
+    if reports::count(&mut *db, about.0, about.1).await? >= REPORTS_PER_DEPLOYMENT_MAX {
         return Err(Refused::TooMany);
     }
-    reports::add(&mut *db, evidence).await.map_err(Refused::Unavailable)?;
-    effects::write(db, effect).await.map_err(Refused::Unavailable)
+    reports::add(&mut *db, evidence).await?;
+    Ok(effects::write(db, effect).await?)
 }
 
 /// Tells whether the very same message was stored before.
@@ -88,8 +87,7 @@ pub(super) async fn seen_before(
     genuine: &Genuine<'_>,
 ) -> Result<bool, Refused> {
     let id = &genuine.envelope.header.message_id;
-    let payload = reports::payload_of(db, device, id).await;
-    match payload.map_err(Refused::Unavailable)? {
+    match reports::payload_of(db, device, id).await? {
         Some(payload) if payload == genuine.payload_sha256 => Ok(true),
         Some(_) => Err(Refused::Replay),
         None => Ok(false),

@@ -1,26 +1,51 @@
-//! Forgets the ids of telemetry whose copies would be refused as stale anyway, and the messages of webhooks
-//! that came to an end long ago.
+//! Forgets messages that were kept for as long as the configuration says, or that there is no room for,
+//! and the messages of webhooks that came to an end long ago.
 
+use crate::app::App;
+use crate::config::Messages;
 use crate::ingest::FRESH_S;
-use crate::store::{self, Store, reports, webhooks};
+use crate::store::messages::MessageLog;
+use crate::store::{self, webhooks};
 
-/// Ids are kept twice as long as needed: a message may be sent ahead of our clock, and received
-/// late by it.
-const KEPT_MS: u64 = 2 * 2 * FRESH_S * 1000;
+/// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
+/// message may be sent ahead of our clock, and received late by it.
+const IDS_KEPT_MS: u64 = 2 * 2 * FRESH_S * 1000;
+
+/// Messages forgotten in one transaction: a few milliseconds in which none is added.
+const AT_ONCE: u32 = 4096;
 
 /// How long a message of a webhook is shown after its end: a month, for whoever was away.
 const OUTBOX_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 
-/// Forgets old message ids; returns how many.
+const HOUR_MS: u64 = 3600 * 1000;
+
+/// Forgets what is old.
 ///
 /// # Errors
 ///
-/// When the database fails.
-pub async fn forget_messages(store: &Store, now_ms: u64) -> Result<u64, store::Error> {
-    let mut change = store.begin().await?;
-    let forgotten =
-        reports::forget_messages(change.connection(), now_ms.saturating_sub(KEPT_MS)).await?;
+/// When a database fails.
+pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
+    forget_messages(&app.log, &app.config.messages, now_ms).await?;
+    let mut change = app.store.begin().await?;
     webhooks::forget(change.connection(), now_ms.saturating_sub(OUTBOX_KEPT_MS)).await?;
     drop(change.commit().await?);
-    Ok(forgotten)
+    Ok(())
+}
+
+/// Forgets messages; returns how many.
+pub(super) async fn forget_messages(
+    log: &MessageLog,
+    limits: &Messages,
+    now_ms: u64,
+) -> Result<u64, store::Error> {
+    let old = now_ms.saturating_sub(u64::from(limits.kept_hours) * HOUR_MS);
+    let mut forgotten = 0;
+    loop {
+        let full = log.bytes().await? > limits.bytes;
+        let before = if full { now_ms.saturating_sub(IDS_KEPT_MS) } else { old };
+        match log.forget(before, u64::MAX, AT_ONCE).await? {
+            0 => return Ok(forgotten),
+            some => forgotten += some,
+        }
+    }
 }

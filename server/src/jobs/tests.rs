@@ -1,11 +1,15 @@
 //! The jobs on a real database: they may be repeated, and a failure loses nothing.
 
 use waxwing_wire::report::State;
+use waxwing_wire::topic::Kind;
 
+use super::forget::forget_messages;
 use super::*;
+use crate::config::Messages;
 use crate::domain::device::Status;
 use crate::domain::rollout::Change;
 use crate::domain::{Deployment, Device};
+use crate::store::messages::Message;
 use crate::store::{deployments, devices};
 use crate::testing::{NOW_MS, Shop};
 
@@ -68,17 +72,37 @@ async fn a_rollout_without_news_stays_where_it_is() {
     assert_eq!(*shop.fleet.rollout(&Shop::rollout()).unwrap(), rollout);
 }
 
+fn message(n: usize, at_ms: u64) -> Message {
+    Message {
+        device: Shop::device(0),
+        kind: Kind::Telemetry,
+        message_id: format!("m-{n}").parse().unwrap(),
+        signed_by: "00".to_owned(),
+        received_at: at_ms,
+        envelope: "x".repeat(8000),
+    }
+}
+
 #[tokio::test]
-async fn message_ids_are_forgotten_only_when_a_copy_would_be_stale() {
+async fn messages_are_kept_for_their_time() {
     let shop = Shop::open(1).await;
-    let mut change = shop.store.begin().await.unwrap();
-    let (id, payload) = ("m-1".parse().unwrap(), waxwing_wire::Digest([1; 32]));
-    let db = change.connection();
-    crate::store::reports::add_message(db, &Shop::device(0), &id, &payload, NOW_MS).await.unwrap();
-    drop(change.commit().await.unwrap());
+    shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS + 1)]).await.unwrap();
+    let limits = Messages { kept_hours: 2, ..Messages::default() };
+    let forget = |at_ms| forget_messages(&shop.log, &limits, at_ms);
+    assert_eq!(forget(NOW_MS + 2 * HOUR_MS).await.unwrap(), 0);
+    assert_eq!(forget(NOW_MS + 2 * HOUR_MS + 1).await.unwrap(), 1);
+    assert_eq!(shop.log.after(0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn messages_without_room_go_sooner_but_not_while_a_copy_would_be_fresh() {
+    let shop = Shop::open(1).await;
+    let messages: Vec<_> = (0..100).map(|n| message(n, NOW_MS)).collect();
+    shop.log.add(&messages).await.unwrap();
+    let limits = Messages { kept_hours: 2, bytes: 1 };
     let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
-    assert_eq!(forget_messages(&shop.store, NOW_MS + fresh_ms).await.unwrap(), 0);
-    assert_eq!(forget_messages(&shop.store, NOW_MS + 3 * fresh_ms).await.unwrap(), 1);
+    assert_eq!(forget_messages(&shop.log, &limits, NOW_MS + fresh_ms).await.unwrap(), 0);
+    assert_eq!(forget_messages(&shop.log, &limits, NOW_MS + 3 * fresh_ms).await.unwrap(), 100);
 }
 
 const HOUR_MS: u64 = 3_600_000;

@@ -68,7 +68,9 @@ impl From<ingest::Refused> for Refused {
             ingest::Refused::Malformed(_) => Self::Malformed,
             ingest::Refused::Stale => Self::Stale,
             ingest::Refused::TooMany => Self::TooMany,
-            ingest::Refused::Clock(_) | ingest::Refused::Unavailable(_) => Self::Unavailable,
+            ingest::Refused::Clock(_)
+            | ingest::Refused::ShuttingDown
+            | ingest::Refused::Unavailable(_) => Self::Unavailable,
         }
     }
 }

@@ -67,9 +67,9 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     repeat("flush sightings", FLUSH_PERIOD, app, shutdown, async |app| {
         jobs::flush_sightings(&app.store, &app.fleet).await.map(drop)
     });
-    repeat("forget messages", FORGET_PERIOD, app, shutdown, async |app| {
+    repeat("forget what is old", FORGET_PERIOD, app, shutdown, async |app| {
         let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
-        jobs::forget_messages(&app.store, now_ms).await.map(drop)
+        jobs::forget(&app, now_ms).await.map(drop)
     });
     repeat("keep the clock mark", CLOCK_MARK_PERIOD, app, shutdown, async |app| {
         jobs::keep_clock_mark(&app.store, app.director.guard()).await

@@ -1,4 +1,4 @@
-//! Reports as devices signed them (D25), and the ids of all messages accepted.
+//! Reports as devices signed them (D25).
 
 use sqlx::SqliteConnection;
 use waxwing_wire::{DeviceId, Digest, MessageId, RolloutId};
@@ -52,14 +52,12 @@ pub async fn payload_of(
     device: &DeviceId,
     message_id: &MessageId,
 ) -> Result<Option<Digest>, Error> {
-    let row = sqlx::query(
-        "SELECT payload_sha256 FROM reports WHERE device = $1 AND message_id = $2 \
-         UNION ALL SELECT payload_sha256 FROM messages WHERE device = $1 AND message_id = $2",
-    )
-    .bind(device.as_str())
-    .bind(message_id.as_str())
-    .fetch_optional(db)
-    .await?;
+    let row =
+        sqlx::query("SELECT payload_sha256 FROM reports WHERE device = $1 AND message_id = $2")
+            .bind(device.as_str())
+            .bind(message_id.as_str())
+            .fetch_optional(db)
+            .await?;
     row.as_ref().map(|row| Row::new("reports", row).parse("payload_sha256")).transpose()
 }
 
@@ -76,36 +74,6 @@ pub async fn count(
             .fetch_one(db)
             .await?;
     Row::new("reports", &row).number("reports")
-}
-
-/// Adds the id of a message that is no report.
-pub async fn add_message(
-    db: &mut SqliteConnection,
-    device: &DeviceId,
-    message_id: &MessageId,
-    payload_sha256: &Digest,
-    now_ms: u64,
-) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO messages (device, message_id, payload_sha256, received_at) \
-         VALUES ($1, $2, $3, $4)",
-    )
-    .bind(device.as_str())
-    .bind(message_id.as_str())
-    .bind(payload_sha256.to_string())
-    .bind(to_integer(now_ms))
-    .execute(db)
-    .await?;
-    Ok(())
-}
-
-/// Forgets the ids of messages received before a time: copies of them are stale by now.
-pub async fn forget_messages(db: &mut SqliteConnection, before_ms: u64) -> Result<u64, Error> {
-    let done = sqlx::query("DELETE FROM messages WHERE received_at < $1")
-        .bind(to_integer(before_ms))
-        .execute(db)
-        .await?;
-    Ok(done.rows_affected())
 }
 
 /// Returns the reports about a rollout in the order they came, each with the key it was checked

@@ -2,6 +2,7 @@
 
 mod actions;
 mod labels;
+mod messages;
 mod standing;
 mod view;
 
@@ -13,10 +14,12 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
+use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, ProductId};
 
 pub(super) use self::actions::*;
 pub(super) use self::labels::*;
+pub(super) use self::messages::*;
 pub(super) use self::standing::*;
 pub(super) use self::view::{DeviceView, Item};
 use super::input::{Author, Body, DevicesQuery, Query, limit, name};
@@ -75,7 +78,8 @@ pub(super) async fn show(
 ) -> Result<Json<DeviceView>, Problem> {
     let device = find(&app, &device)?;
     let seen = store::devices::seen(&app.store, &device.id).await?;
-    Ok(Json(DeviceView::new(&app, &device, seen)))
+    let telemetry = app.log.latest(&device.id, Kind::Telemetry).await?;
+    Ok(Json(DeviceView::new(&app, &device, seen, telemetry)))
 }
 
 /// Registers a device. It can enrol once it has a token.

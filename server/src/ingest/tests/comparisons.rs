@@ -64,7 +64,7 @@ async fn told(switched: u32, with: &str, without: &str) -> Desk {
     for n in 0..switched {
         shop.fleet.put_deployment(&Shop::device(n), &Shop::rollout(), healthy);
     }
-    let desk = Desk { ingest: Ingest::new(shop.store.clone(), shop.fleet.clone()), shop };
+    let desk = Desk { ingest: shop.ingest(), shop };
     for (number, at_ms) in [(1, NOW_MS), (2, NOW_MS + 1_800_000)] {
         for n in 0..desk.shop.devices {
             let payload = if n < switched { with } else { without };

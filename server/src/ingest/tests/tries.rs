@@ -94,7 +94,7 @@ async fn who_puts_it_off_holds_no_place_and_is_neither_lost_nor_tried_once_less(
     rollout.plan.in_flight_max = Some(1);
     rollout.plan.urgency = Urgency::Deferrable { times: 1, until: None };
     shop.fleet.put_rollout(rollout);
-    let desk = Desk { ingest: Ingest::new(shop.store.clone(), shop.fleet.clone()), shop };
+    let desk = Desk { ingest: shop.ingest(), shop };
     desk.polls(NOW_MS).await;
     let (first, second) = if desk.state_of(0) == State::Offered { (0, 1) } else { (1, 0) };
     assert_eq!(desk.state_of(second), State::Waiting, "there is one place");

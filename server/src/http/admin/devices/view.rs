@@ -8,11 +8,13 @@ use utoipa::ToSchema;
 use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, ProductId, RolloutId};
 
+use super::messages::payload;
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::device::{Certificate, CertificateStatus, Status, Tags};
 use crate::http::admin::output::time;
 use crate::store::devices::Seen;
+use crate::store::messages::Logged;
 
 /// A device in a list.
 #[derive(Serialize, ToSchema)]
@@ -61,7 +63,7 @@ pub(in crate::http::admin) struct DeviceView {
     certificates: Vec<CertificateView>,
     /// Its part in the rollouts.
     deployments: Vec<DeploymentView>,
-    /// Its latest telemetry, as sent; `null` if there is none since the server started.
+    /// Its latest telemetry, as sent; `null` if none is kept.
     telemetry: Option<TelemetryView>,
 }
 
@@ -133,11 +135,16 @@ impl Item {
 }
 
 impl DeviceView {
-    pub(super) fn new(app: &App, device: &Device, seen: Option<Seen>) -> Self {
+    pub(super) fn new(
+        app: &App,
+        device: &Device,
+        seen: Option<Seen>,
+        telemetry: Option<Logged>,
+    ) -> Self {
         let deployments = app.fleet.deployments_of(&device.id).into_iter();
-        let telemetry = app.ingest.telemetry(&device.id).map(|telemetry| TelemetryView {
-            received_at: time(telemetry.received_at),
-            payload: RawValue::from_string(telemetry.payload).ok(),
+        let telemetry = telemetry.map(|Logged { message, .. }| TelemetryView {
+            received_at: time(message.received_at),
+            payload: payload(&message.envelope),
         });
         Self {
             item: Item::new(device, seen),

@@ -1,0 +1,26 @@
+//! What is kept of what devices say.
+
+use serde::{Deserialize, Serialize};
+
+/// Shortest time in hours that messages are kept: far longer than a copy of one would be fresh.
+pub(super) const KEPT_HOURS_MIN: u32 = 1;
+
+/// Smallest limit of the message log in bytes: room for a batch and its indexes.
+pub(super) const BYTES_MIN: u64 = 16 << 20;
+
+/// The message log.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Messages {
+    /// Hours for which messages are kept.
+    pub kept_hours: u32,
+    /// Bytes that the log may take on the disk. Older messages are forgotten sooner if they take
+    /// more; when none can be forgotten, devices are told to send again later.
+    pub bytes: u64,
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self { kept_hours: 7 * 24, bytes: 4 << 30 }
+    }
+}
