@@ -1,6 +1,7 @@
 //! `waxwing device`: identities, what is said of them, and their tokens.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde::{Serialize, Serializer};
@@ -11,11 +12,18 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::input;
 use crate::output::Output;
+use crate::secret::Secret;
 
 const LABEL_EXAMPLES: &str = "\
 Examples:
   waxwing device label th1-0001 th1-0002 --tag canary --untag beta
   waxwing device label --query 'tag.site==berlin' --product th1 --attribute region=eu";
+
+const SECRET_EXAMPLES: &str = "\
+Examples:
+  waxwing device secret sensor_001 | jq -r .secret
+  waxwing device secret sensor_001 --file secret.txt
+  waxwing device secret sensor_001 --remove";
 
 /// What to change, and of which devices.
 #[derive(clap::Args, Serialize)]
@@ -93,6 +101,18 @@ pub(crate) enum Command {
         /// The device.
         device: DeviceId,
     },
+    /// Let a device sign its telemetry with a secret, for one that can do nothing else.
+    #[command(after_help = SECRET_EXAMPLES)]
+    Secret {
+        /// The device.
+        device: DeviceId,
+        /// What the device has, in a file; without it the server makes one, shown here and never again.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Let it sign with the key of its certificate again.
+        #[arg(long, conflicts_with = "file")]
+        remove: bool,
+    },
     /// Show one device.
     Show {
         /// The device.
@@ -152,6 +172,16 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
         Command::Revoke { device } => {
             let answer = api.act(&format!("devices/{device}/revoke")).await?;
             out.done(&format!("revoked {device}"), &answer)
+        }
+        Command::Secret { device, remove: true, .. } => {
+            let answer = api.remove(&format!("devices/{device}/message-secret")).await?;
+            out.done(&format!("{device} signs with the key of its certificate"), &answer)
+        }
+        Command::Secret { device, file, remove: false } => {
+            let read = |path: &Path| input::file(path).map(|text| Secret::new(&text));
+            let secret = file.as_deref().map(read).transpose()?;
+            let request = BTreeMap::from([("secret", secret)]);
+            out.one(&api.put(&format!("devices/{device}/message-secret"), &request).await?)
         }
         Command::Show { device } => out.one(&api.get(&format!("devices/{device}"), &[]).await?),
         Command::Tag { device, tags } => {

@@ -1,6 +1,8 @@
 //! The envelope around telemetry and reports, and the report in it (D23).
 
+use serde_json::Value;
 use waxwing_wire::envelope::{ENVELOPE_BYTES_MAX, Envelope};
+use waxwing_wire::existing;
 use waxwing_wire::report::Report;
 use waxwing_wire::topic::Kind;
 
@@ -19,10 +21,15 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(lines, ["waxwing-msg-v1", "up", "report", device, &time, id, ""]);
     let sealed = envelope.header.seal(envelope.payload, &hex(&envelope.signature));
     if sealed.len() <= ENVELOPE_BYTES_MAX {
-        assert_eq!(Envelope::parse(sealed.as_bytes()).as_ref(), Ok(&envelope));
+        let again = Envelope::parse(sealed.as_bytes()).expect("what was sealed is an envelope");
+        let fields = |it: &Envelope<'_>| (it.header.clone(), it.signature.clone());
+        assert_eq!(fields(&again), fields(&envelope));
+        assert_eq!(again.payload, envelope.payload);
+        assert_eq!(existing::signed_text(&again), existing::signed_text(&envelope));
     }
     let payload = bytes.windows(envelope.payload.len()).any(|it| it == envelope.payload.as_bytes());
     assert!(payload, "the payload is not what was sent");
+    check_existing(&envelope);
     if let Ok(report) = Report::decode(envelope.payload) {
         assert_eq!(
             Report::decode(&report.encode()),
@@ -30,4 +37,14 @@ pub fn check(bytes: &[u8]) {
             "another report when written again"
         );
     }
+}
+
+/// What an existing device signs is ASCII, the same when it is written again, and says what was sent.
+fn check_existing(envelope: &Envelope<'_>) {
+    let Ok(text) = existing::signed_text(envelope) else { return };
+    assert!(text.is_ascii());
+    // Numbers keep their text, also those that no float holds.
+    let Ok(sent) = serde_json::from_str::<Value>(envelope.payload) else { return };
+    let mut signed: Value = serde_json::from_str(&text).expect("the signed text is JSON");
+    assert_eq!(signed.get_mut("payload").map(Value::take), Some(sent));
 }

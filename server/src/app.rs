@@ -19,6 +19,7 @@ use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Ingest};
 use crate::jobs;
 use crate::logging::Chain;
+use crate::message_secrets::Vault;
 use crate::metrics::Metrics;
 use crate::mqtt::Hub;
 use crate::pki::Pki;
@@ -68,6 +69,8 @@ pub struct App {
     pub visits: Visits,
     /// The list of revoked device certificates.
     pub crl: revocation::List,
+    /// Opens the secrets of existing devices.
+    pub vault: Arc<Vault>,
     /// Sends messages about rollouts.
     pub webhooks: Box<Webhooks>,
     /// Bounds wrong enrolment tokens.
@@ -95,7 +98,7 @@ impl App {
         clock: Arc<dyn Clock>,
         random: Arc<dyn Random>,
     ) -> Result<Self, OpenError> {
-        let Identity { pki, director, webhooks } =
+        let Identity { pki, director, webhooks, vault } =
             Identity::load_or_create(&config, random.as_ref(), clock.now_ms())?;
         let tls = Tls::new(&server_ca::first(&config, &pki, &clock, random.as_ref())?)?;
         let server_ca_seen = server_ca::Seen::at_start(&config)?;
@@ -107,8 +110,9 @@ impl App {
         jobs::renew_if_restored(&store, &guard).await?;
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
+        let vault = Arc::new(vault);
         let log = MessageLog::open(&config.data_dir.join("messages.db")).await?;
-        let ingest = Ingest::new(store.clone(), log.clone(), fleet.clone());
+        let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
@@ -123,6 +127,7 @@ impl App {
             random,
             store,
             log,
+            vault,
             blobs,
             fleet,
             repositories,

@@ -320,10 +320,7 @@ impl Config {
         check(fits, "pki.crl_url", "must begin with http:// and have 200 characters at most")?;
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
-        let hours = self.messages.kept_hours;
-        check(hours >= messages::KEPT_HOURS_MIN, "messages.kept_hours", "must be at least 1")?;
-        let bytes = self.messages.bytes;
-        check(bytes >= messages::BYTES_MIN, "messages.bytes", "must be at least 16 MiB")?;
+        self.messages.check()?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
             (self.limits.connections_per_source > 0, "limits.connections_per_source"),

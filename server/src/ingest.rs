@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use waxwing_tuf::key::PublicKey;
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, Digest, Malformed};
+use waxwing_wire::{DeviceId, Digest, Malformed, existing};
 
 pub use self::counters::Counters;
 use self::recorder::Recorder;
@@ -24,8 +24,13 @@ use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
 use crate::fleet::Fleet;
 use crate::logging::Chain;
+use crate::message_secrets::{Secret, Vault};
 use crate::store::messages::{Added, Message, MessageLog};
 use crate::store::{self, Store};
+
+/// What the message log says of messages that were signed with a secret instead of the key of a
+/// certificate. No serial number looks like it.
+pub const SIGNED_BY_SECRET: &str = "secret";
 
 /// How far the time of sending may be from ours, in seconds: slow links and clocks that drift.
 pub const FRESH_S: u64 = 300;
@@ -35,6 +40,7 @@ pub const FRESH_S: u64 = 300;
 pub struct Ingest {
     store: Store,
     recorder: Recorder,
+    vault: Arc<Vault>,
     fleet: Fleet,
     counters: Counters,
 }
@@ -110,14 +116,14 @@ impl Refused {
 struct Genuine<'a> {
     envelope: Envelope<'a>,
     payload_sha256: Digest,
-    serial: String,
+    signed_by: String,
 }
 
 impl Ingest {
     /// Puts the checks between devices and the databases. Needs a runtime.
-    pub fn new(store: Store, log: MessageLog, fleet: Fleet) -> Self {
+    pub fn new(store: Store, log: MessageLog, vault: Arc<Vault>, fleet: Fleet) -> Self {
         let recorder = Recorder::new(log);
-        Self { store, recorder, fleet, counters: Counters::default() }
+        Self { store, recorder, vault, fleet, counters: Counters::default() }
     }
 
     /// Takes in a message from a device whose certificate was checked. `now` is the present time in
@@ -188,9 +194,32 @@ impl Ingest {
             return Err(Refused::Stale);
         }
         let record = self.fleet.device(device).ok_or(Refused::WrongSender)?;
-        let serial = signer(&record, kind, &envelope).ok_or(Refused::Signature)?.to_owned();
+        let signed_by = self.signed_by(&record, kind, &envelope)?;
         let payload_sha256 = Digest(Sha256::digest(envelope.payload).into());
-        Ok(Genuine { envelope, payload_sha256, serial })
+        Ok(Genuine { envelope, payload_sha256, signed_by })
+    }
+
+    /// Checks the signature: by what, the record of the device says and never the message (D23). With
+    /// a secret, the signed text does not say what the message is about, so it is telemetry only.
+    fn signed_by(
+        &self,
+        device: &Device,
+        kind: Kind,
+        envelope: &Envelope<'_>,
+    ) -> Result<String, Refused> {
+        match &device.message_secret {
+            Some(sealed) if kind == Kind::Telemetry => {
+                let text = existing::signed_text(envelope)?;
+                let secret = self.vault.open(&device.id, sealed);
+                let made = |secret: Secret| secret.made(&envelope.signature, &text);
+                let genuine = secret.is_some_and(made);
+                genuine.then(|| SIGNED_BY_SECRET.to_owned()).ok_or(Refused::Signature)
+            }
+            Some(_) | None => {
+                let serial = signer(device, kind, envelope).ok_or(Refused::Signature)?;
+                Ok(serial.to_owned())
+            }
+        }
     }
 
     /// Records a message and lets it have its effect.
@@ -244,7 +273,7 @@ impl Genuine<'_> {
             device: self.envelope.header.device_id.clone(),
             kind,
             message_id: self.envelope.header.message_id.clone(),
-            signed_by: self.serial.clone(),
+            signed_by: self.signed_by.clone(),
             received_at,
             envelope: self.envelope.text.to_owned(),
         }

@@ -20,6 +20,7 @@ pub mod ingest;
 pub mod jobs;
 pub mod listener;
 pub mod logging;
+pub mod message_secrets;
 pub mod metrics;
 pub mod mqtt;
 pub mod pki;

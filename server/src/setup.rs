@@ -19,6 +19,7 @@ use waxwing_wire::Digest;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
+use crate::message_secrets::Vault;
 use crate::pki::authority::{self, SERIAL_BYTES};
 use crate::pki::{self, Authority, Pki};
 use crate::random::{self, Random};
@@ -29,6 +30,12 @@ const DIRECTOR_KEY: &str = "director.key";
 
 /// The key from which the secrets of webhooks follow: 32 random bytes.
 const WEBHOOK_KEY: &str = "webhooks.key";
+
+/// The key under which the secrets of existing devices are sealed: 32 random bytes.
+const VAULT_KEY: &str = "message-secrets.key";
+
+/// Bytes of each of these keys.
+const KEY_BYTES: usize = 32;
 
 /// The file in the data folder whose lock says that a server runs on it.
 const LOCK: &str = "lock";
@@ -55,6 +62,8 @@ pub struct Identity {
     pub director: Ed25519Signer,
     /// The key from which the secrets of webhooks follow.
     pub webhooks: webhooks::Key,
+    /// Opens the secrets of existing devices.
+    pub vault: Vault,
 }
 
 impl Identity {
@@ -69,7 +78,9 @@ impl Identity {
         if is_empty(&secrets)? {
             create(&secrets, random, now_ms)?;
         }
-        make_webhook_key(&secrets, random)?;
+        for name in [WEBHOOK_KEY, VAULT_KEY] {
+            make_key(&secrets.join(name), random)?;
+        }
         let identity = Self::load(config)?;
         for (name, _) in [DEVICE_CA, OPERATOR_CA, SERVER_CA] {
             publish_certificate(config, name)?;
@@ -92,7 +103,9 @@ impl Identity {
             .and_then(|pki| pki.with_previous_device(previous))
             .map_err(|source| Error::Shared { path: secrets.clone(), source })?;
         let director = load_director(&secrets.join(DIRECTOR_KEY))?;
-        Ok(Self { pki, director, webhooks: load_webhook_key(&secrets.join(WEBHOOK_KEY))? })
+        let webhooks = webhooks::Key::new(load_key(&secrets.join(WEBHOOK_KEY))?);
+        let vault = Vault::new(&load_key(&secrets.join(VAULT_KEY))?);
+        Ok(Self { pki, director, webhooks, vault })
     }
 }
 
@@ -230,30 +243,30 @@ fn load_director(path: &Path) -> Result<Ed25519Signer, Error> {
         .ok_or_else(|| Error::DirectorKey { path: path.to_owned() })
 }
 
-/// Makes the key of webhooks for a server that is new, or was before there were any.
-fn make_webhook_key(secrets: &Path, random: &dyn Random) -> Result<(), Error> {
-    let path = secrets.join(WEBHOOK_KEY);
+/// Makes a key for a server that is new, or was before there was any use for it.
+fn make_key(path: &Path, random: &dyn Random) -> Result<(), Error> {
+    let secrets = path.parent().unwrap_or(Path::new("."));
     if path.exists() {
         return Ok(());
     }
-    let key = Zeroizing::new(random::bytes::<{ webhooks::KEY_BYTES }>(random));
+    let key = Zeroizing::new(random::bytes::<KEY_BYTES>(random));
     let write = || -> io::Result<()> {
         // For its owner only, from the beginning.
         let mut file = tempfile::NamedTempFile::new_in(secrets)?;
         file.write_all(key.as_slice())?;
         file.as_file().sync_all()?;
-        file.persist_noclobber(&path)?;
+        file.persist_noclobber(path)?;
         Ok(())
     };
-    write().map_err(|error| Error::file(&path, error))?;
+    write().map_err(|error| Error::file(path, error))?;
     sync_folder(secrets)
 }
 
-fn load_webhook_key(path: &Path) -> Result<webhooks::Key, Error> {
+fn load_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
     let read = Zeroizing::new(read_secret(path)?);
     let bytes = read.first_chunk().filter(|bytes| bytes.len() == read.len());
-    let bytes = bytes.ok_or_else(|| Error::WebhookKey { path: path.to_owned() })?;
-    Ok(webhooks::Key::new(Zeroizing::new(*bytes)))
+    let bytes = bytes.ok_or_else(|| Error::Key { path: path.to_owned() })?;
+    Ok(Zeroizing::new(*bytes))
 }
 
 fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
@@ -341,9 +354,9 @@ pub enum Error {
         /// Which ones.
         source: pki::Shared,
     },
-    /// The key of webhooks has another length.
+    /// A key has another length.
     #[error("{path}: not a key of 32 bytes")]
-    WebhookKey {
+    Key {
         /// The key file.
         path: PathBuf,
     },

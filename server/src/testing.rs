@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::{DeviceId, Digest, GroupId, RolloutId};
+use zeroize::Zeroizing;
 
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::group::Members;
@@ -14,6 +15,7 @@ use crate::domain::rollout::tests::rollout;
 use crate::domain::{Device, Group, Rollout, Running, release};
 use crate::fleet::Fleet;
 use crate::ingest::Ingest;
+use crate::message_secrets::Vault;
 use crate::store::messages::MessageLog;
 use crate::store::{Store, devices, groups, products, releases, rollouts};
 
@@ -66,6 +68,11 @@ pub(crate) fn device_key(n: u32) -> P256Signer {
     P256Signer::from_seed(&seed).unwrap()
 }
 
+/// What opens the secrets of devices in tests.
+pub(crate) fn vault() -> Vault {
+    Vault::new(&Zeroizing::new([3; 32]))
+}
+
 pub(crate) struct Shop {
     pub(crate) store: Store,
     pub(crate) log: MessageLog,
@@ -86,7 +93,8 @@ impl Shop {
 
     /// Makes what takes in messages.
     pub(crate) fn ingest(&self) -> Ingest {
-        Ingest::new(self.store.clone(), self.log.clone(), self.fleet.clone())
+        let vault = Arc::new(vault());
+        Ingest::new(self.store.clone(), self.log.clone(), vault, self.fleet.clone())
     }
 
     pub(crate) fn device(n: u32) -> DeviceId {
@@ -201,5 +209,6 @@ fn active_device(n: u32) -> Device {
             status: CertificateStatus::Current,
             expires_at: u64::MAX,
         }],
+        message_secret: None,
     }
 }

@@ -7,6 +7,11 @@ use crate::id::DeviceId;
 /// What every topic begins with.
 pub const PREFIX: &str = "waxwing/v1/";
 
+/// What the topics of existing devices begin with: `device/<device>/data` is their telemetry.
+pub const EXISTING_PREFIX: &str = "device/";
+/// What they end with.
+const EXISTING_TELEMETRY: &str = "data";
+
 /// The last level of a topic: what a message is about.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Kind {
@@ -88,6 +93,13 @@ impl Topic {
         let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind)?;
         Some(Self { device: DeviceId::parse(device).ok()?, kind })
     }
+
+    /// Parses a topic name of an existing device.
+    pub fn parse_existing(text: &str) -> Option<Self> {
+        let (device, kind) = text.strip_prefix(EXISTING_PREFIX)?.split_once('/')?;
+        let device = DeviceId::parse(device).ok()?;
+        (kind == EXISTING_TELEMETRY).then_some(Self { device, kind: Kind::Telemetry })
+    }
 }
 
 impl fmt::Display for Topic {
@@ -105,6 +117,17 @@ mod tests {
         for kind in Kind::ALL {
             let topic = Topic { device: DeviceId::parse("d-1").unwrap(), kind };
             assert_eq!(Topic::parse(&topic.to_string()), Some(topic));
+        }
+    }
+
+    #[test]
+    fn existing_devices_send_telemetry_on_one_topic() {
+        let device = DeviceId::parse("sensor_001").unwrap();
+        let telemetry = Some(Topic { device, kind: Kind::Telemetry });
+        assert_eq!(Topic::parse_existing("device/sensor_001/data"), telemetry);
+        for bad in ["device/+/data", "device/sensor_001/response", "device/a/data/x", "device/data"]
+        {
+            assert_eq!(Topic::parse_existing(bad), None, "{bad}");
         }
     }
 

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ConfigError, check};
+
 /// Shortest time in hours that messages are kept: far longer than a copy of one would be fresh.
-pub(super) const KEPT_HOURS_MIN: u32 = 1;
+const KEPT_HOURS_MIN: u32 = 1;
 
 /// Smallest limit of the message log in bytes: room for a batch and its indexes.
-pub(super) const BYTES_MIN: u64 = 16 << 20;
+const BYTES_MIN: u64 = 16 << 20;
 
 /// The message log.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -22,5 +24,13 @@ pub struct Messages {
 impl Default for Messages {
     fn default() -> Self {
         Self { kept_hours: 7 * 24, bytes: 4 << 30 }
+    }
+}
+
+impl Messages {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let hours = self.kept_hours;
+        check(hours >= KEPT_HOURS_MIN, "messages.kept_hours", "must be at least 1")?;
+        check(self.bytes >= BYTES_MIN, "messages.bytes", "must be at least 16 MiB")
     }
 }

@@ -38,6 +38,10 @@ words!(
         DeviceDescribed "device_described",
         /// A device was shut out.
         DeviceRevoked "device_revoked",
+        /// A device was given the secret with which it signs its telemetry.
+        DeviceSecretSet "device_secret_set",
+        /// A device signs its telemetry with the key of its certificate again.
+        DeviceSecretRemoved "device_secret_removed",
         /// The tags of a device were replaced.
         DeviceTagged "device_tagged",
         /// Tags and attributes of many devices were changed at once.

@@ -63,6 +63,9 @@ pub struct Device {
     /// The certificates it may use: the current one, and the one issued last if it has not been
     /// used yet (D13).
     pub certificates: Vec<Certificate>,
+    /// The secret with which it signs its telemetry, sealed (D23); without one it signs all messages
+    /// with the key of its certificate.
+    pub message_secret: Option<Vec<u8>>,
 }
 
 words!(

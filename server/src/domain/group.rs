@@ -89,6 +89,7 @@ pub(crate) mod tests {
             created_at: 0,
             changed_at: 0,
             certificates: Vec::new(),
+            message_secret: None,
         }
     }
 

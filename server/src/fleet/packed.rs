@@ -55,6 +55,7 @@ pub(super) struct Member<'a> {
     reported: List<'a>,
     #[serde(borrow)]
     certificates: List<'a>,
+    message_secret: Option<&'a [u8]>,
     /// Its deployments that go on.
     #[serde(borrow)]
     open: List<'a>,
@@ -102,6 +103,7 @@ impl Packed {
             given: List::default(),
             reported: List::default(),
             certificates: List::default(),
+            message_secret: None,
             open: List::default(),
             ended: List::default(),
         };
@@ -139,6 +141,7 @@ impl<'a> Member<'a> {
             given: List(&labels(&device.attributes.given)),
             reported: List(&labels(&device.attributes.reported)),
             certificates: List(&packed_certificates(&device.certificates)),
+            message_secret: device.message_secret.as_deref(),
             ..self.clone()
         }
         .pack()
@@ -194,6 +197,7 @@ impl<'a> Member<'a> {
             created_at: self.created_at,
             changed_at: self.changed_at,
             certificates: self.certificates.items().map(certificate).collect(),
+            message_secret: self.message_secret.map(<[u8]>::to_vec),
         }
     }
 

@@ -90,6 +90,7 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::revoke))
         .routes(routes!(devices::command))
         .routes(routes!(devices::messages))
+        .routes(routes!(devices::set_secret, devices::remove_secret))
         .routes(routes!(groups::list, groups::create))
         .routes(routes!(groups::preview, groups::preview_long))
         .routes(routes!(groups::show, groups::edit))

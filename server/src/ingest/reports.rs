@@ -38,7 +38,7 @@ impl Ingest {
             message_id: genuine.envelope.header.message_id.clone(),
             payload_sha256: genuine.payload_sha256,
             rollout: report.rollout.clone(),
-            serial: genuine.serial.clone(),
+            serial: genuine.signed_by.clone(),
             applied: accepted == Accepted::Applied,
             received_at: now_ms,
             envelope: genuine.envelope.text.as_bytes().to_vec(),

@@ -1,6 +1,7 @@
 //! The five checks, and what reports do to deployments and rollouts; with a real database.
 
 mod comparisons;
+mod messages;
 mod tries;
 
 use std::fmt::Write as _;
@@ -212,47 +213,6 @@ async fn a_device_describes_itself_and_overrules_nobody() {
     }
     let shop = desk.shop.restarted().await;
     assert_eq!(shop.fleet.device(&device).unwrap().attributes.of("other"), Some("x"));
-}
-
-#[tokio::test]
-async fn telemetry_is_kept_as_sent_and_its_ids_survive_a_restart() {
-    let desk = Desk::open(1).await;
-    let device = Shop::device(0);
-    let sealed = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":21.50}"#, NOW_MS);
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
-    assert_eq!(outcome.unwrap(), Accepted::Applied);
-    let desk = desk.restarted().await;
-    let kept = desk.shop.log.latest(&device, Kind::Telemetry).await.unwrap().unwrap().message;
-    assert_eq!((kept.envelope.as_bytes(), kept.received_at), (&*sealed, NOW_MS));
-    assert_eq!(kept.signed_by, desk.shop.fleet.device(&device).unwrap().certificates[0].serial);
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
-    assert_eq!(outcome.unwrap(), Accepted::Duplicate);
-    let other = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":99}"#, NOW_MS);
-    let outcome = desk.ingest.message(&device, Kind::Telemetry, &other, Ok(NOW_MS)).await;
-    assert!(matches!(outcome, Err(Refused::Replay)), "{outcome:?}");
-}
-
-#[tokio::test]
-async fn of_copies_that_come_at_once_one_is_new() {
-    let desk = Desk::open(1).await;
-    let device = Shop::device(0);
-    let same = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":21}"#, NOW_MS);
-    let other = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":22}"#, NOW_MS);
-    let say = |bytes| desk.ingest.message(&device, Kind::Telemetry, bytes, Ok(NOW_MS));
-    // The first waits for its disk write; the others come meanwhile and are one batch.
-    let (first, again, replayed) = tokio::join!(say(&same), say(&same), say(&other));
-    assert_eq!((first.unwrap(), again.unwrap()), (Accepted::Applied, Accepted::Duplicate));
-    assert!(matches!(replayed, Err(Refused::Replay)), "{replayed:?}");
-    assert_eq!(desk.shop.log.after(0, 10).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_message_that_cannot_be_written_is_not_acknowledged() {
-    let desk = Desk::open(1).await;
-    desk.shop.log.close().await;
-    let sealed = seal(0, Kind::Telemetry, "t-1", r#"{"celsius":21}"#, NOW_MS);
-    let outcome = desk.ingest.message(&Shop::device(0), Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
-    assert!(outcome.is_err_and(|refused| refused.may_be_sent_again()));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub(super) fn subscribe(device: &DeviceId, filter: &str) -> bool {
 }
 
 fn own(device: &DeviceId, text: &str, direction: Direction) -> Option<Kind> {
-    let topic = Topic::parse(text)?;
+    let topic = Topic::parse(text).or_else(|| Topic::parse_existing(text))?;
     (topic.device == *device && topic.kind.direction() == direction).then_some(topic.kind)
 }
 
@@ -33,6 +33,8 @@ mod tests {
             ("waxwing/v1/d-1/response", Some(Kind::Response)),
             ("waxwing/v1/d-1/state", Some(Kind::State)),
             ("waxwing/v1/d-1/telemetry", Some(Kind::Telemetry)),
+            ("device/d-1/data", Some(Kind::Telemetry)),
+            ("device/d-2/data", None),
             ("waxwing/v1/d-1/command", None),
             ("waxwing/v1/d-2/telemetry", None),
             ("waxwing/v1/d-1/telemetry/x", None),

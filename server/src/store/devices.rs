@@ -52,8 +52,8 @@ impl Seen {
 pub async fn add(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO devices \
-         (id, product, tags, status, created_at, changed_at, attributes, reported_attributes) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         (id, product, tags, status, created_at, changed_at, attributes, reported_attributes, \
+         message_secret) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(device.id.as_str())
     .bind(device.product.as_str())
@@ -63,16 +63,17 @@ pub async fn add(db: &mut SqliteConnection, device: &Device) -> Result<(), Error
     .bind(to_integer(device.changed_at))
     .bind(to_json(&device.attributes.given))
     .bind(to_json(&device.attributes.reported))
+    .bind(&device.message_secret)
     .execute(db)
     .await?;
     Ok(())
 }
 
-/// Writes tags, attributes, status and time of change.
+/// Writes tags, attributes, status, sealed secret and time of change.
 pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Error> {
     sqlx::query(
         "UPDATE devices SET tags = $2, status = $3, changed_at = $4, attributes = $5, \
-         reported_attributes = $6 WHERE id = $1",
+         reported_attributes = $6, message_secret = $7 WHERE id = $1",
     )
     .bind(device.id.as_str())
     .bind(to_json(&device.tags))
@@ -80,6 +81,7 @@ pub async fn update(db: &mut SqliteConnection, device: &Device) -> Result<(), Er
     .bind(to_integer(device.changed_at))
     .bind(to_json(&device.attributes.given))
     .bind(to_json(&device.attributes.reported))
+    .bind(&device.message_secret)
     .execute(db)
     .await?;
     Ok(())
@@ -203,7 +205,7 @@ pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(),
     loop {
         let mut rows = sqlx::query(
             "SELECT id, product, tags, attributes, reported_attributes, version, status, \
-             created_at, changed_at, \
+             created_at, changed_at, message_secret, \
              (SELECT json_group_array(json_array(serial, hex(spki), status, expires_at)) \
               FROM (SELECT * FROM certificates WHERE device = devices.id \
                     AND status IN ('current', 'next') ORDER BY issued_at)) AS certificates, \
@@ -245,6 +247,7 @@ fn read(row: &Row<'_>) -> Result<Stored, Error> {
         created_at: row.number("created_at")?,
         changed_at: row.number("changed_at")?,
         certificates: certificates.collect::<Result<_, Error>>()?,
+        message_secret: row.bytes_or_null("message_secret")?,
     };
     let deployments = row.json::<Vec<StoredDeployment>>("deployments")?;
     Ok((device, deployments.into_iter().map(deployment).collect()))

@@ -115,6 +115,7 @@ impl Server {
             created_at: 0,
             changed_at: 0,
             certificates: Vec::new(),
+            message_secret: None,
         };
         devices::add(change.connection(), &device).await.unwrap();
         let turn = change.commit().await.unwrap();

@@ -290,6 +290,7 @@ pub(crate) fn device(n: usize, now_ms: u64) -> anyhow::Result<Device> {
         created_at: now_ms,
         changed_at: now_ms,
         certificates: Vec::new(),
+        message_secret: None,
     })
 }
 

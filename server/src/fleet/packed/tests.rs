@@ -24,8 +24,10 @@ fn device() -> impl Strategy<Value = Device> {
     let status = prop::sample::select(Status::ALL.to_vec());
     let times = (any::<u64>(), any::<u64>());
     let certificates = prop::collection::vec(certificate(), 0..3);
-    let parts = (labels(), labels(), labels(), version, status, times, certificates);
-    parts.prop_map(|(tags, given, reported, version, status, times, certificates)| Device {
+    let secret = prop::option::of(prop::collection::vec(any::<u8>(), 0..50));
+    let identity = (certificates, secret);
+    let parts = (labels(), labels(), labels(), version, status, times, identity);
+    parts.prop_map(|(tags, given, reported, version, status, times, identity)| Device {
         id: DeviceId::parse("d-1").unwrap(),
         product: ProductId::parse("th1").unwrap(),
         tags,
@@ -34,7 +36,8 @@ fn device() -> impl Strategy<Value = Device> {
         status,
         created_at: times.0,
         changed_at: times.1,
-        certificates,
+        certificates: identity.0,
+        message_secret: identity.1,
     })
 }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod labels;
 mod messages;
+mod secret;
 mod standing;
 mod view;
 
@@ -20,6 +21,7 @@ use waxwing_wire::{DeviceId, ProductId};
 pub(super) use self::actions::*;
 pub(super) use self::labels::*;
 pub(super) use self::messages::*;
+pub(super) use self::secret::*;
 pub(super) use self::standing::*;
 pub(super) use self::view::{DeviceView, Item};
 use super::input::{Author, Body, DevicesQuery, Query, limit, name};
@@ -163,5 +165,6 @@ fn device(new: NewDevice, at: u64) -> Device {
         created_at: at,
         changed_at: at,
         certificates: Vec::new(),
+        message_secret: None,
     }
 }

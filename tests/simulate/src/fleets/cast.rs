@@ -105,6 +105,7 @@ impl Cast {
             created_at: 0,
             changed_at: 0,
             certificates: Vec::new(),
+            message_secret: None,
         }
     }
 

@@ -102,6 +102,7 @@ pub(in crate::http::admin) async fn revoke(
         status: Status::Revoked,
         changed_at: at,
         certificates: Vec::new(),
+        message_secret: None,
         ..Device::clone(&device)
     };
     store::devices::update(change.connection(), &device).await?;
@@ -180,7 +181,7 @@ fn delivered(delivery: Delivery) -> Result<&'static str, Problem> {
     }
 }
 
-fn refuse_revoked(device: &Device) -> Result<(), Problem> {
+pub(super) fn refuse_revoked(device: &Device) -> Result<(), Problem> {
     if device.status != Status::Revoked {
         return Ok(());
     }
