@@ -122,7 +122,12 @@ impl Query {
     ///
     /// [`Refused`] says where and why not.
     pub fn parse(text: &str) -> Result<Self, Refused> {
-        parser::parse(text).map(|root| Self { root })
+        let query = parser::parse(text).map(|root| Self { root })?;
+        // It is kept as it is printed, and must be understood again when the server starts.
+        if query.to_string().len() > QUERY_BYTES_MAX {
+            return Err(Refused { at: text.chars().count(), cause: Cause::TooLongAsKept });
+        }
+        Ok(query)
     }
 
     /// Tells whether a device is among those that are asked for.

@@ -54,6 +54,12 @@ pub enum Cause {
     /// The query is too long.
     #[error("a query has at most {QUERY_BYTES_MAX} bytes")]
     TooLong,
+    /// The query is too long in the one spelling in which it is kept.
+    #[error(
+        "as it is kept, with `=lt=` for `<` and a backslash before each quotation mark, the query has \
+         more than {QUERY_BYTES_MAX} bytes"
+    )]
+    TooLongAsKept,
     /// There are too many comparisons.
     #[error("a query has at most {TERMS_MAX} comparisons")]
     TooManyTerms,

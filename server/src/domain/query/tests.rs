@@ -229,6 +229,15 @@ fn a_query_has_limits() {
 }
 
 #[test]
+fn a_query_that_could_not_be_read_again_is_refused() {
+    let quoted = format!("device=='{}'", "\"".repeat(QUERY_BYTES_MAX / 2));
+    refused(&quoted, quoted.len(), "as it is kept");
+    let compared = vec!["tag.k<a"; TERMS_MAX - 1].join(",");
+    let filled = format!("{compared},device=={}", "x".repeat(QUERY_BYTES_MAX - 9 - compared.len()));
+    refused(&filled, filled.len(), "as it is kept");
+}
+
+#[test]
 fn a_refusal_repeats_little_of_a_query_and_no_control_characters() {
     let long = format!("{}==a", "x".repeat(1000));
     assert!(Query::parse(&long).unwrap_err().to_string().len() < 300);
