@@ -3,9 +3,10 @@
 //! Not here: which time zone a device is in.
 
 use std::fmt;
+use std::ops::{Range, RangeInclusive};
 use std::str::FromStr;
 
-use jiff::civil::{DateTime, Time, Weekday};
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ const NAMES: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 /// Minutes of a day.
 const DAY_MIN: u16 = 24 * 60;
 /// How far a window that is open every week can be away, in days: a change of clocks may swallow one.
-const DAYS_AHEAD_MAX: i32 = 15;
+const DAYS_MAX: i32 = 14;
 
 /// A span of each of some days, in local time. One that ends before it begins ends on the next day.
 /// Written as `Mon,Tue,Wed 22:00-04:00`.
@@ -62,15 +63,14 @@ impl Window {
         Ok(())
     }
 
-    fn is_open(self, local: DateTime) -> bool {
-        let minute = u16::try_from(i32::from(local.hour()) * 60 + i32::from(local.minute()));
-        let minute = minute.unwrap_or(DAY_MIN);
-        let (today, yesterday) = (local.weekday(), local.weekday().previous());
-        if self.from_min < self.to_min {
-            return self.opens_on(today) && (self.from_min..self.to_min).contains(&minute);
-        }
-        (self.opens_on(today) && minute >= self.from_min)
-            || (self.opens_on(yesterday) && minute < self.to_min)
+    /// Returns when it is open if it opens so many days after today. One over midnight closes a day later.
+    fn span(self, zone: &TimeZone, today: Date, day: i32) -> Option<Range<u64>> {
+        let date =
+            today.checked_add(day.days()).ok().filter(|date| self.opens_on(date.weekday()))?;
+        let is_next_day = self.to_min < self.from_min;
+        let closes_on = if is_next_day { date.tomorrow().ok()? } else { date };
+        let span = instant(zone, date, self.from_min)?..instant(zone, closes_on, self.to_min)?;
+        (!span.is_empty()).then_some(span)
     }
 
     fn opens_on(self, day: Weekday) -> bool {
@@ -80,46 +80,46 @@ impl Window {
 
 /// Tells whether one of the windows is open at a time, given in Unix milliseconds; none means always.
 pub fn is_open(windows: &[Window], zone: &TimeZone, now_ms: u64) -> bool {
-    windows.is_empty() || {
-        let local = local(zone, now_ms);
-        windows.iter().any(|window| window.is_open(local))
-    }
+    let mut spans = spans(windows, zone, now_ms, -1..=0);
+    windows.is_empty() || spans.any(|span| span.contains(&now_ms))
 }
 
 /// Returns when the next window opens after a time, both in Unix milliseconds.
 pub fn next_opening(windows: &[Window], zone: &TimeZone, now_ms: u64) -> Option<u64> {
-    let openings = windows.iter().flat_map(|window| {
-        let days = (0..DAYS_AHEAD_MAX).map(|ahead| (ahead, window.from_min));
-        days.filter_map(|(ahead, minute)| boundary(*window, zone, now_ms, ahead, minute))
-    });
+    let openings = spans(windows, zone, now_ms, 0..=DAYS_MAX).map(|span| span.start);
     openings.filter(|time| *time > now_ms).min()
 }
 
 /// Returns when a window last opened or closed, both in Unix milliseconds; 0 if there is none.
 pub fn last_change(windows: &[Window], zone: &TimeZone, now_ms: u64) -> u64 {
-    let changes = windows.iter().flat_map(|window| {
-        let ends = [window.from_min, window.to_min];
-        let days = (-DAYS_AHEAD_MAX..=0).flat_map(move |day| ends.map(|minute| (day, minute)));
-        days.filter_map(|(day, minute)| boundary(*window, zone, now_ms, day, minute))
-    });
+    let changes = spans(windows, zone, now_ms, -DAYS_MAX..=0);
+    let changes = changes.flat_map(|span| [span.start, span.end]);
     changes.filter(|time| *time <= now_ms).max().unwrap_or(0)
 }
 
-/// Returns the time at which a window opens or closes, if it opens on the day that is so many days
-/// after today. One over midnight closes a day later.
-fn boundary(window: Window, zone: &TimeZone, now_ms: u64, day: i32, minute: u16) -> Option<u64> {
-    let date = local(zone, now_ms).date().checked_add(day.days()).ok()?;
-    let is_next_day = minute == window.to_min && window.to_min < window.from_min;
-    let at = if is_next_day { date.tomorrow().ok()? } else { date };
-    let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
-    let time = zone.to_ambiguous_timestamp(at.at(hour, minute, 0, 0)).compatible().ok()?;
-    let opens = window.opens_on(date.weekday());
-    u64::try_from(time.as_millisecond()).ok().filter(|_| opens)
+/// Returns when windows are open that open on some days, counted from today, in Unix milliseconds. Each is
+/// open once a day: an hour that comes twice when clocks are set back counts the first time, and what
+/// clocks that are set forward leave out comes as much later.
+fn spans(
+    windows: &[Window],
+    zone: &TimeZone,
+    now_ms: u64,
+    days: RangeInclusive<i32>,
+) -> impl Iterator<Item = Range<u64>> {
+    let today = today(zone, now_ms);
+    days.flat_map(move |day| windows.iter().filter_map(move |it| it.span(zone, today, day)))
 }
 
-fn local(zone: &TimeZone, now_ms: u64) -> DateTime {
+fn today(zone: &TimeZone, now_ms: u64) -> Date {
     let now = i64::try_from(now_ms).unwrap_or(i64::MAX);
-    zone.to_datetime(Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX))
+    zone.to_datetime(Timestamp::from_millisecond(now).unwrap_or(Timestamp::MAX)).date()
+}
+
+/// Returns a minute of a day in Unix milliseconds.
+fn instant(zone: &TimeZone, date: Date, minute: u16) -> Option<u64> {
+    let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+    let time = zone.to_ambiguous_timestamp(date.at(hour, minute, 0, 0)).compatible().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
 }
 
 impl FromStr for Window {
@@ -171,6 +171,9 @@ impl fmt::Display for Window {
 
 #[cfg(test)]
 mod tests {
+    use jiff::civil::DateTime;
+    use proptest::prelude::*;
+
     use super::*;
 
     const NIGHTS: Window = Window { days: 0b001_1111, from_min: 22 * 60, to_min: 4 * 60 };
@@ -211,7 +214,42 @@ mod tests {
         // At 02:00 on 2026-03-29 the clocks of Berlin jump to 03:00.
         let swallowed = Window { days: 0x7f, from_min: 150, to_min: 170 };
         let next = next_opening(&[swallowed], &berlin(), at(&berlin(), "2026-03-28T12:00:00"));
-        assert_eq!(next, Some(at(&berlin(), "2026-03-29T03:30:00")));
+        let opens = at(&berlin(), "2026-03-29T03:30:00");
+        assert_eq!(next, Some(opens));
+        assert!(is_open(&[swallowed], &berlin(), opens));
+    }
+
+    #[test]
+    fn a_window_in_the_hour_that_comes_twice_opens_once() {
+        // At 03:00 on 2026-10-25 the clocks of Berlin go back to 02:00.
+        let window = Window { days: 0x7f, from_min: 22 * 60, to_min: 150 };
+        let closes = at(&berlin(), "2026-10-25T02:30:00");
+        let [before, after, again] = [closes - 1, closes, closes + 45 * 60_000];
+        let open = [before, after, again].map(|now_ms| is_open(&[window], &berlin(), now_ms));
+        assert_eq!(open, [true, false, false]);
+        assert_eq!(last_change(&[window], &berlin(), again), closes);
+    }
+
+    proptest! {
+        /// Decisions are versions: another answer has another time (D3).
+        #[test]
+        fn nothing_changes_but_at_a_change(
+            days in 1_u8..0x80, from_min in 0..DAY_MIN, to_min in 0..DAY_MIN,
+            zone in prop::sample::select(vec!["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/New_York"]),
+            start_s in 1_760_000_000_u64..1_800_000_000, wait_s in 0_u64..200_000,
+        ) {
+            let (window, zone) = ([Window { days, from_min, to_min }], TimeZone::get(zone).unwrap());
+            prop_assume!(window[0].check().is_ok());
+            let [one, later] = [start_s, start_s + wait_s].map(|at_s| at_s * 1000);
+            let [open, open_later] = [one, later].map(|at| is_open(&window, &zone, at));
+            let [changed, changed_later] = [one, later].map(|at| last_change(&window, &zone, at));
+            prop_assert!(changed <= one && changed <= changed_later);
+            prop_assert!(open == open_later || changed < changed_later);
+            if !open && let Some(opens) = next_opening(&window, &zone, one) {
+                prop_assert!(!is_open(&window, &zone, opens - 1) && is_open(&window, &zone, opens));
+                prop_assert_eq!(last_change(&window, &zone, opens), opens);
+            }
+        }
     }
 
     #[test]
