@@ -199,8 +199,9 @@ impl Deployment {
         let decided_at = if self.is_in_flight() { self.decided_at } else { now_ms };
         // Who begins without an offer that we know of tries all the same.
         let tries = self.tries + u32::from(self.state == State::Waiting);
-        let again = plan.tries_again_at(tries, report.code, now_ms);
-        if let Some(not_before) = again.filter(|_| report.state == State::Failed) {
+        let is_fetching = !self.is_past_recall() && report.state == State::Failed;
+        let again = plan.tries_again_at(tries, report.code, now_ms).filter(|_| is_fetching);
+        if let Some(not_before) = again {
             let waiting = Self { tries, hop, ..*self }.anew().decided(now_ms);
             return Self { code: report.code, not_before, ..waiting };
         }

@@ -200,6 +200,13 @@ fn a_failed_download_is_tried_again_until_it_was_tried_often_enough() {
 }
 
 #[test]
+fn who_has_switched_cannot_make_that_a_failed_download() {
+    let failed = Report { code: ErrorCode::DOWNLOAD_STALLED, ..report(State::Failed) };
+    let switched = told(Deployment::waiting().offered(0, 3), &[report(State::Activated), failed]);
+    assert_eq!((switched.state, switched.not_before), (State::Failed, 0));
+}
+
+#[test]
 fn what_the_image_or_the_device_did_is_never_tried_again() {
     for (state, code) in [
         (State::Failed, ErrorCode::DOWNLOAD_HASH),
