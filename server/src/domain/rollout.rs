@@ -165,7 +165,7 @@ pub struct Stale;
 /// Why nobody's approval is taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NoApproval {
-    /// The current phase needs none, or has one.
+    /// The current phase needs none or has one, none follows it, or the rollout does not go on.
     #[error("the phase needs no approval")]
     NotAsked,
     /// The same person drafted the rollout.
@@ -245,7 +245,7 @@ impl Rollout {
         if by == self.created_by {
             return Err(NoApproval::SamePerson);
         }
-        let asked = self.current_gate().is_some_and(|gate| gate.approval);
+        let asked = self.may_go_on() && self.current_gate().is_some_and(|gate| gate.approval);
         let current = self.current_phase().and_then(|current| self.phases.get_mut(current));
         let open = current.filter(|phase| asked && phase.approved.is_none());
         let phase = open.ok_or(NoApproval::NotAsked)?;

@@ -13,7 +13,8 @@
 //! probability `error` at most; shares for which it does are excluded. H. Robbins, *Statistical
 //! methods related to the law of the iterated logarithm*, Ann. Math. Statist. 41 (1970); S. Howard,
 //! A. Ramdas, J. `McAuliffe`, J. Sekhon, *Time-uniform, nonparametric, nonasymptotic confidence
-//! sequences*, Ann. Statist. 49 (2021). Not here: which outcomes count, and what follows from them.
+//! sequences*, Ann. Statist. 49 (2021). That holds for outcomes in the order in which devices begin;
+//! see [`super::evidence::Evidence::tried`] for those that have not ended. Not here: which outcomes count, and what follows from them.
 
 use libm::{lgamma, log};
 

@@ -66,6 +66,11 @@ impl Counts {
         self.total() - self.ended() - self.of(State::Waiting)
     }
 
+    /// Returns how many devices switched to the image and have not come to an end.
+    pub fn trying(&self) -> u64 {
+        [State::Activated, State::Booted, State::Confirmed].map(|state| self.of(state)).iter().sum()
+    }
+
     /// Returns how many devices switched to the image, or tried to.
     pub fn switched(&self) -> u64 {
         let switched = [State::Activated, State::Booted, State::Confirmed, State::Healthy];

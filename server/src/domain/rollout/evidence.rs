@@ -48,6 +48,17 @@ impl Evidence {
         Outcomes { broken: broken.saturating_sub(doubtful + excused), well }
     }
 
+    /// Returns how those ended that tried the image, as if all would become healthy that are trying it.
+    ///
+    /// What is broken is heard of sooner than what is well: a failed self-test after a minute, health after
+    /// the soak. In the order in which devices end, bounds would see the broken ones of many first, and
+    /// exclude a good release. In the order in which they began they are bounds: no more have broken so far
+    /// than will have in the end.
+    pub fn tried(&self) -> Outcomes {
+        let Outcomes { broken, well } = self.outcomes();
+        Outcomes { broken, well: well + self.counts.trying() }
+    }
+
     /// Returns how many devices take part, those aside whose end says nothing of the release.
     pub fn taking_part(&self) -> u64 {
         self.counts.taking_part().saturating_sub(self.unreachable.excused)

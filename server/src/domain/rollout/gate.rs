@@ -26,6 +26,8 @@ pub enum Verdict {
 pub enum Reason {
     /// Too many devices failed.
     Failures(Failures),
+    /// So many devices of a phase failed that it cannot be passed any more.
+    Hopeless(Hopeless),
     /// More devices ail with the image than without it.
     Health(Worse),
 }
@@ -37,16 +39,30 @@ pub struct Failures {
     pub phase: Option<usize>,
     /// How many devices failed.
     pub failed: u64,
-    /// How many came to an end.
-    pub ended: u64,
+    /// How many tried the image, or failed before.
+    pub tried: u64,
     /// The largest share that might have failed.
     pub allowed: Permille,
+}
+
+/// A phase that could not be passed even if everybody else in it became healthy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Hopeless {
+    /// The phase, from 0.
+    pub phase: usize,
+    /// How many devices failed.
+    pub failed: u64,
+    /// How many take part in it.
+    pub members: u64,
+    /// The share that must certainly become healthy.
+    pub healthy: Permille,
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failures(failures) => failures.fmt(f),
+            Self::Hopeless(hopeless) => hopeless.fmt(f),
             Self::Health(worse) => worse.fmt(f),
         }
     }
@@ -54,16 +70,27 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { phase, failed, ended, allowed } = *self;
+        let Self { phase, failed, tried, allowed } = *self;
         match phase {
             Some(phase) => write!(f, "phase {}: ", phase + 1)?,
             None => f.write_str("all phases together: ")?,
         }
         if allowed == Permille::NOTHING {
-            return write!(f, "{failed} of {ended} devices failed, and none may of so few");
+            return write!(f, "{failed} of {tried} devices failed, and none may of so few");
         }
-        let (whole, tenth) = (allowed.get() / 10, allowed.get() % 10);
-        write!(f, "{failed} of {ended} devices failed, more than {whole}.{tenth}% certainly do")
+        write!(f, "{failed} of {tried} devices failed, more than {allowed} certainly do")
+    }
+}
+
+impl fmt::Display for Hopeless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { phase, failed, members, healthy } = *self;
+        write!(
+            f,
+            "phase {}: {failed} of its {members} devices failed, the others are too few to show that \
+             {healthy} certainly become healthy",
+            phase + 1
+        )
     }
 }
 
@@ -75,24 +102,40 @@ impl Gate {
             return self.judge_small(phase, evidence);
         }
         let ended = evidence.outcomes();
-        if let Some(reason) = self.reason_to_halt(Some(phase), ended, bounds) {
+        if let Some(reason) = self.reason_to_halt(Some(phase), evidence.tried(), bounds) {
             return Verdict::Halt(reason);
         }
-        let enough = ended.well >= u64::from(self.sample_min);
+        // Nobody is waited for who will not come.
+        let is_over = evidence.counts.ended() == evidence.counts.total();
+        let enough = is_over || ended.well >= u64::from(self.sample_min);
         let good = evidence.due().stay_below(self.unhealthy_max(), ERROR_PASS);
         if enough && good { Verdict::Pass } else { Verdict::Wait }
     }
 
-    /// Returns why devices that ended like this are a reason to halt, if they are.
+    /// Returns why devices that tried the image and ended like this are a reason to halt, if they are.
     pub fn reason_to_halt(
         &self,
         phase: Option<usize>,
-        ended: Outcomes,
+        tried: Outcomes,
         bounds: usize,
     ) -> Option<Reason> {
         let error = Error::one_of(ERROR_HALT, bounds);
-        let halts = ended.exceed(self.failures_max().share(), error);
-        halts.then(|| Reason::Failures(self.failures(phase, ended)))
+        let halts = tried.exceed(self.failures_max().share(), error);
+        halts.then(|| Reason::Failures(self.failures(phase, tried)))
+    }
+
+    /// Returns why a phase cannot be passed any more, if it cannot: not even by everybody else in it.
+    pub fn reason_to_despair(&self, phase: usize, evidence: &Evidence) -> Option<Reason> {
+        let (failed, members) = (evidence.outcomes().broken, evidence.taking_part());
+        let at_best = Outcomes { broken: failed, well: members.saturating_sub(failed) };
+        let can_pass = at_best.stay_below(self.unhealthy_max(), ERROR_PASS);
+        let healthy = self.healthy_permille;
+        (failed > 0 && !can_pass).then_some(Reason::Hopeless(Hopeless {
+            phase,
+            failed,
+            members,
+            healthy,
+        }))
     }
 
     /// Every device of a phase too small for the bound must become healthy (D28).
@@ -109,9 +152,9 @@ impl Gate {
         if all && proven { Verdict::Pass } else { Verdict::Wait }
     }
 
-    fn failures(&self, phase: Option<usize>, ended: Outcomes) -> Failures {
+    fn failures(&self, phase: Option<usize>, tried: Outcomes) -> Failures {
         let allowed = self.failures_max();
-        Failures { phase, failed: ended.broken, ended: ended.total(), allowed }
+        Failures { phase, failed: tried.broken, tried: tried.total(), allowed }
     }
 }
 
@@ -171,6 +214,17 @@ mod tests {
     }
 
     #[test]
+    fn devices_that_are_trying_the_image_speak_for_it() {
+        use State::{Activated, Booted, Confirmed, Failed, Offered, RolledBack};
+        let broken = [(Failed, 1), (RolledBack, 2), (Offered, 997)];
+        assert!(matches!(Gate::default().judge(0, &evidence(&broken), 1), Verdict::Halt(_)));
+        for trying in [Activated, Booted, Confirmed] {
+            let many = [(RolledBack, 3), (trying, 97), (Offered, 900)];
+            assert_eq!(Gate::default().judge(0, &evidence(&many), 1), Verdict::Wait, "{trying}");
+        }
+    }
+
+    #[test]
     fn in_a_small_phase_every_device_must_be_healthy() {
         use State::{Failed, Healthy, Skipped, Waiting};
         check(&[(Healthy, 115)], "Pass");
@@ -213,6 +267,30 @@ mod tests {
         let healthy = |count| evidence(&[(State::Healthy, count), (State::Waiting, 1000)]);
         assert_eq!(gate.judge(0, &healthy(499), 1), Verdict::Wait);
         assert_eq!(gate.judge(0, &healthy(500), 1), Verdict::Pass);
+    }
+
+    #[test]
+    fn a_minimum_sample_of_more_than_there_are_is_not_waited_for() {
+        let gate = Gate { sample_min: 500, ..Gate::default() };
+        let mut all = vec![(State::Healthy, 300), (State::Skipped, 400)];
+        assert_eq!(gate.judge(0, &evidence(&all), 1), Verdict::Pass);
+        all.push((State::Downloading, 1));
+        assert_eq!(gate.judge(0, &evidence(&all), 1), Verdict::Wait);
+    }
+
+    #[test]
+    fn a_phase_is_hopeless_when_everybody_else_could_not_pass_it() {
+        let despairs = |all: &[(State, u64)]| {
+            let reason = Gate::default().reason_to_despair(1, &evidence(all));
+            reason.map(|reason| reason.to_string())
+        };
+        assert_eq!(despairs(&[(State::Failed, 1), (State::Waiting, 176)]), None);
+        assert_eq!(despairs(&[(State::Waiting, 20)]), None);
+        assert_eq!(
+            despairs(&[(State::Failed, 1), (State::Healthy, 100), (State::Waiting, 75)]).unwrap(),
+            "phase 2: 1 of its 176 devices failed, the others are too few to show that 95.0% \
+             certainly become healthy"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Shares in thousandths, as people write them in plans.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -44,6 +46,13 @@ impl Permille {
     /// Returns the share, from 0 to 1.
     pub fn share(self) -> f64 {
         f64::from(self.0) / 1000.0
+    }
+}
+
+/// As people say it: `2.5%`.
+impl fmt::Display for Permille {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}%", self.0 / 10, self.0 % 10)
     }
 }
 

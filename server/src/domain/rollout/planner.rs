@@ -32,6 +32,15 @@ pub enum Action {
     Halt(Reason),
 }
 
+impl Decision {
+    /// Returns what is decided now that it is made again, if that is for the same generation: evidence may
+    /// have changed since, and a decision that it does not bear any more is none.
+    #[must_use]
+    pub fn confirmed_by(&self, again: Option<Self>) -> Option<Self> {
+        again.filter(|again| again.generation == self.generation)
+    }
+}
+
 impl Rollout {
     /// Decides what should happen now, given what is known of each phase that has started, and what
     /// telemetry says by each rule of the plan. A rollout that is paused can still halt, but goes nowhere
@@ -61,15 +70,28 @@ impl Rollout {
             && self.verdicts(evidence).last() == Some(Verdict::Pass)
     }
 
-    /// Any phase can halt a rollout, also one that was passed, and so can all of them together.
+    /// Tells whether another phase may follow.
+    pub(super) fn may_go_on(&self) -> bool {
+        matches!(self.state, State::Running | State::Paused) && !self.is_in_last_phase()
+    }
+
+    /// Any phase can halt a rollout, also one that was passed, and so can all of them together, and the
+    /// current one when it cannot be passed any more.
     fn reason_to_halt(&self, evidence: &[Evidence], health: &[Comparison]) -> Option<Reason> {
         let of_phases = self.verdicts(evidence).find_map(|verdict| match verdict {
             Verdict::Halt(reason) => Some(reason),
             Verdict::Pass | Verdict::Wait => None,
         });
-        let all = Evidence::sum(evidence).outcomes();
+        let all = Evidence::sum(evidence).tried();
         let of_all = || self.current_gate()?.reason_to_halt(None, all, self.bounds());
-        of_phases.or_else(of_all).or_else(|| self.worse(health).map(Reason::Health))
+        let of_health = || self.worse(health).map(Reason::Health);
+        of_phases.or_else(of_all).or_else(|| self.hopeless(evidence)).or_else(of_health)
+    }
+
+    /// The last phase need not be passed: nothing follows.
+    fn hopeless(&self, evidence: &[Evidence]) -> Option<Reason> {
+        let phase = self.current_phase().filter(|_| self.may_go_on())?;
+        self.current_gate()?.reason_to_despair(phase, evidence.get(phase)?)
     }
 
     fn worse(&self, health: &[Comparison]) -> Option<Worse> {
@@ -97,7 +119,8 @@ impl Rollout {
         let counts = Evidence::sum(evidence).counts;
         let for_polls_s = u64::from(self.plan.timeouts.waiting_s) + u64::from(self.extended_s);
         let patience_ms = (for_polls_s + self.plan.deferrals_s()) * 1000;
-        let waited = self.started().last().map_or(0, |last| now_ms.saturating_sub(last.at));
+        let began_at = self.started().last().map(|last| last.at).max(self.plan.not_before);
+        let waited = now_ms.saturating_sub(began_at.unwrap_or(now_ms));
         counts.in_flight() == 0 && (counts.ended() == counts.total() || waited >= patience_ms)
     }
 

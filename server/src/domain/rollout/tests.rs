@@ -49,7 +49,7 @@ pub(crate) fn finish(rollout: &mut Rollout, now_ms: u64) {
 /// Halts a rollout, as evidence would.
 pub(crate) fn halt(rollout: &mut Rollout, now_ms: u64) {
     let allowed = rollout.plan.phases[0].gate.failures_max();
-    let failures = Failures { phase: Some(0), failed: 3, ended: 3, allowed };
+    let failures = Failures { phase: Some(0), failed: 3, tried: 3, allowed };
     let reason = Reason::Failures(failures);
     let decision = Decision { generation: rollout.generation, action: Action::Halt(reason) };
     rollout.carry_out(decision, iter::empty(), now_ms).unwrap();
@@ -181,6 +181,54 @@ fn a_phase_that_asks_for_it_waits_for_somebody_elses_approval() {
     assert_eq!(rollout.approve("admin:cy", 9), Err(NoApproval::NotAsked));
     let decision = rollout.decide(&[evidence], &[], 10).unwrap();
     assert_eq!(decision.action, Action::Advance);
+}
+
+#[test]
+fn only_what_goes_on_can_be_approved() {
+    let asking = |percents: &[u8]| {
+        let mut rollout = rollout("r", percents);
+        rollout.plan.phases.iter_mut().for_each(|phase| phase.gate.approval = true);
+        rollout.start([device(0), device(1)].iter(), 5).unwrap();
+        rollout
+    };
+    let mut halted = asking(&[50, 100]);
+    halt(&mut halted, 6);
+    let mut cancelled = asking(&[50, 100]);
+    cancelled.change(Change::Cancel, 6).unwrap();
+    for mut over in [halted, cancelled, asking(&[100])] {
+        assert_eq!(over.approve("admin:bo", 9), Err(NoApproval::NotAsked), "{}", over.state);
+    }
+    let mut paused = asking(&[50, 100]);
+    paused.change(Change::Pause, 6).unwrap();
+    assert_eq!(paused.approve("admin:bo", 9), Ok(()));
+}
+
+#[test]
+fn a_phase_that_cannot_be_passed_halts_unless_it_is_the_last() {
+    let all: Vec<_> = (0..400).map(device).collect();
+    let mut evidence = Evidence::default();
+    evidence.counts.add_many(report::State::Failed, 2);
+    evidence.counts.add_many(report::State::Healthy, 198);
+    let decided = |percents: &[u8]| {
+        let mut rollout = rollout("r", percents);
+        rollout.start(all.iter(), 5).unwrap();
+        rollout.decide(&[evidence], &[], 6).map(|decision| decision.action)
+    };
+    assert!(matches!(decided(&[50, 100]), Some(Action::Halt(Reason::Hopeless(_)))));
+    assert_eq!(decided(&[100]), Some(Action::Finish));
+}
+
+#[test]
+fn patience_begins_when_the_plan_lets_devices_begin() {
+    let mut rollout = rollout("r", &[100]);
+    let waiting_ms = u64::from(rollout.plan.timeouts.waiting_s) * 1000;
+    rollout.plan.not_before = Some(2 * waiting_ms);
+    rollout.start([device(0)].iter(), 1).unwrap();
+    let mut evidence = Evidence::default();
+    evidence.counts.add(report::State::Waiting);
+    let decided = |now_ms| rollout.decide(&[evidence], &[], now_ms).map(|it| it.action);
+    assert_eq!(decided(3 * waiting_ms - 1), None);
+    assert_eq!(decided(3 * waiting_ms), Some(Action::Finish));
 }
 
 #[test]

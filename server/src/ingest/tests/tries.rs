@@ -76,7 +76,7 @@ async fn what_the_image_did_is_never_offered_again() {
         (State::RolledBack, ErrorCode::SELF_TEST),
         (State::RolledBack, ErrorCode::BOOT_RESET),
     ] {
-        let desk = Desk::open(300).await;
+        let desk = Desk::open(400).await;
         let n = desk.first_phase()[0];
         desk.polls(NOW_MS).await;
         desk.hear(n, "m-1", &Report { code, ..report(state) }, NOW_MS).await;
