@@ -389,6 +389,19 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_a_group_of_older_versions_on_a_stepping_stone_is_brought_to_the_end() {
+        let standing_on = |hop| {
+            let deployment = Some(Deployment { hop, ..Deployment::waiting() });
+            let mut place = Place { deployment, member: false, ..place("r", 10) };
+            (place.stones, place.release) = (vec![release("1.1.0")], release("2.0.0"));
+            [place, self::place("old", 5)]
+        };
+        let begun = |hop| begins_for(&standing_on(hop), &running("1.1.0", OLD));
+        assert_eq!(begun(1).as_deref(), Some("offer r 1"));
+        assert_eq!(begun(0).as_deref(), Some("offer old 0"), "it has begun nothing");
+    }
+
+    #[test]
     fn who_put_it_off_or_failed_to_fetch_it_is_left_alone_until_then_and_by_lower_rollouts_too() {
         let until = |not_before| {
             let waiting = Deployment { not_before, deferred: 1, ..Deployment::waiting() };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use waxwing_wire::ErrorCode;
+use waxwing_wire::report::State as Step;
 
 use super::rollout::{Route, State, Urgency, window};
 use super::sighting::Running;
@@ -142,7 +143,15 @@ impl<'a> Seat<'a> {
             (deployment.is_past_recall(), deployment.is_in_flight())
         });
         let is_refused = !is_past_recall && self.refusal().is_some();
-        is_refused || (!self.member && !is_in_flight)
+        is_refused || (!self.may_go_on() && !is_in_flight)
+    }
+
+    /// Tells whether the device may begin something. One that stands on a stepping stone is brought to the
+    /// end, although it may have left a group of older versions by that.
+    fn may_go_on(&self) -> bool {
+        let is_on_its_way =
+            |deployment: Deployment| deployment.state == Step::Waiting && deployment.hop > 0;
+        self.member || self.deployment.is_some_and(is_on_its_way)
     }
 
     fn when_ended(&self, deployment: Deployment) -> Standing {
@@ -165,7 +174,7 @@ impl<'a> Seat<'a> {
     }
 
     fn when_waiting(&self, running: Option<&Running>, moment: Moment<'_>) -> Standing {
-        if !self.member {
+        if !self.may_go_on() {
             return Standing::NotMeant;
         }
         let has_image = running.is_some_and(|running| running.sha256 == self.route.end.sha256);

@@ -85,10 +85,13 @@ impl Campaign {
         self.is_for(member).then(|| self.rollout.phase_of(&member.id(), is_in))?
     }
 
-    /// Tells whether a device is among those whom the rollout is for.
+    /// Tells whether a device is among those whom the rollout is for. Who switched may have left the group
+    /// by that, if it is one of older versions; the way back is for it all the same.
     pub(super) fn is_for(&self, member: &Member<'_>) -> bool {
-        let switched = |rollout| member.deployment(rollout).is_some_and(|it| it.keeps_image());
-        self.group.contains(member) && self.back_from.is_none_or(switched)
+        match self.back_from {
+            Some(rollout) => member.has_switched_by(rollout),
+            None => self.group.contains(member),
+        }
     }
 
     /// Tells whether a change of a device may be one of where it counts.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use waxwing_wire::{DeviceId, GroupId};
 
 use super::Fleet;
-use super::catalogue::Catalogue;
+use super::catalogue::{Catalogue, may_take_part};
 use super::index::Search;
 use super::ledger::Ledger;
 use super::packed::Member;
-use crate::domain::{Device, Group, Sighting};
+use crate::domain::{Device, Group, Rollout, Sighting};
 
 impl Fleet {
     /// Returns the devices that were seen with another version than before, as they are now. Where that
@@ -61,6 +61,20 @@ impl Fleet {
         let search = self.searching(&ledger);
         let name = |member: &Member<'_>| -> DeviceId { member.id() };
         search.devices(&search.able(&group), 0, name).collect()
+    }
+
+    /// Returns the devices that a rollout is for and that may take part: those of its group, or those that
+    /// switched to the image of the rollout that it is the way back from.
+    pub fn meant_by(&self, rollout: &Rollout) -> Vec<DeviceId> {
+        let Some(from) = &rollout.plan.switched_by else { return self.members_of(&rollout.group) };
+        let Some(from) = self.shared.catalogue.load().number(from) else { return Vec::new() };
+        let mut meant = Vec::new();
+        self.shared.members.for_each(|member| {
+            if member.has_switched_by(from) && may_take_part(member.status) {
+                meant.push(member.id());
+            }
+        });
+        meant
     }
 
     pub(super) fn searching<'a>(&'a self, ledger: &'a Ledger) -> Search<'a> {

@@ -224,6 +224,11 @@ impl<'a> Member<'a> {
         all.find(|(number, _)| *number == rollout).map(|(_, deployment)| deployment)
     }
 
+    /// Tells whether it may run the image that a rollout brought it.
+    pub(super) fn has_switched_by(&self, rollout: u32) -> bool {
+        self.deployment(rollout).is_some_and(|deployment| deployment.keeps_image())
+    }
+
     /// Tells whether it has a whole image that it has not switched to.
     pub(super) fn is_about_to_switch(&self) -> bool {
         self.open().any(|(_, deployment)| deployment.state == State::Verified)

@@ -66,7 +66,7 @@ impl Fleet {
         now_ms: u64,
     ) -> Option<Vec<Part>> {
         let catalogue = self.shared.catalogue.load_full();
-        let members = self.members_of(&rollout.group);
+        let members = self.meant_by(rollout);
         let mut started =
             Rollout { state: State::Running, started_at: Some(now_ms), ..rollout.clone() };
         for _ in 0..started.phases.len() {

@@ -5,6 +5,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{ErrorCode, Report};
 
 use super::*;
+use crate::domain::Query;
 use crate::domain::deployment::{Contradiction, Step};
 use crate::domain::device::{Status, Tags};
 use crate::domain::group::Members;
@@ -221,6 +222,41 @@ fn a_device_is_told_to_come_back_soon_and_is_offered_the_release_then() {
     let told = fleet.poll(&id(0), &running(), NOW_MS).unwrap();
     assert!(!told.soon);
     assert_eq!(told.decision.offer.unwrap().rollout.id.as_str(), "new");
+}
+
+#[test]
+fn the_way_back_reaches_who_left_the_group_by_switching() {
+    let fleet = Fleet::default();
+    fleet.put_product(product());
+    let back_to = Release { sha256: running().sha256, ..release("1.0.0") };
+    fleet.put_releases(&product().id, vec![back_to, release("1.1.0")]);
+    let older = Members::Query(Query::parse("version=lt=1.1.0").unwrap());
+    fleet.put_group(Group { members: older, ..group("all", "in") });
+    let seen = |n, version: &str| {
+        let version = Some(Arc::new(version.parse().unwrap()));
+        fleet.put_device(Device { version, ..device(id(n).as_str(), &[]) });
+    };
+    (0..2).for_each(|n| seen(n, "1.0.0"));
+    let mut bad = rollout("bad", &[100]);
+    bad.start(fleet.meant_by(&bad).iter(), 10).unwrap();
+    fleet.put_rollout(bad.clone());
+    let healthy = Deployment { state: State::Healthy, ..Deployment::waiting().offered(0, 30) };
+    fleet.put_deployment(&id(0), &bad.id, healthy);
+    seen(0, "1.1.0");
+    let plan = bad.plan.way_back(bad.id);
+    let version = "1.0.0".parse().unwrap();
+    let mut back = Rollout { plan, version, created_at: 2, ..rollout("back", &[100]) };
+    assert_eq!(fleet.meant_by(&back), [id(0)]);
+    back.start(fleet.meant_by(&back).iter(), 20).unwrap();
+    fleet.put_rollout(back.clone());
+    assert_eq!(fleet.counts(&back.id)[0].total(), 1);
+    let version = "1.1.0".parse().unwrap();
+    let new = Running { version, sha256: release("1.1.0").sha256, ..running() };
+    assert!(fleet.poll(&id(0), &new, NOW_MS).unwrap().soon);
+    assert!(fleet.poll(&id(1), &running(), NOW_MS).unwrap().soon, "for the bad one");
+    let begun = fleet.beginnings(&fleet.sightings().take());
+    let begins = |device| begun.iter().any(|(to, it, _)| *to == back.id && *it == id(device));
+    assert_eq!([0, 1].map(begins), [true, false]);
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn not_approved(error: NoApproval) -> Problem {
 }
 
 fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
-    let members = app.fleet.members_of(&rollout.group);
+    let members = app.fleet.meant_by(rollout);
     let listed = app.fleet.route_of(&rollout.id).is_some_and(|(release, _)| release.listed);
     rollout.start(members.iter(), at).map_err(illegal)?;
     if members.is_empty() {
