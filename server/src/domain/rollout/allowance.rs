@@ -18,12 +18,10 @@ impl Plan {
         self.in_flight_max.map_or(allowed, |max| allowed.min(u64::from(max)))
     }
 
-    /// Returns how many more devices may be offered the release now. Those who are overdue are
-    /// expected to be lost already: they take no place from others.
+    /// Returns how many more devices may be offered the release now. Those who are overdue keep their
+    /// places, or a release that silences devices would be given others in turn until they time out.
     pub fn places(&self, evidence: &Evidence) -> u64 {
-        let in_flight =
-            evidence.counts.in_flight() - evidence.overdue.min(evidence.counts.in_flight());
-        self.allowance(evidence).saturating_sub(in_flight)
+        self.allowance(evidence).saturating_sub(evidence.counts.in_flight())
     }
 }
 
@@ -75,6 +73,15 @@ mod tests {
     fn a_ceiling_holds_however_good_the_evidence() {
         let plan = Plan { in_flight_max: Some(40), ..plan(&[100]) };
         assert_eq!(plan.allowance(&evidence(10_000, 0, 0, 0)), 40);
+        assert_eq!(plan.places(&evidence(10_000, 0, 40, 40)), 0);
+    }
+
+    #[test]
+    fn who_is_overdue_is_not_replaced() {
+        let plan = plan(&[100]);
+        let risk = u64::from(plan.risk);
+        assert_eq!(plan.places(&evidence(0, 0, risk, risk)), 0);
+        assert_eq!(plan.places(&evidence(0, 2, risk, risk)), 0, "others have timed out");
     }
 
     proptest! {
