@@ -142,11 +142,14 @@ impl Fleet {
         polls.iter().flat_map(|(device, sighting)| rooms.beginning(device, sighting)).collect()
     }
 
-    /// Lets the clocks of all rollouts go on to a time: who is overdue by then is counted so.
+    /// Lets the clocks of all rollouts go on to a time: who is overdue by then is counted so. Also of
+    /// those that are over: who switched there comes to an end there, before anything else begins.
     pub fn look(&self, now_ms: u64) {
-        for campaign in self.shared.catalogue.load_full().open() {
+        for campaign in self.shared.catalogue.load_full().campaigns.values() {
             self.ledger().look(campaign, now_ms);
-            self.see_room(campaign, now_ms);
+            if !campaign.rollout.state.is_final() {
+                self.see_room(campaign, now_ms);
+            }
         }
     }
 
@@ -160,7 +163,7 @@ impl Fleet {
                 Some((campaign.rollout.id.clone(), member.id(), deployment))
             })?
         };
-        let timed_out = catalogue.open().flat_map(|campaign| {
+        let timed_out = catalogue.campaigns.values().flat_map(|campaign| {
             let due = ledger.timed_out(campaign.number, now_ms, limit).into_iter();
             due.filter_map(|place| given_up(campaign, place))
         });

@@ -121,6 +121,14 @@ impl Shop {
         rollout
     }
 
+    /// Writes what has become of a rollout.
+    pub(crate) async fn put(&self, rollout: &Rollout) {
+        let mut change = self.store.begin().await.unwrap();
+        rollouts::update(change.connection(), rollout).await.unwrap();
+        drop(change.commit().await.unwrap());
+        self.fleet.put_rollout(rollout.clone());
+    }
+
     /// Every device polls once and runs some old image.
     pub(crate) fn poll_all(&self) {
         self.poll_all_at(NOW_MS);

@@ -25,8 +25,8 @@ pub struct Effect<'a> {
     pub deployments: Vec<NewDeployment>,
     /// Devices that had no contact for long.
     pub lost: Vec<Lost>,
-    /// The rollout that moved.
-    pub moved: Option<Moved>,
+    /// The rollouts that moved.
+    pub moved: Vec<Moved>,
 }
 
 /// Devices without the image of a rollout that were back in an hour after a time without contact (D18).

@@ -2,8 +2,10 @@
 //!
 //! Not here: storing it, and when time is looked at.
 
+use std::collections::BTreeMap;
 use std::iter;
 
+use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Report, RolloutId};
 
 use super::Fleet;
@@ -21,7 +23,7 @@ impl Fleet {
             devices: self.seen_changed(polls),
             deployments: self.beginnings(polls),
             lost: self.lost(polls),
-            moved: None,
+            moved: Vec::new(),
         }
     }
 
@@ -42,37 +44,42 @@ impl Fleet {
         let Some(mut deployments) = self.beside(device, (&report.rollout, &next), at) else {
             return Some((Step::Contradicts(Contradiction::Elsewhere), Effect::default()));
         };
-        let mut phases = self.evidence(&report.rollout);
-        if let Some(phase) = phases.get_mut(place.phase) {
-            phase.move_on(before.state, &next);
-        }
         deployments.push((report.rollout.clone(), device.clone(), next));
-        let moved = self.halted_by(&place.rollout, &phases, now_ms);
+        let moved = self.halted_by(&deployments, now_ms);
         Some((step, Effect { deployments, moved, ..Effect::default() }))
     }
 
     /// Returns what follows from the silence of devices: what becomes of those whose time has run out, at
-    /// most `limit` of them.
+    /// most `limit` of them, and which rollouts that halts.
     pub fn on_silence(&self, now_ms: u64, limit: usize) -> Effect<'static> {
-        let at = self.stamp(now_ms);
-        Effect { deployments: self.timed_out(at, limit), ..Effect::default() }
+        let deployments = self.timed_out(self.stamp(now_ms), limit);
+        let moved = self.halted_by(&deployments, now_ms);
+        Effect { deployments, moved, ..Effect::default() }
     }
 
-    /// Returns what a decision comes to, unless something has happened to the rollout since it was made.
+    /// Returns what a decision comes to, unless something has happened since it was made: to the rollout, or
+    /// to its devices so that it is decided no more.
     pub fn on_decision(
         &self,
         rollout: &RolloutId,
-        decision: Decision,
+        decision: &Decision,
         now_ms: u64,
     ) -> Option<Effect<'static>> {
         let mut rollout = Rollout::clone(&*self.rollout(rollout)?);
+        // Decided again as the only writer: what was heard in between counts.
+        let (evidence, health) = (self.evidence(&rollout.id), self.health(&rollout.id));
+        let again = rollout.decide(&evidence, &health, now_ms);
+        let Some(decision) = decision.confirmed_by(again) else {
+            self.shared.tally.stale();
+            return None;
+        };
         let at = self.stamp(now_ms);
         let action = decision.action.clone();
-        let members = self.members_of(&rollout.group);
+        let members = self.meant_by(&rollout);
         let done = rollout.carry_out(decision, members.iter(), at);
         done.inspect_err(|_| self.shared.tally.stale()).ok()?;
-        let moved = Moved { rollout, action, at };
-        Some(Effect { moved: Some(moved), ..Effect::default() })
+        let moved = vec![Moved { rollout, action, at }];
+        Some(Effect { moved, ..Effect::default() })
     }
 
     /// Shows what was stored: from now on devices are told so.
@@ -86,7 +93,7 @@ impl Fleet {
         }
         self.saw(effect.sightings);
         effect.lost.iter().for_each(|lost| self.put_lost(lost));
-        if let Some(Moved { rollout, action, .. }) = effect.moved {
+        for Moved { rollout, action, .. } in effect.moved {
             let reason = rollout.reason.as_deref();
             tracing::info!(rollout.id = %rollout.id, ?action, reason, "rollout moved");
             self.put_rollout(rollout);
@@ -112,8 +119,24 @@ impl Fleet {
         Some(changed)
     }
 
+    /// Returns the rollouts that halt by what becomes of deployments.
+    fn halted_by(&self, deployments: &[NewDeployment], now_ms: u64) -> Vec<Moved> {
+        let mut concerned = BTreeMap::new();
+        for (rollout, device, after) in deployments {
+            let phases = concerned.entry(rollout).or_insert_with(|| self.evidence(rollout));
+            let before = self.deployment(rollout, device);
+            if let Some(phase) = phases.get_mut(usize::from(after.phase)) {
+                phase.move_on(before.map_or(State::Waiting, |before| before.state), after);
+            }
+        }
+        let halted = concerned
+            .into_iter()
+            .filter_map(|(rollout, phases)| self.halted(&*self.rollout(rollout)?, &phases, now_ms));
+        halted.collect()
+    }
+
     /// Returns the rollout as it is once the evidence has halted it, if it does.
-    fn halted_by(&self, rollout: &Rollout, phases: &[Evidence], now_ms: u64) -> Option<Moved> {
+    fn halted(&self, rollout: &Rollout, phases: &[Evidence], now_ms: u64) -> Option<Moved> {
         let decision = rollout.decide(phases, &self.health(&rollout.id), now_ms)?;
         let action = decision.action.clone();
         let Action::Halt(_) = action else { return None };

@@ -144,8 +144,13 @@ impl Ledger {
 
     /// Lets patience with the devices of a rollout begin as the server's did.
     pub(super) fn listen_to(&mut self, campaign: &Campaign, members: &Members) {
-        self.account(campaign).listening = self.listening;
-        self.count_anew(campaign, members);
+        let listening = self.listening;
+        let account = self.account(campaign);
+        account.listening = listening;
+        // Where nobody is under way, no clock is running.
+        if !account.timeouts.is_empty() {
+            self.count_anew(campaign, members);
+        }
     }
 
     /// Takes note of when the server last said that it was alive before it started.

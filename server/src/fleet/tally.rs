@@ -38,7 +38,7 @@ impl Tally {
             let offered = effect.deployments.iter().filter(|(_, _, it)| it.state == State::Offered);
             self.offers.inc_by(u64::try_from(offered.count()).unwrap_or(u64::MAX));
         }
-        if let Some(Moved { action, .. }) = &effect.moved {
+        for Moved { action, .. } in &effect.moved {
             let action = match action {
                 Action::Advance => "advance",
                 Action::AskApproval => "ask_approval",

@@ -55,7 +55,7 @@ impl Fleet {
         let catalogue = self.shared.catalogue.load_full();
         let mut ledger = self.ledger();
         if ledger.begin_to_listen(now_ms) {
-            for campaign in catalogue.open() {
+            for campaign in catalogue.campaigns.values() {
                 ledger.listen_to(campaign, &self.shared.members);
             }
         }

@@ -1,5 +1,5 @@
 //! Moves rollouts on: to the next phase when the gate is passed, to the end when everybody is. Gives up
-//! on devices that are silent, and halts rollouts that this is evidence against.
+//! on devices that are silent; what that is evidence against halts in the same transaction.
 
 use waxwing_wire::RolloutId;
 
@@ -26,7 +26,7 @@ pub async fn advance_rollouts(
     for rollout in fleet.open_rollouts() {
         let (evidence, health) = (fleet.evidence(&rollout.id), fleet.health(&rollout.id));
         if let Some(decision) = rollout.decide(&evidence, &health, now_ms) {
-            moved += usize::from(carry_out(store, fleet, &rollout.id, decision, now_ms).await?);
+            moved += usize::from(carry_out(store, fleet, &rollout.id, &decision, now_ms).await?);
         }
     }
     Ok(moved)
@@ -56,7 +56,7 @@ async fn carry_out(
     store: &Store,
     fleet: &Fleet,
     id: &RolloutId,
-    decision: Decision,
+    decision: &Decision,
     now_ms: u64,
 ) -> Result<bool, store::Error> {
     let mut change = store.begin().await?;

@@ -7,8 +7,10 @@ use super::forget::forget_messages;
 use super::*;
 use crate::config::Messages;
 use crate::domain::device::Status;
-use crate::domain::rollout::Change;
-use crate::domain::{Deployment, Device};
+use crate::domain::rollout::State::Halted;
+use crate::domain::rollout::tests::rollout;
+use crate::domain::rollout::{Action, Change};
+use crate::domain::{Deployment, Device, Rollout};
 use crate::store::messages::Message;
 use crate::store::{deployments, devices};
 use crate::testing::{NOW_MS, Shop};
@@ -157,4 +159,53 @@ async fn a_server_that_was_away_gives_nobody_up_before_they_had_time_to_speak() 
     assert_eq!(state_at(&shop, back + 60_000).await, State::Activated);
     assert_eq!(shop.fleet.evidence(&Shop::rollout())[0].overdue, 0);
     assert_eq!(state_at(&shop, back + 3 * HOUR_MS).await, State::TimedOut);
+}
+
+#[tokio::test]
+async fn who_falls_silent_in_a_rollout_that_is_cancelled_is_given_up_and_takes_part_in_the_next() {
+    for has_restarted in [false, true] {
+        let shop = shop_with(State::Activated).await;
+        let mut first = Rollout::clone(&shop.fleet.rollout(&Shop::rollout()).unwrap());
+        first.change(Change::Cancel, NOW_MS + 1).unwrap();
+        shop.put(&first).await;
+        let shop = if has_restarted { shop.restarted().await } else { shop };
+        shop.fleet.listen_from(NOW_MS + 2);
+        assert_eq!(state_at(&shop, NOW_MS + 3 * HOUR_MS).await, State::TimedOut);
+        let second = shop.start(rollout("r-2", &[100])).await;
+        shop.poll_all_at(NOW_MS + 3 * HOUR_MS);
+        flush_sightings(&shop.store, &shop.fleet).await.unwrap();
+        let begun = shop.fleet.deployment(&second.id, &Shop::device(0)).unwrap();
+        assert_eq!(begun.state, State::Offered);
+    }
+}
+
+#[tokio::test]
+async fn a_halt_is_written_with_the_silence_that_proves_it() {
+    let shop = shop_with(State::Activated).await;
+    let silent = shop.fleet.deployment(&Shop::rollout(), &Shop::device(0)).unwrap();
+    for n in 1..4 {
+        shop.fleet.put_deployment(&Shop::device(n), &Shop::rollout(), silent);
+    }
+    let effect = shop.fleet.on_silence(NOW_MS + 3 * HOUR_MS, 10);
+    assert_eq!(effect.deployments.len(), 4);
+    let moved: Vec<_> = effect.moved.iter().map(|moved| moved.rollout.state).collect();
+    assert_eq!(moved, [Halted]);
+    assert_eq!(state_at(&shop, NOW_MS + 3 * HOUR_MS).await, State::TimedOut);
+    assert_eq!(shop.fleet.rollout(&Shop::rollout()).unwrap().state, Halted);
+    assert_eq!(shop.restarted().await.fleet.rollout(&Shop::rollout()).unwrap().state, Halted);
+}
+
+#[tokio::test]
+async fn a_decision_is_dropped_that_what_was_heard_meanwhile_does_not_bear() {
+    let shop = Shop::open(2).await;
+    let rollout = shop.start_rollout(&[100]).await;
+    let month_later = NOW_MS + 30 * 24 * HOUR_MS;
+    let evidence = shop.fleet.evidence(&rollout.id);
+    let decision = rollout.decide(&evidence, &[], month_later).unwrap();
+    assert_eq!(decision.action, Action::Finish);
+    assert!(shop.fleet.on_decision(&rollout.id, &decision, month_later).is_some());
+    shop.poll_all_at(month_later);
+    flush_sightings(&shop.store, &shop.fleet).await.unwrap();
+    assert_eq!(shop.fleet.counts(&rollout.id)[0].in_flight(), 2);
+    assert!(shop.fleet.on_decision(&rollout.id, &decision, month_later).is_none());
 }

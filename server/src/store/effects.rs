@@ -19,7 +19,7 @@ pub async fn write(db: &mut SqliteConnection, effect: &Effect<'_>) -> Result<(),
     if !effect.lost.is_empty() {
         contact::add(&mut *db, &effect.lost).await?;
     }
-    if let Some(moved) = &effect.moved {
+    for moved in &effect.moved {
         rollouts::update(&mut *db, &moved.rollout).await?;
         audit::add(&mut *db, &moved.entry()).await?;
         webhooks::tell(db, &moved.event()).await?;

@@ -65,7 +65,7 @@ async fn a_rollout_is_told_in_numbers_and_no_device_by_its_name() {
     let now_ms = api.clock.now_ms();
     let decision = rollout.decide(&api.app.fleet.evidence(&id), &[], now_ms).unwrap();
     api.act("rollouts/r-1/pause").await.ok();
-    assert!(api.app.fleet.on_decision(&id, decision, now_ms).is_none(), "it was paused since");
+    assert!(api.app.fleet.on_decision(&id, &decision, now_ms).is_none(), "it was paused since");
     advance_rollouts(&api.app.store, &api.app.fleet, now_ms).await.unwrap();
     let text = scraped(&api).await;
     check(

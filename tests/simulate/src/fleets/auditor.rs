@@ -95,7 +95,7 @@ impl Auditor {
             );
             self.books.of_mut(rollout).move_one(before, after);
         }
-        effect.moved.as_ref().map_or(Ok(()), |moved| self.book_move(disk, moved))
+        effect.moved.iter().try_for_each(|moved| self.book_move(disk, moved))
     }
 
     /// No more devices are let in than the plan allows at this moment.

@@ -86,7 +86,7 @@ impl Disk {
             let before = row.replace(*deployment);
             self.remember(now_ms, || Before::Deployment(rollout, device, before));
         }
-        if let Some(Moved { rollout, .. }) = &effect.moved {
+        for Moved { rollout, .. } in &effect.moved {
             self.put_rollout(rollout.clone(), now_ms);
         }
         if let Some((device, id)) = message {

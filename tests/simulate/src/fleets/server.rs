@@ -152,7 +152,7 @@ impl Server {
         let heard = self.fleet.on_report(cast.id(device), &report(said), now_ms);
         let Some((step, effect)) = heard else { return Ok(Answer::Settled) };
         debug_assert!(matches!(step, Step::Applied(_)) || effect.deployments.is_empty());
-        self.news.moved |= effect.moved.is_some();
+        self.news.moved |= !effect.moved.is_empty();
         let is_stored =
             self.transact(cast, Cause::Report, effect, Some((device, said.id)), now_ms)?;
         Ok(if is_stored { Answer::Settled } else { Answer::Later })
@@ -185,7 +185,7 @@ impl Server {
                 (self.fleet.evidence(&rollout.id), self.fleet.health(&rollout.id));
             let decision = rollout.decide(&evidence, &health, now_ms);
             let Some(decision) = decision.filter(|_| self.is_up()) else { continue };
-            let effect = self.fleet.on_decision(&rollout.id, decision, now_ms);
+            let effect = self.fleet.on_decision(&rollout.id, &decision, now_ms);
             let Some(effect) = effect else { continue };
             self.take_note(&effect);
             self.transact(cast, Cause::Decision, effect, None, now_ms)?;
@@ -293,7 +293,7 @@ impl Server {
 
     fn take_note(&mut self, effect: &Effect<'_>) {
         self.news.devices.extend(effect.deployments.iter().map(|(_, it, _)| cast::number(it)));
-        self.news.moved |= effect.moved.is_some();
+        self.news.moved |= !effect.moved.is_empty();
     }
 }
 
