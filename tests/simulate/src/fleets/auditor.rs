@@ -46,6 +46,8 @@ pub(super) struct Auditor {
     /// When each device was last seen with a whole image; forgotten when the server restarts.
     seen_at: Each<u64>,
     listening: Listening,
+    /// The latest time by the server's clock since it started.
+    looked_at: u64,
 }
 
 /// Breaks a promise, unless it is kept.
@@ -63,6 +65,7 @@ impl Auditor {
             books: Each::new(0, |_| Book::default()),
             seen_at: Each::new(devices, |_| 0),
             listening: Listening::default(),
+            looked_at: 0,
         }
     }
 
@@ -73,7 +76,13 @@ impl Auditor {
     /// The server listens anew.
     pub(super) fn listens_from(&mut self, now_ms: u64, away_ms: u64) {
         self.listening = Listening { since: now_ms, away_ms, seen_at: 0 };
+        self.looked_at = now_ms;
         self.seen_at.iter_mut().for_each(|(_, at)| *at = 0);
+    }
+
+    /// The server looks at its clock, which may have been set back.
+    pub(super) fn looks_at(&mut self, now_ms: u64) {
+        self.looked_at = self.looked_at.max(now_ms);
     }
 
     /// Checks an effect before it is written, and books it.
@@ -117,7 +126,7 @@ impl Auditor {
             let overdue = Evidence::sum(&fleet.evidence(&rollout.id)).overdue;
             let allowance =
                 rollout.plan.allowance(&Evidence { counts, overdue, ..Evidence::default() });
-            let feared = counts.in_flight() - overdue.min(counts.in_flight());
+            let feared = counts.in_flight();
             promise!(
                 feared + offers <= allowance,
                 "r-{number}: {offers} offers with {feared} in flight, where {allowance} are allowed"
@@ -244,7 +253,7 @@ impl Auditor {
             phase.counts.add(deployment.state);
             let listening = Listening { seen_at: *self.seen_at.of(device), ..self.listening };
             let overdue_at = rollout.plan.overdue_at(&deployment, listening);
-            phase.overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
+            phase.overdue += u64::from(overdue_at.is_some_and(|at| at <= self.looked_at));
         }
         let book = self.books.of_mut(number);
         book.known.resize(phases.max(book.known.len()), Counts::default());
@@ -339,7 +348,9 @@ fn is_legal(cause: Cause, before: Option<Deployment>, after: &Deployment) -> boo
     let is_legal = match (cause, after.state) {
         (Cause::Polls, Offered) => from == Waiting,
         (Cause::Polls, Skipped) => from == Waiting || recallable,
-        (Cause::Silence | Cause::Report, Waiting) => recallable,
+        (Cause::Silence, Waiting) => recallable,
+        // Put off, or to be fetched once more.
+        (Cause::Report, Waiting) => recallable || [Waiting, Skipped, TimedOut].contains(&from),
         (Cause::Silence, TimedOut) => recallable || switched,
         (Cause::Report, Offered | TimedOut) => false,
         (Cause::Report, to) => {

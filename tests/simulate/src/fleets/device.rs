@@ -1,7 +1,8 @@
 //! A modelled device: as much of it as a server can notice. Not here: what happens to it when.
 
 use waxwing_server::domain::Deployment;
-use waxwing_wire::report::State;
+use waxwing_wire::ErrorCode;
+use waxwing_wire::report::{Deferral, State};
 
 use super::scenario::Nature;
 
@@ -55,6 +56,8 @@ pub(super) struct Said {
     /// The image that runs, as it says.
     pub(super) runs: u8,
     pub(super) state: State,
+    pub(super) code: ErrorCode,
+    pub(super) deferred: Option<Deferral>,
 }
 
 /// The decision that it heard last.
@@ -78,6 +81,8 @@ pub(super) struct Unit {
     pub(super) fate: Fate,
     /// The rollout that harmed it.
     pub(super) harmed_by: Option<u32>,
+    /// How often its user has put it off.
+    pub(super) deferred: u8,
     pub(super) known: Known,
     /// What the server has not acknowledged.
     pub(super) outbox: Vec<Said>,
@@ -113,6 +118,7 @@ impl Unit {
             task: None,
             fate: Fate::Healthy,
             harmed_by: None,
+            deferred: 0,
             known: Known::default(),
             outbox: Vec::new(),
             acknowledged: 0,
@@ -130,6 +136,8 @@ impl Unit {
                 | Nature::Late
                 | Nature::Nonsense
                 | Nature::Everywhere
+                | Nature::BrokenLink
+                | Nature::PutsOff
                 | Nature::Flapping => 0,
             },
             is_in_ring: false,
@@ -146,8 +154,16 @@ impl Unit {
     /// Adds something to what it has to say.
     pub(super) fn say(&mut self, rollout: u32, image: u8, runs: u8, state: State) {
         if self.next_id < MESSAGES_MAX {
-            self.outbox.push(Said { id: self.next_id, rollout, image, runs, state });
+            let (id, code, deferred) = (self.next_id, ErrorCode::NONE, None);
+            self.outbox.push(Said { id, rollout, image, runs, state, code, deferred });
             self.next_id += 1;
+        }
+    }
+
+    /// Adds to what it said last why it failed, or that its user put it off.
+    pub(super) fn explain(&mut self, code: ErrorCode, deferred: Option<Deferral>) {
+        if let Some(last) = self.outbox.last_mut() {
+            (last.code, last.deferred) = (code, deferred);
         }
     }
 

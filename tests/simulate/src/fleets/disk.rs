@@ -3,9 +3,10 @@
 //!
 //! A disk can be made to lie, to see that the simulation notices. Not here: decisions.
 
+use std::collections::VecDeque;
 use std::mem;
 
-use waxwing_server::domain::effect::{Effect, Moved};
+use waxwing_server::domain::effect::{Effect, Moved, NewDeployment};
 use waxwing_server::domain::rollout::State;
 use waxwing_server::domain::{Deployment, Device, Rollout};
 use waxwing_server::fleet::Records;
@@ -23,7 +24,13 @@ pub(crate) enum Honesty {
     ForgetsTheLastMinute,
     /// It says that it wrote a halt, and did not.
     ForgetsHalts,
+    /// It says that it wrote what becomes of devices, and does so a moment later: as if devices were told
+    /// before it is written.
+    WritesLater,
 }
+
+/// How much later such a disk writes, in virtual milliseconds.
+const LATE_MS: u64 = 10_000;
 
 /// How long a disk that lies keeps things in memory, in virtual milliseconds.
 const UNSYNCED_MS: u64 = 60_000;
@@ -40,6 +47,8 @@ pub(super) struct Disk {
     pub(super) alive_at: u64,
     /// What was there before, of what is not really durable yet.
     unsynced: Vec<(u64, Before)>,
+    /// What is yet to be written, and when.
+    late: VecDeque<(u64, NewDeployment)>,
 }
 
 /// What changes of a device.
@@ -67,6 +76,14 @@ impl Disk {
             deployments: Each::new(0, |_| unreachable!("there is none")),
             alive_at: 0,
             unsynced: Vec::new(),
+            late: VecDeque::new(),
+        }
+    }
+
+    /// Writes what should have been written by a time.
+    pub(super) fn catch_up(&mut self, now_ms: u64) {
+        while let Some((_, late)) = self.late.pop_front_if(|(at, _)| *at <= now_ms) {
+            self.put_deployment(&late, now_ms);
         }
     }
 
@@ -80,11 +97,12 @@ impl Disk {
         for device in &effect.devices {
             self.devices.of_mut(cast::number(&device.id)).changed_at = device.changed_at;
         }
-        for (rollout, device, deployment) in &effect.deployments {
-            let (rollout, device) = (cast::rollout_number(rollout), cast::number(device));
-            let row = self.deployments.of_mut(rollout).of_mut(device);
-            let before = row.replace(*deployment);
-            self.remember(now_ms, || Before::Deployment(rollout, device, before));
+        for deployment in &effect.deployments {
+            if self.honesty == Honesty::WritesLater {
+                self.late.push_back((now_ms + LATE_MS, deployment.clone()));
+            } else {
+                self.put_deployment(deployment, now_ms);
+            }
         }
         for Moved { rollout, .. } in &effect.moved {
             self.put_rollout(rollout.clone(), now_ms);
@@ -95,6 +113,12 @@ impl Disk {
             row.messages |= bit(id);
             self.remember(now_ms, || Before::Message(device, before));
         }
+    }
+
+    fn put_deployment(&mut self, (rollout, device, it): &NewDeployment, now_ms: u64) {
+        let (rollout, device) = (cast::rollout_number(rollout), cast::number(device));
+        let before = self.deployments.of_mut(rollout).of_mut(device).replace(*it);
+        self.remember(now_ms, || Before::Deployment(rollout, device, before));
     }
 
     /// Adds or replaces a rollout.

@@ -2,8 +2,10 @@
 //!
 //! Not here: how anybody misbehaves, see [`super::device`].
 
+use std::ops::Range;
+
 use waxwing_server::domain::rollout::plan::Timeouts;
-use waxwing_server::domain::rollout::{Change, Gate, PhasePlan, Plan, Size, State};
+use waxwing_server::domain::rollout::{Change, Gate, PhasePlan, Plan, Size, State, Urgency};
 
 use super::cast::{self, IMAGE_BYTES};
 
@@ -34,12 +36,22 @@ pub(crate) enum Nature {
     StubbornClock,
     /// It becomes healthy and goes back hours later.
     Flapping,
+    /// Its downloads are broken off now and then, until it gives them up.
+    BrokenLink,
+    /// Its user puts the restart off, as often as may be.
+    PutsOff,
 }
 
 impl Nature {
     /// Tells whether what it says may be untrue.
     pub(super) const fn lies(self) -> bool {
         matches!(self, Self::SaysHealthy | Self::Nonsense | Self::Everywhere)
+    }
+
+    /// Tells whether it waits for a time that the server knows, so that nothing has to happen before its next
+    /// poll has an effect.
+    pub(super) const fn waits_for_a_time(self) -> bool {
+        matches!(self, Self::BrokenLink | Self::PutsOff)
     }
 
     /// Tells whether it keeps its reports until the end.
@@ -81,6 +93,10 @@ pub(crate) struct Scenario {
     pub(super) crowd: Vec<(Nature, u32)>,
     /// The share of devices that each image breaks, from 0 to 1.
     pub(super) broken: [f64; 3],
+    /// Whether those that it breaks all fall silent.
+    pub(super) silences: bool,
+    /// In which hours the clock of the server is slow, and by how many hours.
+    pub(super) slow: Option<(Range<u64>, u64)>,
     /// The rollouts, in the order in which they start.
     pub(super) rollouts: Vec<Planned>,
     /// What operators do: after so many hours, to which rollout.
@@ -100,6 +116,8 @@ impl Scenario {
             about,
             crowd: Vec::new(),
             broken: [0.0; 3],
+            silences: false,
+            slow: None,
             rollouts: vec![Planned::new(1, Plan::default())],
             deeds: Vec::new(),
             crash_every_h: 6,
@@ -162,20 +180,38 @@ impl Planned {
 
 /// Returns all scenarios for a fleet of so many devices.
 pub(crate) fn all(devices: u32) -> Vec<Scenario> {
-    use Nature::{
-        Backwards, Everywhere, Flapping, Late, NeverComes, NightsOnly, Nonsense, SaysHealthy,
-        SlowLink, StubbornClock, WrongClock,
-    };
+    [of_releases(), of_devices(), of_servers_and_plans(devices)].concat()
+}
+
+fn of_releases() -> Vec<Scenario> {
     let of = Scenario::new;
     vec![
         of("good", "a good release"),
         of("broken-fifth", "a release that breaks 20 %").broken(0.2).ending(State::Halted),
         of("broken-thousandth", "a release that breaks 0.1 %").broken(0.001),
+        of("silent", "a release that silences every device")
+            .broken(1.0)
+            .ending(State::Halted)
+            .with(|it| it.silences = true),
         of("phases", "a good release in three phases, paused for two hours")
             .planned(|plan| plan.phases = phases())
             .deeds(&[(1, 0, Change::Pause), (3, 0, Change::Resume)]),
+    ]
+}
+
+fn of_devices() -> Vec<Scenario> {
+    use Nature::{
+        Backwards, BrokenLink, Everywhere, Flapping, Late, NeverComes, NightsOnly, Nonsense,
+        PutsOff, SaysHealthy, SlowLink, StubbornClock, WrongClock,
+    };
+    let of = Scenario::new;
+    vec![
         of("slow-links", "20 % of the devices need up to a day for a download")
             .crowd(&[(SlowLink, 200)])
+            .lasting(300),
+        of("hindered", "10 % of the devices lose their downloads, of 5 % the users put it off")
+            .crowd(&[(BrokenLink, 100), (PutsOff, 50)])
+            .planned(|plan| plan.urgency = Urgency::Deferrable { times: 2, until: None })
             .lasting(300),
         of("offline", "10 % never come, 20 % are on line at night only")
             .crowd(&[(NeverComes, 100), (NightsOnly, 200)])
@@ -197,6 +233,17 @@ pub(crate) fn all(devices: u32) -> Vec<Scenario> {
         .planned(|plan| plan.timeouts = Timeouts { offered_s: 6 * 3600, ..plan.timeouts })
         .lasting(300),
         of("flapping", "5 % become healthy and go back hours later").crowd(&[(Flapping, 50)]),
+    ]
+}
+
+fn of_servers_and_plans(devices: u32) -> Vec<Scenario> {
+    let of = Scenario::new;
+    vec![
+        of(
+            "slow-server",
+            "the clock of the server is set back by three hours, and an hour later set again",
+        )
+        .with(|it| (it.slow, it.crash_every_h) = (Some((1..2, 3)), 1)),
         of("restarts", "the server dies every hour, and its disk is full now and then")
             .broken(0.001)
             .with(|it| (it.crash_every_h, it.disk_full_permille) = (1, 10)),

@@ -9,7 +9,7 @@ use waxwing_server::domain::rollout::State;
 use waxwing_server::domain::{Decision, Rollout, Running};
 use waxwing_server::fleet::{Fleet, Told};
 use waxwing_server::ingest::FRESH_S;
-use waxwing_wire::{ErrorCode, Report};
+use waxwing_wire::Report;
 
 use super::auditor::{Auditor, Cause, Violation};
 use super::cast::{self, Cast, Each};
@@ -69,6 +69,8 @@ pub(super) struct Server {
     pub(super) auditor: Auditor,
     pub(super) polls: u64,
     pub(super) reports: u64,
+    /// By how much its clock is slow, in milliseconds.
+    pub(super) slow_ms: u64,
     fleet: Fleet,
     /// When it starts again, if it is dead.
     away_until: Option<u64>,
@@ -89,6 +91,7 @@ impl Server {
             losses: Losses::default(),
             polls: 0,
             reports: 0,
+            slow_ms: 0,
             away_until: None,
             answers: Vec::new(),
         }
@@ -107,6 +110,11 @@ impl Server {
         let all = self.disk.rollouts.iter();
         let running = all.filter(|(_, rollout)| rollout.state == State::Running);
         running.map(|(_, rollout)| self.fleet.room(&rollout.id))
+    }
+
+    /// Returns what its clock says.
+    pub(super) fn clock_ms(&self, now_ms: u64) -> u64 {
+        now_ms - self.slow_ms
     }
 
     /// An operator drafts or changes a rollout.
@@ -128,6 +136,7 @@ impl Server {
         now_ms: u64,
     ) -> Result<(Told, Known), Violation> {
         self.polls += 1;
+        let now_ms = self.clock_ms(now_ms);
         let told = self.fleet.poll(cast.id(device), running, now_ms);
         let told = told.ok_or_else(|| Violation(format!("d-{device} is not registered")))?;
         let known = self.auditor.told(&self.disk, cast, device, (&told, known), now_ms)?;
@@ -142,6 +151,7 @@ impl Server {
         (said, sent_s): (Said, u64),
         now_ms: u64,
     ) -> Result<Answer, Violation> {
+        let now_ms = self.clock_ms(now_ms);
         if !self.is_up() || sent_s.abs_diff(now_ms / 1000) > FRESH_S {
             return Ok(Answer::Later);
         }
@@ -162,18 +172,22 @@ impl Server {
     pub(super) fn tick(&mut self, cast: &Cast, now_ms: u64) -> Result<(), Violation> {
         match self.away_until {
             Some(until) if now_ms < until => return Ok(()),
-            Some(_) => self.restart(cast, now_ms)?,
+            Some(_) => self.restart(cast, self.clock_ms(now_ms))?,
             None => {}
         }
+        self.disk.catch_up(now_ms);
         if now_ms.is_multiple_of(ALIVE_MS) {
+            // The latest time that it may have signed: a clock set back does not lower it.
             self.disk.alive_at = now_ms;
         }
+        let now_ms = self.clock_ms(now_ms);
         self.advance(cast, now_ms)?;
         if self.is_up() { self.flush(cast, now_ms) } else { Ok(()) }
     }
 
     /// As `jobs::advance_rollouts`.
     fn advance(&mut self, cast: &Cast, now_ms: u64) -> Result<(), Violation> {
+        self.auditor.looks_at(now_ms);
         self.fleet.look(now_ms);
         if !self.fleet.timed_out(now_ms, 1).is_empty() {
             let effect = self.fleet.on_silence(now_ms, ROWS_MAX);
@@ -251,7 +265,7 @@ impl Server {
         self.losses.restarts += 1;
         self.losses.writes += count(self.fleet.sightings().take().len());
         self.disk.crash();
-        self.away_until = Some(now_ms + AWAY_MS);
+        self.away_until = Some(now_ms + self.slow_ms + AWAY_MS);
     }
 
     fn restart(&mut self, cast: &Cast, now_ms: u64) -> Result<(), Violation> {
@@ -273,7 +287,7 @@ impl Server {
 
     /// The first look at the clock.
     pub(super) fn listen(&mut self, now_ms: u64) {
-        self.auditor.listens_from(now_ms, now_ms - self.disk.alive_at);
+        self.auditor.listens_from(now_ms, now_ms.saturating_sub(self.disk.alive_at));
         self.fleet.listen_from(now_ms);
         self.fleet.look(now_ms);
     }
@@ -288,7 +302,7 @@ impl Server {
         if !self.is_up() {
             return Ok(());
         }
-        self.auditor.audit((&self.disk, cast), &self.fleet, units, now_ms)
+        self.auditor.audit((&self.disk, cast), &self.fleet, units, self.clock_ms(now_ms))
     }
 
     fn take_note(&mut self, effect: &Effect<'_>) {
@@ -306,10 +320,10 @@ fn report(said: Said) -> Report {
         rollout: cast::rollout_id(said.rollout),
         release: cast::version(said.image),
         state: said.state,
-        code: ErrorCode::NONE,
+        code: said.code,
         fw_sha256: cast::digest(said.runs),
         attempt: 1,
         measured_at: 0,
-        deferred: None,
+        deferred: said.deferred,
     }
 }

@@ -14,7 +14,8 @@ fn small(devices: u32, seed: u64) -> Run {
 #[track_caller]
 fn check(name: &str) -> Summary {
     // Those in which nothing halts and no phase has a size need not be large.
-    let is_long = ["slow-links", "offline", "lying", "wrong-clocks", "two-rollouts", "windows"];
+    let is_long =
+        ["slow-links", "hindered", "offline", "lying", "wrong-clocks", "two-rollouts", "windows"];
     let run_of = small(if is_long.contains(&name) { 300 } else { 2_000 }, 1);
     let scenario = all(run_of.devices).into_iter().find(|it| it.name == name).unwrap();
     run(&scenario, run_of)
@@ -42,12 +43,15 @@ every_promise_holds! {
     promises_hold_for_a_good_release "good",
     promises_hold_for_a_release_that_breaks_a_fifth "broken-fifth",
     promises_hold_for_a_release_that_breaks_a_thousandth "broken-thousandth",
+    promises_hold_for_a_release_that_silences_devices "silent",
     promises_hold_in_phases "phases",
     promises_hold_on_slow_links "slow-links",
+    promises_hold_for_devices_that_are_hindered "hindered",
     promises_hold_for_devices_that_are_seldom_there "offline",
     promises_hold_among_liars "lying",
     promises_hold_with_wrong_clocks "wrong-clocks",
     promises_hold_for_devices_that_go_back_later "flapping",
+    promises_hold_for_a_server_whose_clock_is_set_back "slow-server",
     promises_hold_for_a_server_that_dies_each_hour "restarts",
     promises_hold_for_two_rollouts "two-rollouts",
     promises_hold_on_the_way_back "way-back",
@@ -78,6 +82,20 @@ fn a_disk_that_forgets_a_halt_is_found_out() {
     assert!(broken.promise.contains("state: Running"), "what is stored still runs: {broken:?}");
 }
 
+#[test]
+fn an_offer_that_is_made_before_it_is_written_is_found_out() {
+    let scenario = all(300).into_iter().find(|it| it.name == "good").unwrap();
+    let lying = Run { honesty: Honesty::WritesLater, ..small(300, 1) };
+    let broken = run(&scenario, lying).unwrap_err();
+    assert!(broken.promise.contains("was offered r-0, and what is stored is None"), "{broken:?}");
+}
+
+#[test]
+fn a_release_that_silences_devices_gets_no_more_of_them_than_the_plan_risks() {
+    let halted = check("silent");
+    assert!(halted.harmed <= u64::from(Plan::default().risk), "{halted:?}");
+}
+
 fn crowd() -> impl Strategy<Value = Vec<(Nature, u32)>> {
     let natures = [
         Nature::NeverComes,
@@ -91,6 +109,8 @@ fn crowd() -> impl Strategy<Value = Vec<(Nature, u32)>> {
         Nature::WrongClock,
         Nature::StubbornClock,
         Nature::Flapping,
+        Nature::BrokenLink,
+        Nature::PutsOff,
     ];
     prop::collection::vec((prop::sample::select(natures.to_vec()), 0_u32..300), 0..4)
 }

@@ -161,6 +161,8 @@ impl<'a> World<'a> {
     }
 
     fn second(&mut self) -> Result<(), Violation> {
+        let slow = self.scenario.slow.as_ref().filter(|(hours, _)| hours.contains(&self.hours()));
+        self.server.slow_ms = slow.map_or(0, |(_, hours)| hours * HOUR_MS);
         "an operator".clone_into(&mut self.doing);
         if self.scenario.has_windows() && self.now_ms.is_multiple_of(HOUR_MS) {
             (0..self.cast.devices()).for_each(|device| self.unsettle(device));

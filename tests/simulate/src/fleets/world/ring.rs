@@ -60,7 +60,8 @@ impl World<'_> {
             // There was room for it too: it does not want any.
             let (_, everywhere) = self.room();
             let unit = self.units.of_mut(device);
-            if unit.life == Life::Idle && everywhere && unit.is_on_line(hour) {
+            let settles = everywhere && !unit.nature.waits_for_a_time();
+            if unit.life == Life::Idle && settles && unit.is_on_line(hour) {
                 unit.life = Life::Settled;
             } else if unit.life == Life::Idle {
                 stay.push(device);

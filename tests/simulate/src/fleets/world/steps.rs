@@ -4,7 +4,8 @@
 use std::cmp::Reverse;
 
 use waxwing_server::fleet::Told;
-use waxwing_wire::report::State as Step;
+use waxwing_wire::ErrorCode;
+use waxwing_wire::report::{Deferral, State as Step};
 
 use super::{HOUR_MS, SECOND_MS, World};
 use crate::fleets::auditor::Violation;
@@ -21,6 +22,9 @@ const POLL_MS: u64 = 15 * MINUTE_MS;
 const RESET_MS: u64 = 20_000;
 /// From there to the end of the self-test.
 const SELF_TEST_MS: u64 = 70_000;
+
+/// How often the plans of the scenarios let users put a release off.
+const DEFERRALS_MAX: u8 = 2;
 
 /// What happens to a device.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -59,7 +63,7 @@ impl World<'_> {
     /// It polls, and does what it is told.
     pub(super) fn ask(&mut self, device: u32) -> Result<(), Violation> {
         let Some(told) = self.poll(device)? else {
-            let at = self.now_ms + MINUTE_MS;
+            let at = self.now_ms + if self.server.is_up() { POLL_MS } else { MINUTE_MS };
             if self.units.of(device).life == Life::Idle {
                 self.units.of_mut(device).life = Life::Asking;
             }
@@ -103,6 +107,10 @@ impl World<'_> {
         let running = self.cast.running(unit.image);
         let (told, known) =
             self.server.poll(&self.cast, device, (running, unit.known), self.now_ms)?;
+        if self.server.slow_ms > 0 {
+            // It has heard a later time, and believes no earlier one (D5).
+            return Ok(None);
+        }
         let unit = self.units.of_mut(device);
         unit.known = known;
         if unit.nature != Nature::StubbornClock {
@@ -151,6 +159,16 @@ impl World<'_> {
     }
 
     fn has_loaded(&mut self, device: u32) -> Result<(), Violation> {
+        let (nature, deferred) = (self.units.of(device).nature, self.units.of(device).deferred);
+        if nature == Nature::BrokenLink && self.rng.u8(0..4) == 0 {
+            return self.stop_at(device, Step::Failed, ErrorCode::DOWNLOAD_STALLED, None);
+        }
+        if nature == Nature::PutsOff && deferred < DEFERRALS_MAX {
+            let until = (self.now_ms + self.rng.u64(HOUR_MS..9 * HOUR_MS)) / SECOND_MS;
+            self.units.of_mut(device).deferred += 1;
+            let deferral = Deferral { times: deferred + 1, until };
+            return self.stop_at(device, Step::Verified, ErrorCode::NONE, Some(deferral));
+        }
         self.speak(device, Step::Verified)?;
         self.units.of_mut(device).life = Life::Ready;
         if self.rng.u8(0..16) > 0 {
@@ -195,6 +213,7 @@ impl World<'_> {
             return Fate::Healthy;
         }
         match self.rng.u8(0..3) {
+            _ if self.scenario.silences => Fate::FallsSilent,
             0 => Fate::FailsSelfTest,
             1 => Fate::CrashesInSoak,
             _ => Fate::FallsSilent,
@@ -261,7 +280,9 @@ impl World<'_> {
             | Nature::Nonsense
             | Nature::Everywhere
             | Nature::WrongClock
-            | Nature::StubbornClock => self.rest(device),
+            | Nature::StubbornClock
+            | Nature::BrokenLink
+            | Nature::PutsOff => self.rest(device),
         }
         Ok(())
     }
@@ -321,6 +342,25 @@ impl World<'_> {
         let Some(task) = unit.task else { return Ok(()) };
         unit.say(task.rollout, task.image, unit.image, state);
         if unit.has_mqtt { self.deliver(device) } else { Ok(()) }
+    }
+
+    /// Says how far it came and why no further, and waits for the next offer.
+    fn stop_at(
+        &mut self,
+        device: u32,
+        state: Step,
+        code: ErrorCode,
+        deferred: Option<Deferral>,
+    ) -> Result<(), Violation> {
+        let unit = self.units.of_mut(device);
+        let Some(task) = unit.task else { return Ok(()) };
+        unit.say(task.rollout, task.image, unit.image, state);
+        unit.explain(code, deferred);
+        if unit.has_mqtt {
+            self.deliver(device)?;
+        }
+        self.rest(device);
+        Ok(())
     }
 
     /// Sends what was not acknowledged, in order.
