@@ -50,10 +50,6 @@ const READERS_MAX: u32 = 8;
 /// Mode of the database: owner only, whatever the folder allows.
 const FILE_MODE: u32 = 0o600;
 
-/// Rows that a query may be ahead of whoever reads them. A query that would be further ahead sleeps
-/// until a row is read, and is woken for each; whoever reads many rows asks for so many at once.
-const ROWS_AHEAD: u16 = 4096;
-
 /// How long a writer waits for another process, such as a backup.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -210,7 +206,6 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .row_buffer_size(ROWS_AHEAD.into())
         .busy_timeout(BUSY_TIMEOUT)
 }
 

@@ -1,17 +1,18 @@
 //! Devices with the certificates they may use.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
 use semver::Version;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sqlx::SqliteConnection;
 use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, ROWS_AHEAD, Store};
-use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status};
+use super::{Error, Store};
+use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::{Deployment, Device, Running, Sighting};
 
 /// A device with its part in the rollouts.
@@ -19,6 +20,26 @@ pub type Stored = (Device, Vec<(RolloutId, Deployment)>);
 
 /// The columns of a deployment, the device aside.
 type StoredDeployment = (RolloutId, State, ErrorCode, u32, u32, u8, u64, u8, u8, u64, u64);
+
+/// A device in the list of all, in this order.
+#[derive(Deserialize)]
+struct Line {
+    id: DeviceId,
+    product: ProductId,
+    tags: Tags,
+    given: BTreeMap<String, String>,
+    reported: BTreeMap<String, String>,
+    version: Option<Version>,
+    status: Status,
+    created_at: u64,
+    changed_at: u64,
+    message_secret: Hexadecimal,
+    certificates: Vec<(String, Hexadecimal, CertificateStatus, u64, u64)>,
+    deployments: Vec<StoredDeployment>,
+}
+
+/// Devices that are read at once: half a megabyte.
+const PAGE: u32 = 1000;
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -195,62 +216,73 @@ pub async fn page(
     rows.map(|row| Ok((row.parse("id")?, read_seen(&row)?))).collect()
 }
 
-/// Hands over all devices by name, one after the other, each with its part in the rollouts.
+/// Hands over all devices by name, one after the other, each with its part in the rollouts. While they
+/// are taken, the database reads the next.
 ///
 /// # Errors
 ///
 /// When the database fails or a row is damaged.
 pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
-    let mut after = String::new();
-    loop {
-        let mut rows = sqlx::query(
-            "SELECT id, product, tags, attributes, reported_attributes, version, status, \
-             created_at, changed_at, message_secret, \
-             (SELECT json_group_array(json_array(serial, hex(spki), status, expires_at)) \
-              FROM (SELECT * FROM certificates WHERE device = devices.id \
-                    AND status IN ('current', 'next') ORDER BY issued_at)) AS certificates, \
-             (SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
-                                                 not_before, hop, phase, changed_at, decided_at)) \
-              FROM deployments WHERE device = devices.id) AS deployments \
-             FROM devices WHERE id > $1 ORDER BY id LIMIT $2",
-        )
-        .bind(&after)
-        .bind(ROWS_AHEAD)
-        .fetch(store.readers());
-        let mut last = None;
-        while let Some(row) = rows.try_next().await? {
-            let stored = read(&Row::new("devices", &row))?;
-            last = Some(stored.0.id.to_string());
-            take(stored);
+    let mut page = read_page(store.clone(), String::new()).await?;
+    while let Some((last, devices)) = page {
+        let next = tokio::spawn(read_page(store.clone(), last));
+        let lines: Vec<&RawValue> =
+            serde_json::from_str(&devices).map_err(|it| damaged(&it, ""))?;
+        for line in lines {
+            take(read(line.get()).map_err(|error| damaged(&error, line.get()))?);
         }
-        let Some(last) = last else { return Ok(()) };
-        after = last;
+        page = next.await??;
     }
+    Ok(())
 }
 
-fn read(row: &Row<'_>) -> Result<Stored, Error> {
-    let certificates = row.json::<Vec<(String, String, CertificateStatus, u64)>>("certificates")?;
-    let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at)| {
-        let spki = bytes_of(&spki).ok_or_else(|| row.damaged("certificates", &spki))?;
-        Ok(Certificate { serial, spki, status, expires_at })
+/// Returns the devices behind a name as JSON, and the name of the last; nothing if there are none. As
+/// rows, each value of each of them would be handed from thread to thread by itself.
+async fn read_page(store: Store, after: String) -> Result<Option<(String, String)>, Error> {
+    let row = sqlx::query(
+        "SELECT max(id) AS last, json_group_array(json_array(id, product, json(tags), \
+           json(attributes), json(reported_attributes), version, status, created_at, changed_at, \
+           hex(message_secret), \
+           json((SELECT json_group_array(json_array(serial, hex(spki), status, expires_at, issued_at)) \
+                 FROM certificates WHERE device = page.id AND status IN ('current', 'next'))), \
+           json((SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
+                   not_before, hop, phase, changed_at, decided_at)) \
+                 FROM deployments WHERE device = page.id)))) AS devices \
+         FROM (SELECT * FROM devices WHERE id > $1 ORDER BY id LIMIT $2) AS page",
+    )
+    .bind(after)
+    .bind(PAGE)
+    .fetch_one(store.readers())
+    .await?;
+    let row = Row::new("devices", &row);
+    let Some(last) = row.text_or_null("last")? else { return Ok(None) };
+    Ok(Some((last, row.text("devices")?)))
+}
+
+fn damaged(error: &serde_json::Error, line: &str) -> Error {
+    Error::Damaged { table: "devices", column: "of the list", value: format!("{line}: {error}") }
+}
+
+fn read(line: &str) -> Result<Stored, serde_json::Error> {
+    let line: Line = serde_json::from_str(line)?;
+    let mut certificates = line.certificates;
+    certificates.sort_by_key(|certificate| certificate.4);
+    let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at, _)| {
+        Certificate { serial, spki: spki.0, status, expires_at }
     });
     let device = Device {
-        id: row.parse("id")?,
-        product: row.parse("product")?,
-        tags: row.json("tags")?,
-        attributes: Attributes {
-            given: row.json("attributes")?,
-            reported: row.json("reported_attributes")?,
-        },
-        version: row.parse_or_null("version")?.map(Arc::new),
-        status: row.word("status", Status::parse)?,
-        created_at: row.number("created_at")?,
-        changed_at: row.number("changed_at")?,
-        certificates: certificates.collect::<Result<_, Error>>()?,
-        message_secret: row.bytes_or_null("message_secret")?,
+        id: line.id,
+        product: line.product,
+        tags: line.tags,
+        attributes: Attributes { given: line.given, reported: line.reported },
+        version: line.version.map(Arc::new),
+        status: line.status,
+        created_at: line.created_at,
+        changed_at: line.changed_at,
+        certificates: certificates.collect(),
+        message_secret: Some(line.message_secret.0).filter(|sealed| !sealed.is_empty()),
     };
-    let deployments = row.json::<Vec<StoredDeployment>>("deployments")?;
-    Ok((device, deployments.into_iter().map(deployment).collect()))
+    Ok((device, line.deployments.into_iter().map(deployment).collect()))
 }
 
 fn deployment(stored: StoredDeployment) -> (RolloutId, Deployment) {
@@ -271,10 +303,19 @@ fn deployment(stored: StoredDeployment) -> (RolloutId, Deployment) {
     (rollout, deployment)
 }
 
-/// Reads what SQL's `hex` wrote.
-fn bytes_of(hexadecimal: &str) -> Option<Vec<u8>> {
-    let digits = (0..hexadecimal.len()).step_by(2).map(|at| hexadecimal.get(at..at + 2));
-    digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect()
+/// What SQL's `hex` wrote; of nothing, nothing.
+#[derive(Deserialize)]
+#[serde(try_from = "&str")]
+struct Hexadecimal(Vec<u8>);
+
+impl TryFrom<&str> for Hexadecimal {
+    type Error = &'static str;
+
+    fn try_from(text: &str) -> Result<Self, Self::Error> {
+        let digits = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2));
+        let bytes = digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect::<Option<_>>();
+        bytes.map(Self).ok_or("not hexadecimal")
+    }
 }
 
 fn read_seen(row: &Row<'_>) -> Result<Option<Seen>, Error> {

@@ -85,10 +85,6 @@ impl<'a> Row<'a> {
         self.text_or_null(column)?.map(parse).transpose()
     }
 
-    pub(super) fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.row.try_get(column)?)
-    }
-
     pub(super) fn digest_bytes(&self, column: &'static str) -> Result<Option<Digest>, Error> {
         let bytes: Option<Vec<u8>> = self.row.try_get(column)?;
         let Some(bytes) = bytes else { return Ok(None) };
