@@ -65,6 +65,7 @@ codes! {
     502 SELF_TEST "self_test" "The image failed its self-test.";
     503 TRIAL_TIMEOUT "trial_timeout" "The image did not prove itself in time.";
     504 SOAK_RESETS "soak_resets" "The image was reset too often while it soaked.";
+    505 GONE_BACK "gone_back" "The device polls with another image than the one that it was healthy with.";
     600 NO_CONTACT "no_contact" "The new image could not reach the server (D18).";
 }
 

@@ -9,16 +9,16 @@
 //! ```
 //!
 //! Reports may come late, twice or out of order: steps may be jumped over, never taken back. What the
-//! server guessed, that there is nothing to do or that nothing is to be expected, the word of the
-//! device overrules.
+//! server guessed, that there is nothing to do, that nothing is to be expected or that the device went
+//! back after it was healthy, the word of the device overrules.
 
 use std::cmp::Ordering;
 
 use waxwing_wire::ErrorCode;
 use waxwing_wire::report::{Report, State};
 
-use super::Release;
 use super::rollout::{Plan, Route};
+use super::{Release, Sighting};
 
 /// One device's part in one rollout.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,6 +128,20 @@ impl Deployment {
     #[must_use]
     pub const fn timed_out(self, now_ms: u64) -> Self {
         Self { state: State::TimedOut, changed_at: now_ms, ..self }
+    }
+
+    /// Tells whether a poll contradicts the device's word that it is healthy with the release: it went back,
+    /// and told nobody.
+    pub fn is_contradicted_by(&self, poll: &Sighting, release: &Release) -> bool {
+        let runs_another = poll.running.sha256 != release.sha256;
+        self.state == State::Healthy && poll.at > self.changed_at && runs_another
+    }
+
+    /// Ends a deployment whose device is not healthy with the release any more. The server guesses it
+    /// from polls, which are not signed: the word of the device overrules it.
+    #[must_use]
+    pub const fn gone_back(self, now_ms: u64) -> Self {
+        Self { code: ErrorCode::GONE_BACK, ..self.timed_out(now_ms) }
     }
 
     /// Takes in what the device said. `route` is what the rollout brings.

@@ -15,13 +15,14 @@ use crate::domain::rollout::{Action, Decision, Evidence};
 use crate::domain::{Deployment, Rollout, Sighting};
 
 impl Fleet {
-    /// Returns what follows from polls: what begins, as far as there are places, and who runs another
-    /// version than before.
+    /// Returns what follows from polls: what begins, as far as there are places, who runs another
+    /// version than before, and who is not healthy any more.
     pub fn on_polls<'a>(&self, polls: &'a [(DeviceId, Sighting)]) -> Effect<'a> {
+        let begun = self.beginnings(polls).into_iter();
         Effect {
             sightings: polls,
             devices: self.seen_changed(polls),
-            deployments: self.beginnings(polls),
+            deployments: begun.chain(self.gone_back(polls)).collect(),
             lost: self.lost(polls),
             moved: Vec::new(),
         }
@@ -98,6 +99,23 @@ impl Fleet {
             tracing::info!(rollout.id = %rollout.id, ?action, reason, "rollout moved");
             self.put_rollout(rollout);
         }
+    }
+
+    /// Returns the ends of deployments that polls contradict. Of a rollout that is over nothing more is
+    /// held against the release, and who has begun something else since runs what that brought.
+    fn gone_back(&self, polls: &[(DeviceId, Sighting)]) -> Vec<NewDeployment> {
+        let catalogue = self.shared.catalogue.load();
+        let gone_back = |(device, poll): &(DeviceId, Sighting)| {
+            self.shared.members.with(device, |member| {
+                let (number, last) = member.last_ending()?;
+                let campaign = catalogue.numbered(number)?;
+                let is_open = !campaign.rollout.state.is_final();
+                let has_gone = is_open && last.is_contradicted_by(poll, &campaign.release);
+                let after = has_gone.then(|| last.gone_back(self.stamp(poll.at)))?;
+                Some((campaign.rollout.id.clone(), device.clone(), after))
+            })?
+        };
+        polls.iter().filter_map(gone_back).collect()
     }
 
     /// Returns what becomes of a device's part in other rollouts when it is so far in one; `None` if it

@@ -229,6 +229,15 @@ impl<'a> Member<'a> {
         self.deployment(rollout).is_some_and(|deployment| deployment.keeps_image())
     }
 
+    /// Returns what it came to last, in whichever rollout; `None` if it is under way in another, or has been
+    /// since.
+    pub(super) fn last_ending(&self) -> Option<(u32, Deployment)> {
+        let mut ended = self.ended.items().map(deployment);
+        let last = ended.find(|(_, deployment)| deployment.changed_at == self.ended_at);
+        let has_begun = |it: Deployment| it.is_in_flight() || it.changed_at > self.ended_at;
+        last.filter(|_| !self.open().any(|(_, deployment)| has_begun(deployment)))
+    }
+
     /// Tells whether it has a whole image that it has not switched to.
     pub(super) fn is_about_to_switch(&self) -> bool {
         self.open().any(|(_, deployment)| deployment.state == State::Verified)

@@ -5,8 +5,10 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use waxwing_wire::ErrorCode;
 use waxwing_wire::report::State;
 
+use crate::domain::Deployment;
 use crate::domain::effect::{Effect, Moved};
 use crate::domain::rollout::Action;
 
@@ -19,6 +21,7 @@ struct Labels {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     offers: Counter,
+    gone_back: Counter,
     decisions: Family<Labels, Counter>,
     stale: Counter,
 }
@@ -26,6 +29,8 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("offers", "Releases offered to devices", self.offers.clone());
+        let help = "Polls with another image than the one that the device was healthy with";
+        registry.register("polls_contradicting", help, self.gone_back.clone());
         let help = "What rollouts decided by themselves, carried out";
         registry.register("decisions", help, self.decisions.clone());
         let help = "Decisions dropped because something had happened to the rollout since";
@@ -35,8 +40,12 @@ impl Tally {
     /// Counts what was stored.
     pub(super) fn done(&self, effect: &Effect<'_>) {
         if !effect.sightings.is_empty() {
-            let offered = effect.deployments.iter().filter(|(_, _, it)| it.state == State::Offered);
-            self.offers.inc_by(u64::try_from(offered.count()).unwrap_or(u64::MAX));
+            let count = |is_such: fn(&Deployment) -> bool| {
+                let such = effect.deployments.iter().filter(|(_, _, it)| is_such(it));
+                u64::try_from(such.count()).unwrap_or(u64::MAX)
+            };
+            self.offers.inc_by(count(|it| it.state == State::Offered));
+            self.gone_back.inc_by(count(|it| it.code == ErrorCode::GONE_BACK));
         }
         for Moved { action, .. } in &effect.moved {
             let action = match action {

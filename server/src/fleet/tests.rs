@@ -331,3 +331,32 @@ fn changes_are_later_than_all_before_even_when_the_clock_goes_back() {
     fleet.stamp(writing::latest_change(&fleet));
     assert_eq!([fleet.stamp(400), fleet.stamp(400), fleet.stamp(900)], [501, 502, 900]);
 }
+
+#[test]
+fn who_runs_what_another_rollout_brought_or_may_have_brought_has_not_gone_back() {
+    let [old, new] = ["old", "new"].map(|id| RolloutId::parse(id).unwrap());
+    let in_old = |state| Deployment { state, ..Deployment::waiting().offered(0, 30) };
+    let healthy = in_old(State::Healthy);
+    let later = |state| Deployment { state, changed_at: 40, ..in_old(state) };
+    let earlier = |state| Deployment { state, changed_at: 20, ..in_old(state) };
+    for (in_new, has_gone) in [
+        (None, true),
+        (Some(earlier(State::Healthy)), true),
+        (Some(earlier(State::Waiting)), true),
+        (Some(earlier(State::Verified)), false),
+        (Some(later(State::Waiting)), false),
+        (Some(later(State::Booted)), false),
+        (Some(later(State::TimedOut)), false),
+    ] {
+        let fleet = two_rollouts(|_| {});
+        fleet.put_deployment(&id(0), &old, healthy);
+        if let Some(in_new) = in_new {
+            fleet.put_deployment(&id(0), &new, in_new);
+        }
+        let polls = [(id(0), Sighting { at: NOW_MS, running: running(), begins: None })];
+        let gone = fleet.on_polls(&polls).deployments;
+        let gone: Vec<_> = gone.iter().map(|(rollout, _, it)| (rollout, it.code)).collect();
+        let expected = [(&old, ErrorCode::GONE_BACK)];
+        assert_eq!(gone, if has_gone { &expected[..] } else { &[] }, "{in_new:?}");
+    }
+}

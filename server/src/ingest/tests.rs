@@ -2,6 +2,7 @@
 
 mod comparisons;
 mod messages;
+mod polls;
 mod tries;
 
 use std::fmt::Write as _;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use waxwing_wire::{Digest, RolloutId};
 
 use super::*;
+use crate::domain::Running;
 use crate::domain::release::tests::release;
 use crate::domain::rollout::Urgency;
 use crate::domain::rollout::tests::plan;
@@ -218,4 +219,29 @@ fn what_the_image_or_the_device_did_is_never_tried_again() {
         let ended = told(Deployment::waiting().offered(0, 3), &[Report { code, ..report(state) }]);
         assert_eq!(ended.state, state, "{code}");
     }
+}
+
+#[test]
+fn only_a_later_poll_with_another_image_contradicts_the_word_of_a_healthy_device() {
+    let release = release("1.1.0");
+    let running = |sha256| Running {
+        version: release.version.clone(),
+        sha256,
+        security_version: 1,
+        pins: None,
+        out_s: 0,
+    };
+    let poll = |at, sha256| Sighting { at, running: running(sha256), begins: None };
+    let other = Digest([9; 32]);
+    for state in State::ALL {
+        let deployment = Deployment { state, changed_at: 5, ..Deployment::waiting() };
+        let contradicts = |at, sha256| deployment.is_contradicted_by(&poll(at, sha256), &release);
+        assert_eq!(contradicts(6, other), state == State::Healthy, "{state}");
+        assert!(!contradicts(5, other), "{state}: the poll may have come first");
+        assert!(!contradicts(6, release.sha256), "{state}");
+    }
+    let healthy = Deployment { state: State::Healthy, changed_at: 5, ..Deployment::waiting() };
+    let gone = healthy.gone_back(6);
+    assert_eq!((gone.state, gone.code), (State::TimedOut, ErrorCode::GONE_BACK));
+    assert_eq!((gone.changed_at, gone.is_guess()), (6, true));
 }

@@ -339,7 +339,8 @@ fn keeps_image(state: Step) -> bool {
 /// Tells whether a deployment may go from one state to another for this reason.
 fn is_legal(cause: Cause, before: Option<Deployment>, after: &Deployment) -> bool {
     use Step::{
-        Activated, Booted, Confirmed, Downloading, Offered, Skipped, TimedOut, Verified, Waiting,
+        Activated, Booted, Confirmed, Downloading, Healthy, Offered, Skipped, TimedOut, Verified,
+        Waiting,
     };
     let from = before.map_or(Waiting, |it| it.state);
     let same_phase = before.is_none_or(|it| it.phase == after.phase);
@@ -351,6 +352,7 @@ fn is_legal(cause: Cause, before: Option<Deployment>, after: &Deployment) -> boo
         (Cause::Silence, Waiting) => recallable,
         // Put off, or to be fetched once more.
         (Cause::Report, Waiting) => recallable || [Waiting, Skipped, TimedOut].contains(&from),
+        (Cause::Polls, TimedOut) => from == Healthy,
         (Cause::Silence, TimedOut) => recallable || switched,
         (Cause::Report, Offered | TimedOut) => false,
         (Cause::Report, to) => {

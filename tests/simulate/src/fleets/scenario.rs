@@ -232,7 +232,9 @@ fn of_devices() -> Vec<Scenario> {
         .crowd(&[(WrongClock, 95), (StubbornClock, 5)])
         .planned(|plan| plan.timeouts = Timeouts { offered_s: 6 * 3600, ..plan.timeouts })
         .lasting(300),
-        of("flapping", "5 % become healthy and go back hours later").crowd(&[(Flapping, 50)]),
+        of("flapping", "10 % become healthy and go back hours later")
+            .crowd(&[(Flapping, 100)])
+            .ending(State::Halted),
     ]
 }
 
