@@ -1,19 +1,19 @@
 //! Recounts a rollout from its evidence (D25): the stored reports, each checked again against the
 //! key it came with, replayed in the order they came.
 //!
-//! What only the server can know, offers and skips, is taken from the deployments. Not here: the
+//! What only the server can know, offers and skips and whom it gave up, is taken from the deployments,
+//! as far as it can be so after what the device said: how a device says that it ended nobody else
+//! can change. Read from one moment of the database, without keeping anybody from writing; not here: the
 //! counters themselves, see [`crate::fleet`].
-
-use std::collections::HashMap;
 
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::report::State;
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, ErrorCode, Report, RolloutId};
+use waxwing_wire::{Report, RolloutId};
 
 use crate::domain::Deployment;
 use crate::domain::deployment::Step;
-use crate::domain::rollout::{Counts, Route};
+use crate::domain::rollout::{Counts, Plan, Route};
 use crate::fleet::Fleet;
 use crate::ingest;
 use crate::store::reports::Evidence;
@@ -22,6 +22,8 @@ use crate::store::{self, Store, deployments, reports};
 /// What the evidence adds up to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Recount {
+    /// Devices by state, as they are counted.
+    pub counted: Counts,
     /// Devices by state, those nothing is known of left out.
     pub counts: Counts,
     /// How many reports were read.
@@ -45,25 +47,98 @@ pub async fn recount(
         return Ok(None);
     };
     let route = Route { stones: &stones, end: &end };
-    let mut recount = Recount::default();
-    let mut devices = HashMap::<DeviceId, Deployment>::new();
-    for (evidence, spki) in reports::of_rollout(store, rollout).await? {
-        recount.reports += 1;
-        let Some(report) = genuine(&evidence, &spki) else {
-            recount.invalid += 1;
-            continue;
-        };
-        let device = devices.entry(evidence.device).or_insert_with(Deployment::waiting);
-        let at = evidence.received_at;
-        if let Step::Applied(next) = device.on_report(&report, &plan, &route, at) {
-            *device = next;
-        }
+    let (mut snapshot, nobody_writes) = store.snapshot().await?;
+    let counted = Counts::sum(&fleet.counts(rollout));
+    drop(nobody_writes);
+    let mut recount = Recount { counted, ..Recount::default() };
+    let mut stored = deployments::of_rollout(snapshot.connection(), rollout).await?;
+    let mut evidence = reports::of_rollout(snapshot.connection(), rollout);
+    while let Some((device, said)) = evidence.next_device().await? {
+        let said = recount.replay(said, &plan, &route);
+        let known = stored.remove(&device);
+        let state = known.map_or(said.state, |stored| settled(&said, &stored));
+        recount.add(state);
+        // Signatures take their time, and others wait for this processor.
+        tokio::task::yield_now().await;
     }
-    add_what_only_the_server_knows(&mut devices, deployments::of_rollout(store, rollout).await?);
-    for deployment in devices.values() {
-        recount.counts.add(deployment.state);
+    let silent = Deployment::waiting();
+    for stored in stored.values() {
+        recount.add(settled(&silent, stored));
     }
     Ok(Some(recount))
+}
+
+impl Recount {
+    /// Counts a device, unless nothing is known of it.
+    fn add(&mut self, state: State) {
+        if state != State::Waiting {
+            self.counts.add(state);
+        }
+    }
+
+    /// Returns how far a device is by its own word.
+    fn replay(
+        &mut self,
+        said: Vec<(Evidence, Vec<u8>)>,
+        plan: &Plan,
+        route: &Route<'_>,
+    ) -> Deployment {
+        let mut deployment = Deployment::waiting();
+        for (evidence, spki) in said {
+            self.reports += 1;
+            match genuine(&evidence, &spki) {
+                Some(report) => deployment = after(&deployment, &evidence, &report, plan, route),
+                None => self.invalid += 1,
+            }
+        }
+        deployment
+    }
+}
+
+/// Returns a deployment after one more report. Whether it had an effect when it came is believed only
+/// where the server alone can know: it had taken the offer back meanwhile or given the device up, and so
+/// heard the report as a first one; or the device took part in another rollout, and what it said
+/// of being under way here was set aside. Neither hides how a device says that it ended.
+fn after(
+    before: &Deployment,
+    evidence: &Evidence,
+    report: &Report,
+    plan: &Plan,
+    route: &Route<'_>,
+) -> Deployment {
+    let at = evidence.received_at;
+    let on = |deployment: &Deployment| match deployment.on_report(report, plan, route, at) {
+        Step::Applied(next) => Some(next),
+        Step::Contradicts(_) | Step::Late => None,
+    };
+    let may_be_given_up = !before.state.is_final() || before.state == State::Healthy;
+    let anew = || on(&before.withdrawn(at)).filter(|_| evidence.applied && may_be_given_up);
+    let was_set_aside = |next: &Deployment| !evidence.applied && next.is_in_flight();
+    let next = on(before).or_else(anew).filter(|next| !was_set_aside(next));
+    next.unwrap_or(*before)
+}
+
+/// Returns how far a device is, given what it said and what the server stored: offers, and how the server
+/// thinks that it ended.
+fn settled(said: &Deployment, stored: &Deployment) -> State {
+    let is_under_way = !said.state.is_final();
+    let may_be_taken_back = is_under_way && !said.is_past_recall();
+    // How often it was tried, which is how often it was offered, only the server knows.
+    let may_be_last = said.state == State::Waiting && !said.code.is_none();
+    let is_known = match stored.state {
+        State::Waiting | State::Offered => may_be_taken_back,
+        State::Failed => may_be_last,
+        State::Skipped => stored.is_guess() && may_be_taken_back,
+        State::TimedOut => is_under_way || said.state == State::Healthy,
+        State::Downloading
+        | State::Verified
+        | State::Activated
+        | State::Booted
+        | State::Confirmed
+        | State::Healthy
+        | State::RolledBack => false,
+    };
+    if is_known { stored.state } else { said.state }
 }
 
 fn genuine(evidence: &Evidence, spki: &[u8]) -> Option<Report> {
@@ -73,27 +148,6 @@ fn genuine(evidence: &Evidence, spki: &[u8]) -> Option<Report> {
         return None;
     }
     Report::decode(envelope.payload).ok()
-}
-
-/// Offers, and how the server thinks that it ended.
-fn add_what_only_the_server_knows(
-    devices: &mut HashMap<DeviceId, Deployment>,
-    stored: Vec<(DeviceId, Deployment)>,
-) {
-    for (device, deployment) in stored {
-        let (said, why) = devices
-            .get(&device)
-            .map_or((State::Waiting, ErrorCode::NONE), |said| (said.state, said.code));
-        let is_silent = said == State::Waiting && deployment.state == State::Offered;
-        let is_taken_back = !said.is_final() && deployment.state == State::Waiting;
-        // How often it was tried, which is how often it was offered, only the server knows.
-        let was_last =
-            said == State::Waiting && !why.is_none() && deployment.state == State::Failed;
-        if is_silent || is_taken_back || was_last || deployment.is_guess() {
-            devices.insert(device, deployment);
-        }
-    }
-    devices.retain(|_, deployment| deployment.state != State::Waiting);
 }
 
 #[cfg(test)]

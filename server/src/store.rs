@@ -63,6 +63,23 @@ pub struct Store {
     readers: SqlitePool,
     writer: SqlitePool,
     turn: Arc<Mutex<()>>,
+    snapshots: Arc<Mutex<()>>,
+}
+
+/// The database as it was at one moment, for whoever reads for long. What is written meanwhile is not in
+/// it, and nobody waits for it but the next snapshot: the log of the database cannot shrink before it
+/// is dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    transaction: sqlx::Transaction<'static, Sqlite>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Snapshot {
+    /// Returns the connection, for the functions of this module that read.
+    pub fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
 }
 
 /// What the functions of this module speak to the database on: a reader, or that of a [`Change`].
@@ -130,7 +147,7 @@ impl Store {
             .connect_with(options(file).read_only(true))
             .await
             .map_err(connect_error)?;
-        Ok(Self { readers, writer, turn: Arc::default() })
+        Ok(Self { readers, writer, turn: Arc::default(), snapshots: Arc::default() })
     }
 
     /// Begins a change, as soon as the one before is over.
@@ -142,6 +159,22 @@ impl Store {
         let turn = Turn { _guard: Arc::clone(&self.turn).lock_owned().await };
         let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         Ok(Change { transaction, turn })
+    }
+
+    /// Returns the database as it is now, as soon as the snapshot before is dropped, and a change that
+    /// is to be dropped: until then nobody writes, and the fleet in memory shows the same.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be reached.
+    pub async fn snapshot(&self) -> Result<(Snapshot, Change), Error> {
+        // In this order: writers never wait for a snapshot.
+        let turn = Arc::clone(&self.snapshots).lock_owned().await;
+        let nobody_writes = self.begin().await?;
+        let mut transaction = self.readers.begin().await?;
+        // The moment is that of the first look.
+        sqlx::query("SELECT count(*) FROM products").execute(&mut *transaction).await?;
+        Ok((Snapshot { transaction, _turn: turn }, nobody_writes))
     }
 
     /// Returns the connections for reading.

@@ -1,5 +1,8 @@
 //! Deployments: a row for each device that was offered something or said something.
 
+use std::collections::HashMap;
+
+use futures_util::TryStreamExt as _;
 use sqlx::SqliteConnection;
 use waxwing_wire::{DeviceId, ErrorCode, RolloutId};
 
@@ -69,10 +72,18 @@ pub async fn page(
 
 /// Returns the deployments of a rollout.
 pub async fn of_rollout(
-    store: &Store,
+    db: &mut SqliteConnection,
     rollout: &RolloutId,
-) -> Result<Vec<(DeviceId, Deployment)>, Error> {
-    page(store, rollout, "", u32::MAX).await
+) -> Result<HashMap<DeviceId, Deployment>, Error> {
+    let mut rows = sqlx::query("SELECT * FROM deployments WHERE rollout = $1")
+        .bind(rollout.as_str())
+        .fetch(db);
+    let mut deployments = HashMap::new();
+    while let Some(row) = rows.try_next().await? {
+        let (_, device, deployment) = read(&Row::new("deployments", &row))?;
+        deployments.insert(device, deployment);
+    }
+    Ok(deployments)
 }
 
 fn read(row: &Row<'_>) -> Result<(RolloutId, DeviceId, Deployment), Error> {

@@ -1,10 +1,13 @@
 //! Reports as devices signed them (D25).
 
+use futures_util::TryStreamExt as _;
+use futures_util::stream::BoxStream;
 use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
 use waxwing_wire::{DeviceId, Digest, MessageId, RolloutId};
 
+use super::Error;
 use super::row::{Row, to_integer};
-use super::{Error, Store};
 
 /// A report as it came.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -76,21 +79,59 @@ pub async fn count(
     Row::new("reports", &row).number("reports")
 }
 
-/// Returns the reports about a rollout in the order they came, each with the key it was checked
-/// against.
-pub async fn of_rollout(
-    store: &Store,
-    rollout: &RolloutId,
-) -> Result<Vec<(Evidence, Vec<u8>)>, Error> {
+/// The reports about a rollout, device by device.
+pub struct ByDevice<'a> {
+    rows: BoxStream<'a, Result<SqliteRow, sqlx::Error>>,
+    /// The first report of the device that comes next, with its place in the order of all.
+    next: Option<(i64, Report)>,
+}
+
+/// A report, with the key that it was checked against.
+pub type Report = (Evidence, Vec<u8>);
+
+/// Returns the reports about a rollout, device by device: no more of them are in memory than one device
+/// may send.
+pub fn of_rollout<'a>(db: &'a mut SqliteConnection, rollout: &'a RolloutId) -> ByDevice<'a> {
     let rows = sqlx::query(
-        "SELECT reports.*, certificates.spki FROM reports JOIN certificates USING (serial) \
-         WHERE rollout = $1 ORDER BY reports.rowid",
-    )
-    .bind(rollout.as_str())
-    .fetch_all(store.readers())
-    .await?;
-    let rows = rows.iter().map(|row| Row::new("reports", row));
-    rows.map(|row| Ok((read(&row)?, row.bytes("spki")?))).collect()
+        "SELECT reports.*, reports.rowid AS number, certificates.spki FROM reports \
+         JOIN certificates USING (serial) WHERE rollout = $1 \
+         ORDER BY reports.device, reports.received_at",
+    );
+    ByDevice { rows: rows.bind(rollout.as_str()).fetch(db), next: None }
+}
+
+impl ByDevice<'_> {
+    /// Returns the next device with its reports, in the order in which they came.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails or a row is damaged.
+    pub async fn next_device(&mut self) -> Result<Option<(DeviceId, Vec<Report>)>, Error> {
+        let first = match self.next.take() {
+            Some(first) => first,
+            None => match self.next_row().await? {
+                Some(first) => first,
+                None => return Ok(None),
+            },
+        };
+        let device = first.1.0.device.clone();
+        let mut all = vec![first];
+        while let Some(next) = self.next_row().await? {
+            if next.1.0.device != device {
+                self.next = Some(next);
+                break;
+            }
+            all.push(next);
+        }
+        all.sort_by_key(|(number, _)| *number);
+        Ok(Some((device, all.into_iter().map(|(_, report)| report).collect())))
+    }
+
+    async fn next_row(&mut self) -> Result<Option<(i64, Report)>, Error> {
+        let Some(row) = self.rows.try_next().await? else { return Ok(None) };
+        let row = Row::new("reports", &row);
+        Ok(Some((row.number("number")?, (read(&row)?, row.bytes("spki")?))))
+    }
 }
 
 fn read(row: &Row<'_>) -> Result<Evidence, Error> {

@@ -102,12 +102,8 @@ pub(super) async fn recount(
     Path(rollout): Path<String>,
 ) -> Result<Json<RecountView>, Problem> {
     let rollout = find(&app, &rollout)?;
-    // As the only writer, so that counts and evidence are of the same moment.
-    let change = app.store.begin().await?;
     let recount = crate::recount::recount(&app.store, &app.fleet, &rollout.id).await?;
-    let counts = app.fleet.counts(&rollout.id);
-    drop(change);
-    recount.map(|recount| Json(RecountView::new(&counts, &recount))).ok_or_else(unknown)
+    recount.map(|recount| Json(RecountView::from(&recount))).ok_or_else(unknown)
 }
 
 /// Drafts a rollout. Nothing happens until it is started.

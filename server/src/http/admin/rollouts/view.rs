@@ -237,9 +237,9 @@ impl From<(DeviceId, Deployment)> for DeploymentItem {
     }
 }
 
-impl RecountView {
-    pub(super) fn new(counts: &[Counts], recount: &Recount) -> Self {
-        let counts = Counts::sum(counts);
+impl From<&Recount> for RecountView {
+    fn from(recount: &Recount) -> Self {
+        let counts = recount.counted;
         // Devices that nothing is known of left no evidence; as many are waiting.
         let mut recounted = recount.counts;
         recounted.add_many(State::Waiting, counts.total().saturating_sub(recounted.total()));
