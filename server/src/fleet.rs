@@ -18,6 +18,7 @@ mod places;
 mod rehearsal;
 mod search;
 mod sightings;
+mod sizes;
 mod tally;
 mod writing;
 
@@ -42,7 +43,7 @@ pub use self::sightings::Sightings;
 use self::tally::Tally;
 use crate::domain::decision::{Beginning, Decision, begin, decide};
 use crate::domain::effect::NewDeployment;
-use crate::domain::rollout::{Counts, Evidence, Route, Size};
+use crate::domain::rollout::{Counts, Evidence, Route};
 use crate::domain::standing::Moment;
 use crate::domain::{
     Deployment, Device, Group, Pins, Product, Release, Rollout, Running, Sighting,
@@ -309,20 +310,6 @@ impl Fleet {
     /// Returns the counts of each started phase, members nothing is known of counted as waiting.
     pub fn counts(&self, rollout: &RolloutId) -> Vec<Counts> {
         self.evidence(rollout).iter().map(|evidence| evidence.counts).collect()
-    }
-
-    /// Returns how many devices a phase of this size would reach in a group, as it is now.
-    pub fn size_of(&self, group: &GroupId, size: &Size) -> u64 {
-        match size {
-            Size::Count(count) => self.member_count(group).min(u64::from(*count)),
-            Size::Percent(percent) => {
-                (self.member_count(group) * u64::from(*percent)).div_ceil(100)
-            }
-            Size::Group(canaries) => {
-                let groups = self.group(group).zip(self.group(canaries));
-                groups.map_or(0, |(group, canaries)| self.common_count(&group, &canaries))
-            }
-        }
     }
 
     /// Returns the time for a change made now: later than every change before it, even when the

@@ -11,7 +11,7 @@ use super::catalogue::{Catalogue, may_take_part};
 use super::index::Search;
 use super::ledger::Ledger;
 use super::packed::Member;
-use crate::domain::{Device, Group, Rollout, Sighting};
+use crate::domain::{Device, Rollout, Sighting};
 
 impl Fleet {
     /// Returns the devices that were seen with another version than before, as they are now. Where that
@@ -45,13 +45,6 @@ impl Fleet {
     /// Returns how many devices of a group may take part in a rollout: 0 of a group that is not there.
     pub fn member_count(&self, group: &GroupId) -> u64 {
         self.group(group).map_or(0, |group| self.searching(&self.ledger()).able(&group).len())
-    }
-
-    /// Returns how many devices of a group that may take part in a rollout belong to another, too.
-    pub(super) fn common_count(&self, one: &Group, other: &Group) -> u64 {
-        let ledger = self.ledger();
-        let search = self.searching(&ledger);
-        search.able(one).intersection_len(&search.able(other))
     }
 
     /// Returns the devices of a group that may take part in a rollout.

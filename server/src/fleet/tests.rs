@@ -11,9 +11,10 @@ use crate::domain::device::{Status, Tags};
 use crate::domain::group::Members;
 use crate::domain::group::tests::device;
 use crate::domain::release::tests::{product, release};
-use crate::domain::rollout::PhasePlan;
+use crate::domain::rollout;
 use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::tests::{plan, rollout};
+use crate::domain::rollout::{PhasePlan, Size};
 
 const DEVICES: u32 = 12;
 const NOW_MS: u64 = 1_795_176_000_000;
@@ -358,5 +359,41 @@ fn who_runs_what_another_rollout_brought_or_may_have_brought_has_not_gone_back()
         let gone: Vec<_> = gone.iter().map(|(rollout, _, it)| (rollout, it.code)).collect();
         let expected = [(&old, ErrorCode::GONE_BACK)];
         assert_eq!(gone, if has_gone { &expected[..] } else { &[] }, "{in_new:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_draft_adds_as_many_devices_in_each_phase_as_it_does_once_it_is_started(
+        devices in prop::collection::vec(any::<bool>(), 0..40),
+        sizes in prop::collection::vec((0_u8..3, 1_u8..100), 0..4),
+        ceiling in prop::option::of(0_u16..=1000),
+        seed in any::<u8>(),
+    ) {
+        let fleet = fleet();
+        let limited = Release { ceiling_permille: ceiling, ..release("1.1.0") };
+        fleet.put_releases(&product().id, vec![limited]);
+        for (n, is_canary) in (0..).zip(devices) {
+            let tags = [("in", "yes"), ("canary", "yes")];
+            fleet.put_device(device(id(n).as_str(), &tags[..=usize::from(is_canary)]));
+        }
+        let size = |(kind, number): (u8, u8)| match kind {
+            0 => Size::Count(number.into()),
+            1 => Size::Percent(number),
+            _ => Size::Group(GroupId::parse("canaries").unwrap()),
+        };
+        let sizes = sizes.into_iter().map(size).chain([Size::Percent(100)]);
+        let mut draft = rollout("r-2", &[100]);
+        draft.plan.phases =
+            sizes.map(|size| PhasePlan { size, ..draft.plan.phases[0].clone() }).collect();
+        draft.phases = vec![rollout::Phase::default(); draft.plan.phases.len()];
+        draft.seed = [seed; 32];
+        let foreseen = fleet.sizes_of(&draft).unwrap();
+        let members = fleet.members_of(&draft.group);
+        draft.start(members.iter(), NOW_MS).unwrap();
+        (1..draft.phases.len()).for_each(|_| draft.start_next_phase(members.iter(), NOW_MS));
+        fleet.put_rollout(draft.clone());
+        let reached: Vec<_> = fleet.counts(&draft.id).iter().map(Counts::total).collect();
+        prop_assert_eq!(foreseen, reached);
     }
 }

@@ -7,6 +7,7 @@ mod devices;
 mod director;
 mod disk;
 mod documents;
+mod drafts;
 mod expiries;
 mod groups;
 mod metrics;

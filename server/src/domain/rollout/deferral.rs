@@ -46,12 +46,8 @@ impl Plan {
         u64::from(self.deferrable().times) * u64::from(DEFERRAL_S_MAX)
     }
 
-    /// Checks what depends on the time at which the plan is made.
-    ///
-    /// # Errors
-    ///
-    /// [`BadPlan`] when nobody could ever put the release off.
-    pub fn check_at(&self, now_ms: u64) -> Result<(), BadPlan> {
+    /// Refuses a plan by which nobody could ever put the release off.
+    pub(super) fn check_deferral_at(&self, now_ms: u64) -> Result<(), BadPlan> {
         let begins_at = self.not_before.unwrap_or(0).max(now_ms);
         match self.urgency {
             Urgency::Deferrable { until: Some(until), .. } if until <= begins_at => {

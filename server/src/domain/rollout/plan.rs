@@ -22,6 +22,9 @@ pub const WINDOWS_MAX: usize = 14;
 pub const STONES_MAX: usize = 8;
 /// Most tries of a device: a release that fails so often fails always.
 pub const TRIES_MAX: u32 = 10;
+/// How far ahead a rollout may begin, in milliseconds: a year. What is meant for later is a mistake, such as
+/// another unit of time, and would never begin.
+pub const AHEAD_MS_MAX: u64 = 366 * 24 * 3600 * 1000;
 /// Longest time-out in seconds: half a year. Whoever is silent for longer is lost.
 pub const TIMEOUT_S_MAX: u32 = 183 * 24 * 3600;
 
@@ -260,6 +263,19 @@ impl Plan {
         self.timeouts.check()
     }
 
+    /// Checks what depends on the time at which the plan is made, or carried out.
+    ///
+    /// # Errors
+    ///
+    /// [`BadPlan`] names a time that is too late.
+    pub fn check_at(&self, now_ms: u64) -> Result<(), BadPlan> {
+        if self.not_before.is_some_and(|at| at > now_ms.saturating_add(AHEAD_MS_MAX)) {
+            let detail = "At most a year ahead, in milliseconds since 1970.";
+            return Err(bad("not_before", detail.to_owned()));
+        }
+        self.check_deferral_at(now_ms)
+    }
+
     /// Returns the plan for the way back from a rollout with this one: for everybody at once as far as
     /// phases go, for whoever has the bad image has it already.
     #[must_use]
@@ -429,6 +445,17 @@ mod tests {
         let mut plan = plan(&[100]);
         plan.windows = vec![never];
         assert_eq!(refused(&plan), "windows[0]");
+    }
+
+    #[test]
+    fn a_rollout_that_would_begin_in_another_age_is_refused() {
+        let beginning = |not_before| Plan { not_before, ..plan(&[100]) }.check_at(5);
+        for never in [u64::MAX, 6 + AHEAD_MS_MAX] {
+            assert_eq!(beginning(Some(never)).unwrap_err().field, "not_before");
+        }
+        for good in [None, Some(0), Some(5 + AHEAD_MS_MAX)] {
+            assert_eq!(beginning(good), Ok(()));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/api/v1/rollouts`: bringing a release to a group.
 
 mod changes;
+mod checks;
 mod rehearsal;
 mod view;
 
@@ -16,6 +17,7 @@ use utoipa::ToSchema;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 pub(super) use self::changes::*;
+use self::checks::{Unfit, check};
 pub(super) use self::rehearsal::*;
 pub(super) use self::view::{DeploymentItem, RecountView, RolloutView};
 use super::change;
@@ -24,7 +26,7 @@ use super::output::Page;
 use crate::app::App;
 use crate::domain::Rollout;
 use crate::domain::audit::Action;
-use crate::domain::rollout::{Phase, PhasePlan, Plan, Size, State as RolloutState};
+use crate::domain::rollout::{Phase, Plan, State as RolloutState};
 use crate::http::{Path, Problem};
 use crate::random;
 use crate::store;
@@ -116,9 +118,8 @@ pub(super) async fn create(
     Body(new): Body<NewRollout>,
 ) -> Result<(StatusCode, Json<RolloutView>), Problem> {
     let (mut change, at) = change::begin(&app).await?;
-    check(&new, at)?;
-    check_references(&app, &new)?;
     let rollout = rollout(&app, new, &author, at)?;
+    check(&app, &rollout, at).map_err(Unfit::refused)?;
     if app.fleet.rollout(&rollout.id).is_some() {
         let detail = format!("There is a rollout {} already. Choose another id.", rollout.id);
         return Err(Problem::conflict("rollout_exists", detail).field("id"));
@@ -145,89 +146,6 @@ fn unknown() -> Problem {
 
 fn subject(rollout: &Rollout) -> String {
     format!("rollout/{}", rollout.id)
-}
-
-fn check(new: &NewRollout, now_ms: u64) -> Result<(), Problem> {
-    let checked = new.plan.check().and_then(|()| new.plan.check_at(now_ms));
-    checked.map_err(|error| refused(&error.field, error.detail))
-}
-
-/// The plan is at fault.
-fn refused(field: &str, detail: impl Into<String>) -> Problem {
-    Problem::refused("invalid_plan", detail.into()).field(format!("plan.{field}"))
-}
-
-/// The release is listed, and the group is one of the same product.
-fn check_references(app: &App, new: &NewRollout) -> Result<(), Problem> {
-    let release = app.fleet.release(&new.product, &new.channel, &new.version);
-    match release {
-        None => {
-            let detail = "There is no such release. Publish it with `waxwing-keys publish`.";
-            return Err(Problem::refused("unknown_release", detail).field("version"));
-        }
-        Some(release) if !release.listed => {
-            let detail = "The release is not listed any more: devices would refuse it.";
-            return Err(Problem::refused("release_not_listed", detail).field("version"));
-        }
-        Some(_) => {}
-    }
-    if !is_group_of(app, &new.group, &new.product) {
-        return Err(unknown_group().field("group"));
-    }
-    check_stones(app, new)?;
-    if app.fleet.member_count(&new.group) == 0 {
-        let detail = "The group has no devices that could take part. Add some first.";
-        return Err(Problem::refused("empty_group", detail).field("group"));
-    }
-    let mut phases = new.plan.phases.iter().enumerate();
-    phases.try_for_each(|(number, phase)| check_phase(app, new, number, phase))
-}
-
-/// The stepping stones are listed releases of the same channel, older than the release.
-fn check_stones(app: &App, new: &NewRollout) -> Result<(), Problem> {
-    for stone in &new.plan.stepping_stones {
-        let release = app.fleet.release(&new.product, &new.channel, stone);
-        if *stone >= new.version || !release.is_some_and(|release| release.listed) {
-            let detail =
-                format!("{stone} is no listed release of the channel before {}.", new.version);
-            return Err(refused("stepping_stones", detail));
-        }
-    }
-    Ok(())
-}
-
-/// The canaries are devices of the same product, and the gate can be passed by those there are.
-fn check_phase(
-    app: &App,
-    new: &NewRollout,
-    number: usize,
-    phase: &PhasePlan,
-) -> Result<(), Problem> {
-    if let Size::Group(group) = &phase.size
-        && !is_group_of(app, group, &new.product)
-    {
-        return Err(unknown_group().field(format!("plan.phases[{number}].size.group")));
-    }
-    let members = app.fleet.size_of(&new.group, &phase.size);
-    if members == 0 {
-        let detail = "The phase would reach no device that could take part.";
-        return Err(refused(&format!("phases[{number}].size"), detail));
-    }
-    let sample_min = u64::from(phase.gate.sample_min);
-    if !phase.gate.is_small(members) && sample_min > members {
-        let detail = format!("The phase reaches {members} devices only.");
-        return Err(refused(&format!("phases[{number}].gate.sample_min"), detail));
-    }
-    Ok(())
-}
-
-fn is_group_of(app: &App, group: &GroupId, product: &ProductId) -> bool {
-    app.fleet.group(group).is_some_and(|group| group.product == *product)
-}
-
-fn unknown_group() -> Problem {
-    let detail = "There is no such group of this product. Make it with `POST /api/v1/groups`.";
-    Problem::refused("unknown_group", detail)
 }
 
 fn rollout(app: &App, new: NewRollout, author: &Author, at: u64) -> Result<Rollout, Problem> {

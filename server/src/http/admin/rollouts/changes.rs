@@ -6,11 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 use waxwing_wire::RolloutId;
 
-use super::{NewRollout, RolloutView, create, find, subject, unknown};
+use super::{NewRollout, RolloutView, Unfit, check, create, find, subject, unknown};
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::domain::rollout::plan::TIMEOUT_S_MAX;
@@ -87,7 +87,8 @@ pub(in crate::http::admin) async fn approve(
     let (transaction, at) = change::begin(&app).await?;
     let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
     rollout.approve(&author.actor, at).map_err(not_approved)?;
-    record(&app, transaction, rollout, &author, (at, Action::RolloutApproved, None)).await
+    let detail = json!({ "phase": rollout.current_phase() });
+    record(&app, transaction, rollout, &author, (at, Action::RolloutApproved, detail), None).await
 }
 
 /// By how much a rollout is extended.
@@ -116,7 +117,8 @@ pub(in crate::http::admin) async fn extend(
     let (transaction, at) = change::begin(&app).await?;
     let mut rollout = Rollout::clone(&*find(&app, &rollout)?);
     rollout.extend(seconds).map_err(illegal)?;
-    record(&app, transaction, rollout, &author, (at, Action::RolloutExtended, None)).await
+    let detail = json!({ "seconds": seconds, "extended_s": rollout.extended_s });
+    record(&app, transaction, rollout, &author, (at, Action::RolloutExtended, detail), None).await
 }
 
 /// Drafts the way back: the release before, for the devices that switched to this one.
@@ -176,7 +178,7 @@ async fn apply(
         }
     }
     let (action, told) = meaning(change);
-    record(app, transaction, rollout, author, (at, action, told)).await
+    record(app, transaction, rollout, author, (at, action, json!({})), told).await
 }
 
 /// Writes what has become of a rollout, and who wanted it.
@@ -185,10 +187,11 @@ async fn record(
     mut transaction: Change,
     rollout: Rollout,
     author: &Author,
-    (at, action, told): (u64, Action, Option<Kind>),
+    (at, action, detail): (u64, Action, Value),
+    told: Option<Kind>,
 ) -> Result<Json<RolloutView>, Problem> {
     store::rollouts::update(transaction.connection(), &rollout).await?;
-    let line = (action, subject(&rollout), json!({}));
+    let line = (action, subject(&rollout), detail);
     let entry = change::record(&mut transaction, author, at, line).await?;
     if let Some(kind) = told {
         let event = Event::of_rollout(kind, &rollout, &entry);
@@ -210,18 +213,10 @@ fn not_approved(error: NoApproval) -> Problem {
 }
 
 fn start_now(app: &App, rollout: &mut Rollout, at: u64) -> Result<(), Problem> {
-    let members = app.fleet.meant_by(rollout);
-    let listed = app.fleet.route_of(&rollout.id).is_some_and(|(release, _)| release.listed);
+    let (draft, members) = (rollout.clone(), app.fleet.meant_by(rollout));
     rollout.start(members.iter(), at).map_err(illegal)?;
-    if members.is_empty() {
-        let detail = "The group has no devices. Add some, then start the rollout.";
-        return Err(Problem::conflict("group_empty", detail).field("group"));
-    }
-    if !listed {
-        let detail = "The release is not listed any more: devices would refuse it.";
-        return Err(Problem::conflict("release_not_listed", detail).field("version"));
-    }
-    Ok(())
+    check(app, &draft, at).map_err(Unfit::not_any_more)?;
+    if members.is_empty() { Err(Unfit::nobody().not_any_more()) } else { Ok(()) }
 }
 
 /// How the audit log calls a change, and what others are told of it.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use waxwing_wire::DeviceId;
 
-use super::{NewRollout, check, check_references, refused, rollout};
+use super::{NewRollout, Unfit, check, rollout, unknown};
 use crate::app::App;
 use crate::domain::rollout::{PhasePlan, Size};
 use crate::domain::standing::Standing;
@@ -80,13 +80,14 @@ pub(in crate::http::admin) async fn dry_run(
     Body(new): Body<NewRollout>,
 ) -> Result<Json<DryRun>, Problem> {
     let now_ms = app.director.now_ms()?;
-    check(&new, now_ms)?;
-    check_references(&app, &new)?;
-    let seen = store::devices::running_of(&app.store, &new.product).await?;
     let planned = rollout(&app, new, &author, now_ms)?;
+    check(&app, &planned, now_ms).map_err(Unfit::refused)?;
+    let seen = store::devices::running_of(&app.store, &planned.product).await?;
     // Everything is gone through: not on a thread that answers devices.
     let rehearsed = tokio::task::spawn_blocking(move || rehearse(&app, &planned, &seen, now_ms));
-    rehearsed.await.map_err(|error| Problem::internal(&error))?.map(Json)
+    let rehearsed = rehearsed.await.map_err(|error| Problem::internal(&error))?;
+    // What it names was there a moment ago.
+    rehearsed.map(Json).ok_or_else(unknown)
 }
 
 fn rehearse(
@@ -94,12 +95,11 @@ fn rehearse(
     planned: &Rollout,
     seen: &HashMap<DeviceId, Running>,
     now_ms: u64,
-) -> Result<DryRun, Problem> {
-    let parts = app.fleet.rehearse(planned, |device| seen.get(device), now_ms);
-    let parts = parts.ok_or_else(|| refused("switched_by", "There is no such rollout."))?;
+) -> Option<DryRun> {
+    let parts = app.fleet.rehearse(planned, |device| seen.get(device), now_ms)?;
     let sorts = sorted(&parts, seen, now_ms);
     let is_reached = |sort: &&Sort| sort.release.is_some();
-    Ok(DryRun {
+    Some(DryRun {
         members: count(parts.len()),
         reached: sorts.iter().filter(is_reached).map(|sort| sort.devices).sum(),
         first: planned.plan.allowance(&crate::domain::rollout::Evidence::default()),
