@@ -78,6 +78,16 @@ fn what_releases_must_come_with_is_replaced_by_the_definition() {
 }
 
 #[test]
+fn an_operator_is_added_and_removed_and_no_name_leaves_its_path() {
+    sends(&["operator", "add", "ada"], "POST /operators", &json!({ "name": "ada" }));
+    sends(&["operator", "remove", "ada"], "DELETE /operators/ada", &json!(null));
+    for name in ["../devices", "a/b", "", ".."] {
+        let run = World::logged_in().run(&["operator", "remove", name]);
+        assert_eq!(run.code, 2, "{name}: {run:?}");
+    }
+}
+
+#[test]
 fn the_token_of_an_operator_is_replaced_with_an_overlap_unless_told_otherwise() {
     let line = "POST /operators/admin/token";
     let command = ["operator", "replace-token", "admin"];

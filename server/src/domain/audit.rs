@@ -24,7 +24,7 @@ pub struct Entry {
 words!(
     /// What can be done.
     Action {
-        /// The first admin token was made.
+        /// Somebody became an operator, with an admin token.
         AdminTokenCreated "admin_token_created",
         /// The token of an operator was replaced.
         AdminTokenReplaced "admin_token_replaced",
@@ -60,6 +60,8 @@ words!(
         ImageStored "image_stored",
         /// Signed metadata of a product was stored.
         MetadataStored "metadata_stored",
+        /// Somebody is no operator any more.
+        OperatorRemoved "operator_removed",
         /// A product was made.
         ProductCreated "product_created",
         /// The documents that releases of a product must come with were replaced, or their builders.

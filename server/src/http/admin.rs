@@ -77,6 +77,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(director::show))
         .routes(routes!(director::import_root))
         .routes(routes!(director::root))
+        .routes(routes!(operators::list, operators::add))
+        .routes(routes!(operators::remove))
         .routes(routes!(operators::replace_token))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::show))

@@ -27,6 +27,8 @@ pub async fn add(
 pub struct Operator {
     /// The name in the audit log.
     pub name: String,
+    /// When the operator was added, in Unix milliseconds.
+    pub created_at: u64,
     /// SHA-256 of the token.
     pub sha256: Digest,
     /// SHA-256 of the token before, and until when it is good, in Unix milliseconds.
@@ -53,6 +55,12 @@ pub async fn replace(
     Ok(())
 }
 
+/// Removes an operator, whose tokens are good no more.
+pub async fn remove(db: &mut SqliteConnection, name: &str) -> Result<(), Error> {
+    sqlx::query("DELETE FROM admin_tokens WHERE name = $1").bind(name).execute(db).await?;
+    Ok(())
+}
+
 /// Returns all operators, by name.
 pub async fn all(store: &Store) -> Result<Vec<Operator>, Error> {
     let rows =
@@ -63,7 +71,8 @@ pub async fn all(store: &Store) -> Result<Vec<Operator>, Error> {
             Some(until_ms) => Some((row.parse("previous_sha256")?, until_ms)),
             None => None,
         };
-        Ok(Operator { name: row.text("name")?, sha256: row.parse("sha256")?, previous })
+        let (name, created_at) = (row.text("name")?, row.number("created_at")?);
+        Ok(Operator { name, created_at, sha256: row.parse("sha256")?, previous })
     });
     operators.collect()
 }

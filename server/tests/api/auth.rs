@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use waxwing_server::domain::audit::Action;
 use waxwing_server::store::audit;
 
@@ -86,4 +86,61 @@ async fn a_token_that_somebody_else_knows_ends_at_once_and_the_log_says_by_whom(
     );
     assert_eq!((last.actor.as_str(), last.reason.as_str()), ("admin:first", "ticket 7"));
     assert!(!last.detail.to_string().contains("wxa_"), "{last:?}");
+}
+
+#[tokio::test]
+async fn an_operator_is_added_may_approve_what_others_planned_and_is_removed() {
+    let (api, _) = Api::with_fleet(2).await;
+    let plan = json!({"phases": [
+        {"size": {"count": 1}, "gate": {"approval": true}}, {"size": {"percent": 100}},
+    ]});
+    let rollout = json!({
+        "id": "r-1", "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
+        "plan": plan,
+    });
+    api.post("rollouts", rollout).await.ok();
+    api.act("rollouts/r-1/start").await.ok();
+    let added = api.post("operators", json!({"name": "bo"})).await.ok();
+    let token = added["token"].as_str().unwrap().to_owned();
+    let mut approve = Api::request(Method::POST, "rollouts/r-1/approve", Body::empty());
+    let field = format!("Bearer {token}").try_into().unwrap();
+    approve.headers_mut().insert(header::AUTHORIZATION, field);
+    let approved = api.send(approve).await.ok();
+    assert_eq!(approved["phases"][0]["approved_by"], "admin:bo");
+
+    let api = api.restarted().await;
+    let names = |list: &Value| {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|it| it["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = api.get("operators").await.ok();
+    assert_eq!(names(&all), ["bo", "first"]);
+    assert!(!all.to_string().contains(&token), "a token is shown once");
+    assert_eq!(names(&api.get("operators?after=bo").await.ok()), ["first"]);
+    assert!(api.knows(&token).await);
+    api.delete("operators/bo").await.ok();
+    assert!(!api.knows(&token).await);
+    let log = api.get("audit").await.ok().to_string();
+    for action in ["admin_token_created", "operator_removed"] {
+        assert!(log.contains(action), "{action}");
+    }
+    assert!(!log.contains("wxa_"));
+}
+
+#[tokio::test]
+async fn operators_that_make_no_sense_are_refused_and_one_is_always_left() {
+    let api = Api::open().await;
+    for name in ["", "a b", "a/b", "../b", ".b", "a\nb", "\u{e4}", &"a".repeat(65)] {
+        let answer = api.post("operators", json!({"name": name})).await;
+        answer.refused(422, "invalid_operator", Some("name"));
+    }
+    let again = api.post("operators", json!({"name": "first"})).await;
+    again.refused(409, "operator_exists", Some("name"));
+    api.delete("operators/nobody").await.refused(404, "unknown_operator", None);
+    api.delete("operators/first").await.refused(409, "last_operator", None);
+    for n in 1..100 {
+        api.post("operators", json!({"name": format!("op-{n}")})).await.ok();
+    }
+    let one_more = api.post("operators", json!({"name": "one-more"})).await;
+    one_more.refused(409, "too_many_operators", None);
 }
