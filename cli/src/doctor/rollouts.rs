@@ -48,7 +48,7 @@ pub(super) async fn check_open(api: &Api) -> Result<Vec<Verdict>, Error> {
     for rollout in api.list("rollouts", &[], ROLLOUTS_MAX).await? {
         let rollout: Rollout =
             serde_json::from_value(rollout).map_err(|error| Error::Answer(error.to_string()))?;
-        if matches!(rollout.state.as_str(), "running" | "paused") {
+        if matches!(rollout.state.as_str(), "running" | "paused" | "halted") {
             verdicts.push(check(&rollout.id, api).await?);
         }
     }

@@ -334,9 +334,12 @@ fn all_checks_are_done_even_if_one_fails() {
     let (world, _) = world();
     world.server.on("GET /readiness", readiness(&[], &["audit log: row 7 was changed"]));
     world.server.on("GET /expiries", expiries("expired", -5));
-    let rollouts = [json!({"id": "r1", "state": "running"}), json!({"id": "r2", "state": "draft"})];
-    world.server.on("GET /rollouts?limit=200", ok(&rollouts));
+    let kinds = ["running", "draft", "halted", "finished"];
+    let rollouts =
+        (1..).zip(kinds).map(|(n, state)| json!({"id": format!("r{n}"), "state": state}));
+    world.server.on("GET /rollouts?limit=200", ok(&rollouts.collect::<Vec<_>>()));
     world.server.on("GET /rollouts/r1/recount", recount(true, 0));
+    world.server.on("GET /rollouts/r3/recount", recount(true, 0));
     let run = world.run(&["doctor"]);
     assert_eq!((run.code, run.stderr.as_str()), (1, "waxwing: 1 of the checks failed\n"));
     let rows: Value = serde_json::from_str(&run.stdout).unwrap();
@@ -348,6 +351,7 @@ fn all_checks_are_done_even_if_one_fails() {
         "image/th1/timestamp failed",
         "certificates of devices ok",
         "rollout r1 ok",
+        "rollout r3 ok",
         "audit log ok",
     ];
     assert_eq!(found, expected);

@@ -283,6 +283,34 @@ fn a_rollout_is_started_paused_resumed_and_cancelled() {
 }
 
 #[test]
+fn a_rollout_is_approved_taken_back_and_given_more_time() {
+    for verb in ["approve", "way-back"] {
+        sends(&["rollout", verb, "r1"], &format!("POST /rollouts/r1/{verb}"), &json!(null));
+    }
+    let more = json!({ "seconds": 7 * 24 * 3600 });
+    sends(&["rollout", "extend", "r1", "--by", "7d"], "POST /rollouts/r1/extend", &more);
+}
+
+#[test]
+fn a_dry_run_asks_who_would_get_what_and_plans_nothing() {
+    let plan = ["rollout", "plan", "--product", "th1", "--channel", "stable", "--release"];
+    let plan = [&plan[..], &["1.1.0", "--group", "lab", "--risk", "3", "--dry-run"]].concat();
+    let why = "It runs the image already.";
+    let answer = json!({ "members": 1, "reached": 0, "sorts": [{ "why": why, "devices": 1 }] });
+    let (run, sent) = ask("POST /rollouts/dry-run", (200, answer), &plan);
+    assert_eq!(sent["plan"]["risk"], 3);
+    assert!(run.code == 0 && run.stdout.contains(why), "{run:?}");
+}
+
+#[test]
+fn it_is_told_in_words_why_a_device_has_no_update() {
+    let summary = "Rollout r1 (1.1.0) decides. The rollout is paused: it offers nothing.";
+    let answer = json!({ "device": "d1", "summary": summary, "rollouts": [] });
+    let (run, _) = ask("GET /devices/d1/standing", (200, answer), &["rollout", "why", "d1"]);
+    assert!(run.code == 0 && run.stdout.contains(summary), "{run:?}");
+}
+
+#[test]
 fn counters_that_differ_from_the_evidence_are_a_failure() {
     let line = "GET /rollouts/r1/recount";
     for (equal, code) in [(true, 0), (false, 1)] {

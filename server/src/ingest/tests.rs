@@ -4,6 +4,7 @@ mod comparisons;
 mod messages;
 mod polls;
 mod recounts;
+mod refusals;
 mod tries;
 
 use std::fmt::Write as _;

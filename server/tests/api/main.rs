@@ -8,6 +8,7 @@ mod director;
 mod disk;
 mod documents;
 mod drafts;
+mod dry_runs;
 mod expiries;
 mod groups;
 mod metrics;

@@ -250,6 +250,27 @@ fn the_last_phase_waits_for_silent_devices_as_long_as_the_plan_says() {
     assert!(rollout.decide(&evidence(report::State::Failed), &[], 1).is_some(), "all have ended");
 }
 
+#[test]
+fn silent_devices_are_waited_for_longer_if_operators_say_so_or_users_may_take_days() {
+    const DAY_S: u64 = 24 * 3600;
+    let patience_s = |change: &dyn Fn(&mut Rollout)| {
+        let mut rollout = rollout("r", &[100]);
+        rollout.start([device(0)].iter(), 0).unwrap();
+        change(&mut rollout);
+        let mut evidence = Evidence::default();
+        evidence.counts.add(report::State::Healthy);
+        evidence.counts.add(report::State::Waiting);
+        let ends = |s: u64| rollout.decide(&[evidence], &[], s * 1000).is_some();
+        let usual_s = u64::from(rollout.plan.timeouts.waiting_s);
+        (0..5).map(|day| day * DAY_S).find(|more_s| ends(usual_s + more_s))
+    };
+    assert_eq!(patience_s(&|_| {}), Some(0));
+    assert_eq!(patience_s(&|it| it.extend(2 * 24 * 3600).unwrap()), Some(2 * DAY_S));
+    let three_times = Urgency::Deferrable { times: 3, until: None };
+    assert_eq!(patience_s(&|it| it.plan.urgency = three_times), Some(3 * DAY_S));
+    assert_eq!(patience_s(&|it| it.plan.open_ended = true), None);
+}
+
 /// What can happen to a fleet in a rollout.
 #[derive(Clone, Debug)]
 enum Event {

@@ -94,6 +94,11 @@ async fn what_was_said_of_one_rollout_while_in_another_is_no_difference() {
     let elsewhere = desk.say_of("r-1", n, "m-2", State::Verified, NOW_MS + 2).await;
     assert_eq!(elsewhere, Accepted::Contradicts);
     desk.check_equal("r-1", "set aside").await;
+    let switched = desk.first_phase()[1];
+    desk.say_of("r-2", switched, "m-1", State::Booted, NOW_MS + 2).await;
+    let elsewhere = desk.say_of("r-1", switched, "m-2", State::Activated, NOW_MS + 2).await;
+    assert_eq!(elsewhere, Accepted::Contradicts, "nobody switches twice");
+    desk.check_equal("r-1", "switched elsewhere").await;
     desk.check_equal("r-2", "the other one").await;
     // It switches all the same: that counts, and the other offer is taken back.
     desk.say_of("r-1", n, "m-3", State::Activated, NOW_MS + 3).await;
