@@ -94,3 +94,6 @@ impl Campaign {
         counts.then(|| Side::of(member.deployment(self.number)))?
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,18 @@ mod tests {
         check(&contact(40, 60, 100), 1000, 10);
         check(&contact(5, 95, 100), 1000, 5);
         check(&contact(40, 60, 2000), 1000, 40);
+        check(&contact(3, 0, 1), 2, 2);
+        check(&contact(1, 0, 1), 3, 0);
+    }
+
+    #[test]
+    fn only_who_came_to_an_end_by_its_own_word_is_compared() {
+        for state in State::ALL {
+            let mut contact = contact(4, 0, 50);
+            (0..8).for_each(|_| contact.add(&ended(state, ErrorCode::NONE)));
+            let counts = [State::Healthy, State::Failed, State::RolledBack].contains(&state);
+            check(&contact, 100, if counts { 4 } else { 2 });
+        }
     }
 
     #[test]

@@ -327,6 +327,53 @@ mod tests {
     }
 
     #[test]
+    fn a_device_ails_beyond_a_limit_and_not_at_it() {
+        let ails = |ails: Value, said: Value| {
+            let rule = json!({"metric": "m", "ails": ails});
+            let rule: HealthRule = serde_json::from_value(rule).unwrap();
+            assert_eq!(rule.margin_permille, Permille::TWO_IN_A_HUNDRED, "unless it says so");
+            rule.ails(json!({ "m": said }).as_object().unwrap())
+        };
+        assert_eq!(ails(json!({"below": 3}), json!(3)), Some(false));
+        assert_eq!(ails(json!({"below": 3}), json!(2.9)), Some(true));
+        assert_eq!(ails(json!({"above": 3}), json!(3)), Some(false));
+        assert_eq!(ails(json!({"above": 3}), json!(3.1)), Some(true));
+        assert_eq!(ails(json!({"one_of": ["a", "b"]}), json!("b")), Some(true));
+        assert_eq!(ails(json!({"one_of": ["a", "b"]}), json!("ab")), Some(false));
+        assert_eq!(ails(json!({"one_of": ["a", "b"]}), json!(1)), None);
+    }
+
+    #[test]
+    fn a_device_is_with_the_image_from_its_first_boot_and_without_it_until_it_switches() {
+        use State::{
+            Activated, Booted, Confirmed, Downloading, Failed, Healthy, Offered, RolledBack,
+            Skipped, TimedOut, Verified, Waiting,
+        };
+        let side = |state| Side::of(Some(Deployment { state, ..Deployment::waiting() }));
+        assert_eq!(Side::of(None), Some(Side::Without), "nothing was heard of it");
+        for state in [Waiting, Offered, Downloading, Verified, Failed] {
+            assert_eq!(side(state), Some(Side::Without), "{state}");
+        }
+        for state in [Booted, Confirmed, Healthy] {
+            assert_eq!(side(state), Some(Side::With), "{state}");
+        }
+        for state in [Activated, RolledBack, TimedOut, Skipped] {
+            assert_eq!(side(state), None, "{state}");
+        }
+    }
+
+    #[test]
+    fn of_a_rollout_that_is_over_nobody_is_watched_and_what_was_counted_stays() {
+        let mut health = Health::default();
+        let well = json!({"heap_low": 20_000});
+        hear(&mut health, (1, Side::With), &well, 0);
+        hear(&mut health, (1, Side::With), &well, 60);
+        health.conclude();
+        assert!(health.watches.is_empty());
+        assert_eq!(health.comparisons()[0].with, outcomes(0, 1));
+    }
+
+    #[test]
     fn a_rollout_is_worse_only_if_it_certainly_is() {
         let worse = |with, without| {
             let seen = Comparison { with, without };
@@ -337,6 +384,10 @@ mod tests {
         assert_eq!(worse(outcomes(12, 28), outcomes(3, 497)).as_deref(), Some(halt));
         assert_eq!(worse(outcomes(12, 28), outcomes(150, 350)), None, "all devices ail");
         assert_eq!(worse(outcomes(1, 0), outcomes(0, 500)), None, "too few");
+        // The numbers are those of an independent program: without the margin 8 of 40 would do, and
+        // with an error for each side 9.
+        let least = (0..40).find(|ail| worse(outcomes(*ail, 40 - ail), outcomes(3, 497)).is_some());
+        assert_eq!(least, Some(10));
         assert_eq!(worse(outcomes(40, 0), Outcomes::default()), None, "nothing to compare with");
     }
 
@@ -350,6 +401,8 @@ mod tests {
         assert_eq!(refused(json!({"metric": "a".repeat(65), "ails": {"above": 1}})), "metric");
         assert_eq!(refused(json!({"metric": "a", "ails": {"one_of": []}})), "ails.one_of");
         assert_eq!(refused(json!({"metric": "a", "ails": {"one_of": [""]}})), "ails.one_of");
+        let many = vec!["a"; WORDS_MAX + 1];
+        assert_eq!(refused(json!({"metric": "a", "ails": {"one_of": many}})), "ails.one_of");
         for rule in rules() {
             assert_eq!(rule.check(), Ok(()));
         }

@@ -441,6 +441,10 @@ mod tests {
         assert_eq!(with(|plan| plan.timeouts.booted_s = 0), "timeouts.booted_s");
         assert_eq!(with(|plan| plan.phases[0].gate.sample_min = 0), "phases[0].gate.sample_min");
         assert_eq!(with(|plan| plan.phases[1].gate.soak_s = u32::MAX), "phases[1].gate.soak_s");
+        let rule = || serde_json::from_str(r#"{"metric": "m", "ails": {"above": 1}}"#).unwrap();
+        let ruled = |rules| Plan { health: (0..rules).map(|_| rule()).collect(), ..plan(&[100]) };
+        assert_eq!(refused(&ruled(RULES_MAX + 1)), "health");
+        assert_eq!(ruled(RULES_MAX).check(), Ok(()));
         let never = Window { days: 1, from_min: 60, to_min: 60 };
         let mut plan = plan(&[100]);
         plan.windows = vec![never];

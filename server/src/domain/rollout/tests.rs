@@ -271,6 +271,23 @@ fn silent_devices_are_waited_for_longer_if_operators_say_so_or_users_may_take_da
     assert_eq!(patience_s(&|it| it.plan.open_ended = true), None);
 }
 
+#[test]
+fn rules_about_telemetry_share_the_error_of_all_bounds() {
+    let all = bounds::Outcomes { broken: 5, well: 0 };
+    let none = bounds::Outcomes { broken: 0, well: 60 };
+    let halts = |rules: usize| {
+        let mut rollout = rollout("r", &[100]);
+        let rule = r#"{"metric": "m", "ails": {"above": 1}}"#;
+        rollout.plan.health = vec![serde_json::from_str(rule).unwrap(); rules];
+        rollout.start([device(0)].iter(), 0).unwrap();
+        let seen = vec![health::Comparison { with: all, without: none }; rules];
+        let mut evidence = Evidence::default();
+        evidence.counts.add_many(report::State::Waiting, 200);
+        rollout.decide(&[evidence], &seen, 1).is_some()
+    };
+    assert_eq!((halts(1), halts(8)), (true, false));
+}
+
 /// What can happen to a fleet in a rollout.
 #[derive(Clone, Debug)]
 enum Event {
