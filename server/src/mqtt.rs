@@ -4,7 +4,7 @@
 //! are pure; [`connection`] moves bytes; [`hub`] knows who is connected; [`service`] ties them to
 //! the rest of the server. What a message means is the business of the [`Sink`].
 //!
-//! Not here: retained messages, `QoS` 2, wildcards, shared subscriptions, messages from device to
+//! Not here: retained messages, `QoS` 2 to devices, wildcards, shared subscriptions, messages from device to
 //! device, sessions that survive the process. Those need a broker.
 
 mod acl;

@@ -99,6 +99,7 @@ impl Codec {
             | (
                 Some(_),
                 header::PUBACK
+                | header::PUBREL
                 | header::SUBSCRIBE
                 | header::UNSUBSCRIBE
                 | header::PINGREQ
@@ -129,6 +130,7 @@ mod header {
     pub(super) const PUBLISH: u8 = 0x30;
     pub(super) const PUBLISH_LAST: u8 = 0x3f;
     pub(super) const PUBACK: u8 = 0x40;
+    pub(super) const PUBREL: u8 = 0x62;
     pub(super) const SUBSCRIBE: u8 = 0x82;
     pub(super) const UNSUBSCRIBE: u8 = 0xa2;
     pub(super) const PINGREQ: u8 = 0xc0;
@@ -154,6 +156,7 @@ pub(super) enum Incoming {
     Connect(Connect),
     Publish(Publish),
     PubAck(PacketId),
+    PubRel(PacketId),
     Subscribe { id: PacketId, filters: Vec<(String, Qos)> },
     Unsubscribe { id: PacketId, filters: Vec<String> },
     Ping,
@@ -186,7 +189,6 @@ pub(super) struct Connect {
 pub(super) struct Will {
     pub(super) topic: String,
     pub(super) payload: Bytes,
-    pub(super) qos: Qos,
     pub(super) retain: bool,
     pub(super) delay_s: u32,
 }
@@ -211,6 +213,10 @@ pub(super) enum Outgoing<'a> {
     Refuse(Reason),
     /// PUBACK; a reason means that the message was refused, which only MQTT 5 can say.
     PubAck(PacketId, Option<Reason>),
+    /// PUBREC; a reason means the same as in a PUBACK.
+    PubRec(PacketId, Option<Reason>),
+    /// PUBCOMP: whether there was a message with this id.
+    PubComp(PacketId, bool),
     SubAck(PacketId, &'a [Result<Qos, Reason>]),
     /// UNSUBACK: for each filter whether there was a subscription.
     UnsubAck(PacketId, &'a [bool]),
@@ -238,7 +244,7 @@ pub(super) struct Welcome<'a> {
     pub(super) session_expiry_s: Option<u32>,
 }
 
-/// `QoS` 1 messages a device may have unacknowledged (MQTT 5, 3.2.2.3.3).
+/// Messages of `QoS` 1 and 2 that a device may have unacknowledged (MQTT 5, 3.2.2.3.3).
 pub(super) const RECEIVE_MAX: u16 = 32;
 
 fn packet_id(id: u16) -> Result<PacketId, Reason> {

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use waxwing_wire::DeviceId;
@@ -58,7 +60,8 @@ pub async fn serve<S: Sink>(
 ) {
     let session = Session::new(guest.device.clone(), clock.monotonic());
     let clock = clock.as_ref();
-    Connection { endpoint, clock, guest, stream, session, attachment: None, delivery: None }
+    let deliveries = FuturesOrdered::new();
+    Connection { endpoint, clock, guest, stream, session, attachment: None, deliveries }
         .run(is_admitted)
         .await;
 }
@@ -70,8 +73,8 @@ struct Connection<'a, S, T> {
     stream: T,
     session: Session,
     attachment: Option<Attachment>,
-    /// The message in the hands of the sink.
-    delivery: Option<Delivery<'a>>,
+    /// The messages in the hands of the sink, answered in the order in which they came.
+    deliveries: FuturesOrdered<Delivery<'a>>,
 }
 
 type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a>>;
@@ -106,7 +109,7 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
                 Order::Command(command) => Event::Command(command),
                 Order::Stop(reason) => Event::Stop(reason),
             },
-            answer = answer(&mut self.delivery) => Event::Answered(answer),
+            Some(answer) = self.deliveries.next() => Event::Answered(answer),
             read = self.stream.read(buffer), if self.session.wants_bytes() => match read {
                 Ok(0) | Err(_) => Event::Lost,
                 Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
@@ -155,7 +158,8 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
     fn deliver(&mut self, message: Message) {
         let Message { kind, payload } = message;
         let (sink, device) = (&self.endpoint.sink, self.guest.device.clone());
-        self.delivery = Some(Box::pin(async move { sink.accept(&device, kind, payload).await }));
+        let accept = async move { sink.accept(&device, kind, payload).await };
+        self.deliveries.push_back(Box::pin(accept));
     }
 
     /// Writes, unless the device takes too long or the connection is to end meanwhile.
@@ -179,7 +183,7 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
     }
 
     async fn end(mut self, will: Option<Message>) {
-        self.delivery = None;
+        self.deliveries.clear();
         if let Some(Message { kind, payload }) = will {
             let accept = self.endpoint.sink.accept(&self.guest.device, kind, payload);
             // The sink counts what it refuses; there is nobody left to tell.
@@ -204,11 +208,4 @@ async fn stopped(attachment: &mut Option<Attachment>) -> Reason {
         Some(attachment) => attachment.stopped().await,
         None => future::pending().await,
     }
-}
-
-async fn answer(delivery: &mut Option<Delivery<'_>>) -> Result<(), Refused> {
-    let Some(pending) = delivery else { return future::pending().await };
-    let answer = pending.await;
-    *delivery = None;
-    answer
 }

@@ -1,10 +1,10 @@
-//! What one device is still to be told, and whether it listens: the part of a session that
-//! outlives its connection.
+//! What one device is still to be told, whether it listens, and which of its messages it has not let go
+//! of: the part of a session that outlives its connection.
 //!
 //! Kept in memory only: a command expires in minutes, and a device that comes back later polls
 //! anyway.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::Qos;
@@ -25,6 +25,9 @@ pub(super) struct Outbox {
     /// Not sent, oldest first.
     waiting: VecDeque<Bytes>,
     last_id: u16,
+    /// Messages with `QoS` 2 that were taken and that the device has not released: no second message
+    /// with one of these ids is another one (MQTT 5, 4.3.3).
+    taken: BTreeSet<PacketId>,
 }
 
 /// The device is too far behind.
@@ -77,6 +80,26 @@ impl Outbox {
     /// Returns what was sent without an answer, to be sent again on the next connection.
     pub(super) fn unacknowledged(&self) -> impl Iterator<Item = &(PacketId, Bytes)> {
         self.sent.iter()
+    }
+
+    /// Notes that a message with `QoS` 2 was taken.
+    pub(super) fn take(&mut self, id: PacketId) {
+        self.taken.insert(id);
+    }
+
+    /// Returns whether a message with `QoS` 2 was taken and not released.
+    pub(super) fn has_taken(&self, id: PacketId) -> bool {
+        self.taken.contains(&id)
+    }
+
+    /// Forgets a message that the device released, and returns whether there was one.
+    pub(super) fn release(&mut self, id: PacketId) -> bool {
+        self.taken.remove(&id)
+    }
+
+    /// Returns how many messages are taken and not released.
+    pub(super) fn unreleased(&self) -> usize {
+        self.taken.len()
     }
 
     fn free_id(&mut self) -> PacketId {

@@ -42,8 +42,6 @@ pub(super) enum Reason {
     PayloadFormatInvalid,
     /// A retained message.
     RetainNotSupported,
-    /// `QoS` 2.
-    QosNotSupported,
     /// The connection is as old as it may get.
     MaximumConnectTime,
     /// A subscription identifier.
@@ -72,7 +70,6 @@ impl Reason {
             Self::AdministrativeAction => 0x98,
             Self::PayloadFormatInvalid => 0x99,
             Self::RetainNotSupported => 0x9a,
-            Self::QosNotSupported => 0x9b,
             Self::MaximumConnectTime => 0xa0,
             Self::SubscriptionIdentifiersNotSupported => 0xa1,
         }

@@ -7,8 +7,9 @@
 //!
 //! Time comes in as an argument, bytes go in and out as slices: no socket, no clock, no task. The
 //! device's identity was settled by its certificate before; nothing in a packet changes it.
-//! Messages are handed out one at a time and acknowledged in order, so a device that sends faster
-//! than the server stores waits in its own socket, not in our memory.
+//! Messages are handed out as they come, so that many can be stored at once, and answered in the same
+//! order. No more than a few are ever out, so a device that sends faster than the server stores waits
+//! in its own socket, not in our memory.
 
 mod commands;
 mod connect;
@@ -25,7 +26,7 @@ use waxwing_wire::topic::Kind;
 use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
 use self::messages::Received;
 use super::Refused;
-use super::codec::{Codec, Connect, Incoming, Outgoing, Welcome};
+use super::codec::{Codec, Connect, Incoming, Outgoing, RECEIVE_MAX, Welcome};
 use super::outbox::Outbox;
 use super::reason::Reason;
 
@@ -50,7 +51,7 @@ pub(super) struct Session {
 pub(super) enum Event<'a> {
     /// The hub knows of the connection, and this is what it had kept for the device.
     Attached(Option<Outbox>),
-    /// The sink answered for the message handed out last.
+    /// The sink answered for the first message that was handed out and not answered.
     Answered(Result<(), Refused>),
     /// There is a command for the device.
     Command(Bytes),
@@ -151,12 +152,14 @@ impl Session {
         self.deadline
     }
 
-    /// Returns whether bytes are wanted: not while earlier ones are being worked off.
+    /// Returns whether bytes are wanted: not while many messages are being worked off.
     pub(super) fn wants_bytes(&self) -> bool {
         match &self.state {
             State::Opening => true,
             State::Attaching(_) | State::Closed(_) => false,
-            State::Open(open) => open.inbox.is_empty() && open.leaving.is_none(),
+            State::Open(open) => {
+                open.inbox.len() < usize::from(RECEIVE_MAX) && open.leaving.is_none()
+            }
         }
     }
 
@@ -179,11 +182,14 @@ impl Session {
         }
     }
 
-    const fn wants_packets(&self) -> bool {
+    /// One more message than announced is read: that it came is a reason to end the connection.
+    fn wants_packets(&self) -> bool {
         match &self.state {
             State::Opening => true,
             State::Attaching(_) | State::Closed(_) => false,
-            State::Open(open) => open.leaving.is_none(),
+            State::Open(open) => {
+                open.inbox.len() <= usize::from(RECEIVE_MAX) && open.leaving.is_none()
+            }
         }
     }
 
@@ -203,6 +209,10 @@ impl Session {
             Incoming::PubAck(id) => {
                 open.outbox.acknowledge(id);
                 self.send_commands();
+            }
+            Incoming::PubRel(id) => {
+                let existed = open.outbox.release(id);
+                self.send(&Outgoing::PubComp(id, existed));
             }
             Incoming::Publish(publish) => self.publish(publish),
             Incoming::Subscribe { id, filters } => self.subscribe(id, &filters),

@@ -87,6 +87,18 @@ pub(super) fn puback(id: u16) -> Vec<u8> {
     packet(0x40, &id.to_be_bytes())
 }
 
+pub(super) fn pubrec(id: u16) -> Vec<u8> {
+    packet(0x50, &id.to_be_bytes())
+}
+
+pub(super) fn pubrel(id: u16) -> Vec<u8> {
+    packet(0x62, &id.to_be_bytes())
+}
+
+pub(super) fn pubcomp(id: u16) -> Vec<u8> {
+    packet(0x70, &id.to_be_bytes())
+}
+
 pub(super) const PING: [u8; 2] = [0xc0, 0];
 pub(super) const DISCONNECT: [u8; 2] = [0xe0, 0];
 

@@ -21,7 +21,7 @@ async fn mosquitto_publishes_on_the_topics_of_its_certificate() {
     let mut server = Server::start().await;
     let device = server.device("d-1");
     for version in VERSIONS {
-        for (qos, kind) in [("0", Kind::Telemetry), ("1", Kind::Report), ("1", Kind::State)] {
+        for (qos, kind) in [("0", Kind::Telemetry), ("1", Kind::Report), ("2", Kind::State)] {
             let topic = device.topic(kind.as_str());
             let output = device.mosquitto_pub(version, &["-q", qos, "-t", &topic, "-m", "x"]).await;
             assert!(output.status.success(), "{:?}", ended(&output));
@@ -164,7 +164,7 @@ async fn hostile_bytes_end_their_own_connection_only() {
         ([connect.clone(), connect.clone()].concat(), Some(0x82)),
         ([connect.clone(), vec![0x30, 0xff, 0xff, 0xff, 0x7f]].concat(), Some(0x95)),
         ([connect.clone(), long_topic].concat(), Some(0x95)),
-        ([connect.clone(), publish(0b100, &device.topic("telemetry"), 1, "")].concat(), Some(0x9b)),
+        ([connect.clone(), publish(0b001, &device.topic("telemetry"), 1, "")].concat(), Some(0x9a)),
         ([connect.clone(), vec![0xf0, 0]].concat(), Some(0x82)),
     ] {
         let mut line = device.dial().await;

@@ -56,9 +56,9 @@ fn a_second_connect_is_refused() {
 }
 
 #[test]
-fn packets_only_servers_send_and_packets_of_qos_2_are_refused() {
+fn packets_that_only_servers_send_are_refused() {
     for version in [Version::V3, Version::V5] {
-        for header in [0x00, 0x20, 0x50, 0x62, 0x70, 0x90, 0xb0, 0xd0, 0xf0] {
+        for header in [0x00, 0x20, 0x50, 0x70, 0x90, 0xb0, 0xd0, 0xf0] {
             let bytes = packet(header, &[0, 1, 0]);
             refused(&mut connected(version), &bytes, Reason::ProtocolError);
         }
@@ -67,7 +67,7 @@ fn packets_only_servers_send_and_packets_of_qos_2_are_refused() {
 
 #[test]
 fn reserved_header_flags_are_refused() {
-    for header in [0x41, 0x80, 0x83, 0xa0, 0xc1, 0xe1] {
+    for header in [0x41, 0x60, 0x63, 0x80, 0x83, 0xa0, 0xc1, 0xe1] {
         let bytes = packet(header, &[0, 1, 0]);
         refused(&mut connected(Version::V5), &bytes, Reason::ProtocolError);
     }

@@ -27,7 +27,6 @@ fn will(packet: &v3_1_1::Connect) -> Option<Will> {
     Some(Will {
         topic: packet.will_topic()?.to_owned(),
         payload: Bytes::copy_from_slice(packet.will_payload()?),
-        qos: packet.will_qos(),
         retain: packet.will_retain(),
         delay_s: 0,
     })
@@ -39,6 +38,10 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
         header::PUBACK => {
             let packet = exact(body, v3_1_1::Puback::parse)?;
             Ok(Incoming::PubAck(packet_id(packet.packet_id())?))
+        }
+        header::PUBREL => {
+            let packet = exact(body, v3_1_1::Pubrel::parse)?;
+            Ok(Incoming::PubRel(packet_id(packet.packet_id())?))
         }
         header::SUBSCRIBE => subscribe(body),
         header::UNSUBSCRIBE => {
@@ -75,9 +78,19 @@ pub(super) fn encode(packet: &Outgoing<'_>) -> Result<Vec<u8>, MqttError> {
     let bytes = match packet {
         Outgoing::Welcome(welcome) => connack(ConnectReturnCode::Accepted, welcome.session_present),
         Outgoing::Refuse(reason) => connack(return_code(*reason), false),
-        Outgoing::PubAck(_, Some(_)) | Outgoing::Disconnect(_) => Ok(Vec::new()),
+        Outgoing::PubAck(_, Some(_)) | Outgoing::PubRec(_, Some(_)) | Outgoing::Disconnect(_) => {
+            Ok(Vec::new())
+        }
         Outgoing::PubAck(id, None) => {
             let builder = v3_1_1::Puback::builder().packet_id(id.get());
+            builder.build().map(|p| p.to_continuous_buffer())
+        }
+        Outgoing::PubRec(id, None) => {
+            let builder = v3_1_1::Pubrec::builder().packet_id(id.get());
+            builder.build().map(|p| p.to_continuous_buffer())
+        }
+        Outgoing::PubComp(id, _) => {
+            let builder = v3_1_1::Pubcomp::builder().packet_id(id.get());
             builder.build().map(|p| p.to_continuous_buffer())
         }
         Outgoing::SubAck(id, grants) => {
@@ -130,7 +143,6 @@ fn return_code(reason: Reason) -> ConnectReturnCode {
         | Reason::PacketTooLarge
         | Reason::PayloadFormatInvalid
         | Reason::ProtocolError
-        | Reason::QosNotSupported
         | Reason::QuotaExceeded
         | Reason::ReceiveMaximumExceeded
         | Reason::RetainNotSupported

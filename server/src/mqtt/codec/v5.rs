@@ -2,13 +2,13 @@
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{
-    AssignedClientIdentifier, MaximumPacketSize, MaximumQos, Property, Qos, ReceiveMaximum,
-    RetainAvailable, ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
+    AssignedClientIdentifier, MaximumPacketSize, Property, Qos, ReceiveMaximum, RetainAvailable,
+    ServerKeepAlive, SessionExpiryInterval, SharedSubscriptionAvailable,
     SubscriptionIdentifierAvailable, WildcardSubscriptionAvailable, v5_0,
 };
 use mqtt_protocol_core::mqtt::result_code::{
-    ConnectReasonCode, DisconnectReasonCode, MqttError, PubackReasonCode, SubackReasonCode,
-    UnsubackReasonCode,
+    ConnectReasonCode, DisconnectReasonCode, MqttError, PubackReasonCode, PubcompReasonCode,
+    PubrecReasonCode, SubackReasonCode, UnsubackReasonCode,
 };
 
 use super::{
@@ -55,7 +55,6 @@ fn will(packet: &v5_0::Connect) -> Option<Will> {
     Some(Will {
         topic: packet.will_topic()?.to_owned(),
         payload: Bytes::copy_from_slice(packet.will_payload()?),
-        qos: packet.will_qos(),
         retain: packet.will_retain(),
         delay_s: delay.unwrap_or(0),
     })
@@ -67,6 +66,10 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
         header::PUBACK => {
             let packet = exact(body, v5_0::Puback::parse)?;
             Ok(Incoming::PubAck(packet_id(packet.packet_id())?))
+        }
+        header::PUBREL => {
+            let packet = exact(body, v5_0::Pubrel::parse)?;
+            Ok(Incoming::PubRel(packet_id(packet.packet_id())?))
         }
         header::SUBSCRIBE => subscribe(body),
         header::UNSUBSCRIBE => {
@@ -144,6 +147,20 @@ pub(super) fn encode(packet: &Outgoing<'_>) -> Result<Vec<u8>, MqttError> {
             };
             builder.build().map(|p| p.to_continuous_buffer())
         }
+        Outgoing::PubRec(id, reason) => {
+            let builder = v5_0::Pubrec::builder().packet_id(id.get());
+            let builder = match reason {
+                Some(reason) => builder.reason_code(code::<PubrecReasonCode>(*reason)?),
+                None => builder,
+            };
+            builder.build().map(|p| p.to_continuous_buffer())
+        }
+        Outgoing::PubComp(id, existed) => {
+            let builder = v5_0::Pubcomp::builder().packet_id(id.get());
+            let unknown = PubcompReasonCode::PacketIdentifierNotFound;
+            let builder = if *existed { builder } else { builder.reason_code(unknown) };
+            builder.build().map(|p| p.to_continuous_buffer())
+        }
         Outgoing::SubAck(id, grants) => {
             let codes = grants.iter().copied().map(suback_code).collect::<Result<_, _>>()?;
             let builder = v5_0::Suback::builder().packet_id(id.get()).reason_codes(codes);
@@ -179,7 +196,6 @@ fn welcome_properties(welcome: &Welcome<'_>) -> Result<Vec<Property>, MqttError>
         u32::try_from(PACKET_BYTES_MAX).map_err(|_| MqttError::ValueOutOfRange)?;
     let mut props = vec![
         Property::ReceiveMaximum(ReceiveMaximum::new(RECEIVE_MAX)?),
-        Property::MaximumQos(MaximumQos::new(1)?),
         Property::RetainAvailable(RetainAvailable::new(0)?),
         Property::MaximumPacketSize(MaximumPacketSize::new(packet_bytes_max)?),
         Property::WildcardSubscriptionAvailable(WildcardSubscriptionAvailable::new(0)?),

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::packet::Qos;
 use waxwing_wire::DeviceId;
 
 use super::Message;
@@ -85,9 +84,6 @@ fn check_client_id(device: &DeviceId, connect: &Connect) -> Result<(), Reason> {
 fn admit_will(device: &DeviceId, will: &Will) -> Result<Message, Reason> {
     if will.retain {
         return Err(Reason::RetainNotSupported);
-    }
-    if will.qos == Qos::ExactlyOnce {
-        return Err(Reason::QosNotSupported);
     }
     // A will is published when its connection ends, never later.
     if will.delay_s != 0 {

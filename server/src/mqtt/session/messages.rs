@@ -1,4 +1,4 @@
-//! The messages of a device on their way to the sink: one at a time, answered in order.
+//! The messages of a device on their way to the sink: handed out as they come, answered in order.
 //!
 //! Not here: commands, which go the other way.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mqtt_protocol_core::mqtt::packet::Qos;
 
-use super::{Action, Message, Session, State};
+use super::{Action, Message, Open, Session, State};
 use crate::mqtt::codec::{Outgoing, PacketId, Publish, RECEIVE_MAX, Version};
 use crate::mqtt::reason::Reason;
 use crate::mqtt::{Refused, acl};
@@ -14,86 +14,146 @@ use crate::mqtt::{Refused, acl};
 /// A message in the order it came, until it is answered.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// Present when it is to be acknowledged.
-    id: Option<PacketId>,
-    /// A message that is not to be taken waits here too: acknowledgements keep the order of the
-    /// messages (MQTT 5, 4.6).
-    message: Result<Message, Reason>,
+    answer: Answer,
+    /// Why it is not to be taken. Such a message waits here too: answers keep the order of the messages
+    /// (MQTT 5, 4.6).
+    refusal: Option<Reason>,
+}
+
+/// How a message is answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Answer {
+    /// `QoS` 0: not at all.
+    None,
+    /// `QoS` 1: PUBACK.
+    Acknowledge(PacketId),
+    /// `QoS` 2: PUBREC.
+    Receive(PacketId),
+}
+
+impl Answer {
+    const fn to(publish: &Publish) -> Self {
+        match (publish.id, publish.qos) {
+            (None, _) | (_, Qos::AtMostOnce) => Self::None,
+            (Some(id), Qos::AtLeastOnce) => Self::Acknowledge(id),
+            (Some(id), Qos::ExactlyOnce) => Self::Receive(id),
+        }
+    }
+}
+
+impl Open {
+    /// Returns how many messages the device may not count as answered.
+    fn unanswered(&self) -> usize {
+        let waiting = self.inbox.iter().filter(|received| received.answer != Answer::None);
+        waiting.count() + self.outbox.unreleased()
+    }
+
+    /// Tells whether a message with `QoS` 2 came before and was not released.
+    fn has_seen(&self, answer: Answer) -> bool {
+        let Answer::Receive(id) = answer else { return false };
+        self.outbox.has_taken(id) || self.inbox.iter().any(|received| received.answer == answer)
+    }
 }
 
 impl Session {
     pub(super) fn publish(&mut self, publish: Publish) {
-        let message = match (publish.qos, publish.retain) {
-            (Qos::ExactlyOnce, _) => return self.refuse(Reason::QosNotSupported),
-            (_, true) => return self.refuse(Reason::RetainNotSupported),
-            (Qos::AtLeastOnce | Qos::AtMostOnce, false) => {
-                acl::publish(&self.device, &publish.topic)
-                    .map(|kind| Message { kind, payload: publish.payload })
-                    .ok_or(Reason::NotAuthorized)
+        if publish.retain {
+            return self.refuse(Reason::RetainNotSupported);
+        }
+        let answer = Answer::to(&publish);
+        let kind = acl::publish(&self.device, &publish.topic);
+        let can_say_why = self.codec.version() == Some(Version::V5) && answer != Answer::None;
+        let State::Open(open) = &mut self.state else { return };
+        match kind {
+            _ if open.has_seen(answer) => self.receive_again(answer),
+            None if !can_say_why => self.refuse(Reason::NotAuthorized),
+            None => self.receive(Received { answer, refusal: Some(Reason::NotAuthorized) }),
+            Some(kind) => {
+                self.actions.push(Action::Deliver(Message { kind, payload: publish.payload }));
+                self.receive(Received { answer, refusal: None });
             }
-        };
-        let can_say_why = self.codec.version() == Some(Version::V5) && publish.id.is_some();
-        match message {
-            Err(reason) if !can_say_why => self.refuse(reason),
-            message => self.receive(Received { id: publish.id, message }),
+        }
+    }
+
+    /// MQTT 5, 4.3.3: a message that came before is not taken again. While it is out, its answer is
+    /// still to come.
+    fn receive_again(&mut self, answer: Answer) {
+        let State::Open(open) = &self.state else { return };
+        if let Answer::Receive(id) = answer
+            && open.outbox.has_taken(id)
+        {
+            self.send(&Outgoing::PubRec(id, None));
         }
     }
 
     fn receive(&mut self, received: Received) {
         let State::Open(open) = &mut self.state else { return };
         open.inbox.push_back(received);
-        let unacknowledged = open.inbox.iter().filter(|r| r.id.is_some()).count();
-        // 3.1.1 has no such limit; there the unread rest waits in the socket.
-        if self.codec.version() == Some(Version::V5) && unacknowledged > usize::from(RECEIVE_MAX) {
+        if open.unanswered() > self.unanswered_max() {
             return self.refuse(Reason::ReceiveMaximumExceeded);
-        }
-        if open.inbox.len() == 1 {
-            self.work();
-        }
-    }
-
-    /// Hands out the first message of the inbox; answers those that need nobody's opinion.
-    fn work(&mut self) {
-        while let State::Open(open) = &mut self.state {
-            let Some(first) = open.inbox.front() else {
-                if let Some(ending) = open.leaving {
-                    self.close(None, ending);
-                }
-                return;
-            };
-            match &first.message {
-                Ok(message) => return self.actions.push(Action::Deliver(message.clone())),
-                Err(reason) => {
-                    let (id, reason) = (first.id, *reason);
-                    open.inbox.pop_front();
-                    self.acknowledge(id, Some(reason));
-                }
-            }
-        }
-    }
-
-    pub(super) fn answered(&mut self, now: Duration, answer: Result<(), Refused>) {
-        let State::Open(open) = &mut self.state else { return };
-        let Some(received) = open.inbox.pop_front() else { return };
-        // While we worked nothing was read, and that is not the device's silence.
-        self.deadline = now + open.silence;
-        match answer {
-            Ok(()) => self.acknowledge(received.id, None),
-            // A message that may be taken later must not be acknowledged, so that it comes again.
-            Err(Refused::Unavailable) if received.id.is_some() => {
-                return self.refuse(Reason::ServerBusy);
-            }
-            Err(refused) => self.acknowledge(received.id, Some(refused.reason())),
         }
         self.work();
     }
 
-    fn acknowledge(&mut self, id: Option<PacketId>, refusal: Option<Reason>) {
-        let Some(id) = id else { return };
-        match refusal {
+    /// 3.1.1 announces no limit: there the unread rest waits in the socket, and only ids that are never
+    /// released are too many.
+    fn unanswered_max(&self) -> usize {
+        match self.codec.version() {
+            Some(Version::V3) => UNRELEASED_MAX,
+            Some(Version::V5) | None => RECEIVE_MAX.into(),
+        }
+    }
+
+    /// Answers the messages at the head of the inbox that need nobody's opinion.
+    fn work(&mut self) {
+        while let State::Open(open) = &mut self.state {
+            match open.inbox.front() {
+                Some(Received { refusal: None, .. }) => return,
+                Some(&Received { answer, refusal: Some(reason) }) => {
+                    open.inbox.pop_front();
+                    self.answer(answer, Some(reason));
+                }
+                None => {
+                    if let Some(ending) = open.leaving {
+                        self.close(None, ending);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Duration, outcome: Result<(), Refused>) {
+        let State::Open(open) = &mut self.state else { return };
+        let Some(received) = open.inbox.pop_front() else { return };
+        // While we worked nothing was read, and that is not the device's silence.
+        self.deadline = now + open.silence;
+        match outcome {
+            Ok(()) => self.answer(received.answer, None),
+            // A message that may be taken later must not be acknowledged, so that it comes again.
+            Err(Refused::Unavailable) if received.answer != Answer::None => {
+                return self.refuse(Reason::ServerBusy);
+            }
+            Err(refused) => self.answer(received.answer, Some(refused.reason())),
+        }
+        self.work();
+    }
+
+    fn answer(&mut self, answer: Answer, refusal: Option<Reason>) {
+        match (answer, refusal) {
+            (Answer::None, _) => {}
             // MQTT 3.1.1, 3.3.5: a positive answer or none; ours is never positive by mistake.
-            Some(reason) if self.codec.version() == Some(Version::V3) => self.refuse(reason),
-            Some(_) | None => self.send(&Outgoing::PubAck(id, refusal)),
+            (_, Some(reason)) if self.codec.version() == Some(Version::V3) => self.refuse(reason),
+            (Answer::Acknowledge(id), refusal) => self.send(&Outgoing::PubAck(id, refusal)),
+            (Answer::Receive(id), refusal) => {
+                if let (State::Open(open), None) = (&mut self.state, refusal) {
+                    open.outbox.take(id);
+                }
+                self.send(&Outgoing::PubRec(id, refusal));
+            }
         }
     }
 }
+
+/// Messages with `QoS` 2 that a device with 3.1.1 may leave unreleased: a few kilobytes.
+const UNRELEASED_MAX: usize = 1024;
