@@ -102,6 +102,11 @@ impl Auditor {
                 is_legal(cause, before, after),
                 "a deployment of {device} in r-{rollout} goes from {before:?} to {after:?} by {cause:?}"
             );
+            let is_early = before.is_some_and(|it| it.not_before > now_ms);
+            promise!(
+                after.state != Step::Offered || !is_early,
+                "{device} is offered r-{rollout} again too early: {before:?}"
+            );
             self.books.of_mut(rollout).move_one(before, after);
         }
         effect.moved.iter().try_for_each(|moved| self.book_move(disk, moved))
