@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod chunks;
 pub mod code;
 pub mod command;
+pub mod enrol_uri;
 pub mod envelope;
 #[cfg(feature = "serde")]
 pub mod existing;
@@ -25,6 +26,7 @@ pub mod topic;
 
 pub use code::ErrorCode;
 pub use command::Command;
+pub use enrol_uri::EnrolUri;
 pub use id::{
     Channel, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId, RolloutId,
 };
