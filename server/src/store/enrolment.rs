@@ -37,7 +37,7 @@ pub struct Issued {
     pub expires_at: u64,
 }
 
-/// Adds a token by the SHA-256 of its text.
+/// Adds a token by the SHA-256 of its text; those of the device that were not spent are good no more.
 pub async fn add_token(
     db: &mut SqliteConnection,
     sha256: &Digest,
@@ -45,6 +45,10 @@ pub async fn add_token(
     now_ms: u64,
     expires_at: u64,
 ) -> Result<(), Error> {
+    sqlx::query("DELETE FROM tokens WHERE device = $1 AND serial IS NULL")
+        .bind(device.as_str())
+        .execute(&mut *db)
+        .await?;
     sqlx::query(
         "INSERT INTO tokens (sha256, device, created_at, expires_at) VALUES ($1, $2, $3, $4)",
     )

@@ -48,6 +48,22 @@ async fn a_token_buys_one_certificate_and_the_same_key_gets_it_again() {
 }
 
 #[tokio::test]
+async fn a_new_token_takes_the_place_of_one_that_was_lost() {
+    let server = Folder::new().start().await;
+    let lost = server.register("d-1").await;
+    let other = server.register("d-2").await;
+    let new = server.token("d-1", Duration::from_hours(1)).await;
+    let csr = || csr(&KeyPair::generate().unwrap());
+    let refused = server.enroll("d-1", &lost, &csr()).await;
+    check_refused(&refused, StatusCode::UNAUTHORIZED, "token_wrong");
+    assert_eq!(server.enroll("d-1", &new, &csr()).await.status, StatusCode::OK);
+    assert_eq!(server.enroll("d-2", &other, &csr()).await.status, StatusCode::OK);
+    server.token("d-1", Duration::from_hours(1)).await;
+    let spent = server.enroll("d-1", &new, &csr()).await;
+    check_refused(&spent, StatusCode::FORBIDDEN, "token_spent");
+}
+
+#[tokio::test]
 async fn a_thousand_tries_of_a_spent_token_are_one_line_in_the_audit_log() {
     let server = Folder::new().start().await;
     server.register("d-1").await;

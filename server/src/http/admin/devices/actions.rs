@@ -59,7 +59,8 @@ pub(in crate::http::admin) struct Sent {
     delivery: &'static str,
 }
 
-/// Makes a one-time token with which the device gets its first certificate.
+/// Makes a one-time token with which the device gets its first certificate. One that was made before
+/// and not used ends.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/tokens", operation_id = "create_device_token", tag = "devices",
     params(("device" = String, Path)),
     responses((status = 201, body = Token), (status = 404, body = Problem),
