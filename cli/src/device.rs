@@ -1,5 +1,8 @@
 //! `waxwing device`: identities, what is said of them, and their tokens.
 
+mod add;
+mod revoke;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +15,10 @@ use crate::api::Api;
 use crate::error::Error;
 use crate::input;
 use crate::output::Output;
+use crate::profile::Profile;
 use crate::secret::Secret;
+
+pub(crate) use self::add::Unfit;
 
 const LABEL_EXAMPLES: &str = "\
 Examples:
@@ -63,18 +69,10 @@ fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S:
 /// Subcommands of `waxwing device`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Register a device, which can then enrol with a token.
-    #[command(after_help = "Example:\n  waxwing device add th1-0001 --product th1 --tag site=lab")]
-    Add {
-        /// The device.
-        device: DeviceId,
-        /// Its product.
-        #[arg(long)]
-        product: ProductId,
-        /// What groups can ask for; may be given several times.
-        #[arg(long = "tag", value_name = "KEY[=VALUE]", value_parser = input::tag)]
-        tags: Vec<(String, String)>,
-    },
+    /// Register a device, or all of a CSV file, and make its credentials: a token, a file to flash, a QR
+    /// code.
+    #[command(after_help = add::EXAMPLES)]
+    Add(Box<add::Args>),
     /// Send a signed command to a device that is connected over MQTT.
     #[command(name = "command")]
     #[command(after_help = "Example:\n  waxwing device command th1-0001 poll")]
@@ -96,10 +94,14 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1000)]
         limit: usize,
     },
-    /// Refuse a device from now on; its connections end.
+    /// Refuse devices from now on, for good; their connections end.
+    #[command(
+        after_help = "Example:\n  waxwing --reason 'stolen, ticket 42' device revoke th1-0001 th1-0002"
+    )]
     Revoke {
-        /// The device.
-        device: DeviceId,
+        /// The devices.
+        #[arg(required = true)]
+        devices: Vec<DeviceId>,
     },
     /// Let a device sign its telemetry with a secret, for one that can do nothing else.
     #[command(after_help = SECRET_EXAMPLES)]
@@ -135,23 +137,15 @@ pub(crate) enum Command {
     },
 }
 
-/// The request that registers a device.
-#[derive(Serialize)]
-struct NewDevice {
-    id: DeviceId,
-    product: ProductId,
-    tags: BTreeMap<String, String>,
-}
-
 /// Runs one of them.
-pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
+pub(crate) async fn run(
+    command: Command,
+    api: &Api,
+    profile: &Profile,
+    out: Output,
+) -> Result<(), Error> {
     match command {
-        Command::Add { device, product, tags } => {
-            let sentence =
-                format!("registered {device}; `waxwing device token {device}` lets it enrol");
-            let request = NewDevice { id: device, product, tags: tags.into_iter().collect() };
-            out.done(&sentence, &api.post("devices", &request).await?)
-        }
+        Command::Add(args) => add::run(*args, api, profile, out).await,
         Command::Send { device, command } => {
             let request = BTreeMap::from([("command", &command)]);
             let answer = api.post(&format!("devices/{device}/commands"), &request).await?;
@@ -169,10 +163,7 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             let devices = api.list("devices", query.as_slice(), limit).await?;
             out.list(&devices, &["id", "product", "status", "tags", "version", "last_seen_at"])
         }
-        Command::Revoke { device } => {
-            let answer = api.act(&format!("devices/{device}/revoke")).await?;
-            out.done(&format!("revoked {device}"), &answer)
-        }
+        Command::Revoke { devices } => revoke::run(&devices, api, out).await,
         Command::Secret { device, remove: true, .. } => {
             let answer = api.remove(&format!("devices/{device}/message-secret")).await?;
             out.done(&format!("{device} signs with the key of its certificate"), &answer)

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use crate::device::Unfit;
+
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -29,6 +31,14 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Some of many devices could not be done; the report says which.
+    #[error("{failed} of {all} devices failed")]
+    Incomplete {
+        /// How many.
+        failed: usize,
+        /// Of how many.
+        all: usize,
+    },
     /// Nobody logged in under this name.
     #[error("there is no profile {0}")]
     NoProfile(String),
@@ -49,6 +59,9 @@ pub(crate) enum Error {
         /// Why.
         source: reqwest::Error,
     },
+    /// A device cannot be made as asked.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// The counters of a rollout are not those of its evidence.
     #[error("the counters of rollout {0} are not what its signed reports say")]
     Unequal(String),
@@ -62,6 +75,12 @@ pub(crate) enum Error {
 
 /// The status that says the token is not, or no longer, valid.
 const UNAUTHORIZED: u16 = 401;
+
+/// The status that says the token has no right to this.
+const FORBIDDEN: u16 = 403;
+
+/// From here on a status says that the server is ill.
+const SERVER_ERROR: u16 = 500;
 
 /// The status that says there is no such thing.
 const NOT_FOUND: u16 = 404;
@@ -155,17 +174,61 @@ impl Error {
         text
     }
 
+    /// Returns the stable name of the cause: the server's, or our own.
+    pub(crate) fn code(&self) -> &str {
+        match self {
+            Self::Answer(_) => "answer_unknown",
+            Self::File { .. } | Self::Output(_) => "file_unusable",
+            Self::Refused { problem } if problem.code.is_empty() => "refused",
+            Self::Refused { problem } => &problem.code,
+            Self::Unfit(unfit) => unfit.code(),
+            Self::Unreachable { .. } => "server_unreachable",
+            Self::Ended { .. }
+            | Self::Incomplete { .. }
+            | Self::NoProfile(_)
+            | Self::Unequal(_)
+            | Self::Unwell(_)
+            | Self::Usage(_) => "wrong_use",
+        }
+    }
+
+    /// Returns what to do about it: the next step where there is one, else the error itself.
+    pub(crate) fn advice(&self) -> String {
+        self.next_step().map_or_else(|| self.chain(), str::to_owned)
+    }
+
+    /// Tells whether the next request will fail as this one did: there is no server, or no right.
+    pub(crate) const fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { problem } => {
+                matches!(problem.status, UNAUTHORIZED | FORBIDDEN | SERVER_ERROR..)
+            }
+            Self::Unreachable { .. } => true,
+            Self::Answer(_)
+            | Self::Ended { .. }
+            | Self::File { .. }
+            | Self::Incomplete { .. }
+            | Self::NoProfile(_)
+            | Self::Output(_)
+            | Self::Unequal(_)
+            | Self::Unfit(_)
+            | Self::Unwell(_)
+            | Self::Usage(_) => false,
+        }
+    }
+
     /// Returns 1 when the server or the network is why, 2 when the user is.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
             Self::Answer(_)
             | Self::Ended { .. }
+            | Self::Incomplete { .. }
             | Self::Output(_)
             | Self::Refused { .. }
             | Self::Unequal(_)
             | Self::Unreachable { .. }
             | Self::Unwell(_) => 1,
-            Self::File { .. } | Self::NoProfile(_) | Self::Usage(_) => 2,
+            Self::File { .. } | Self::NoProfile(_) | Self::Unfit(_) | Self::Usage(_) => 2,
         }
     }
 
@@ -174,11 +237,15 @@ impl Error {
         match self {
             Self::Answer(_) => Some("compare the versions of waxwing and waxwing-server"),
             Self::Ended { .. } => Some("`waxwing rollout deployments ROLLOUT` shows each device"),
+            Self::Incomplete { .. } => {
+                Some("mend what the report names and run the same again; what is done stays")
+            }
             Self::NoProfile(_) => Some("`waxwing login https://SERVER:8445 --ca server-ca.pem`"),
             Self::Refused { problem: Problem { status: UNAUTHORIZED, .. } } => {
                 Some("log in again with a token that is valid: `waxwing login --help`")
             }
             Self::Unequal(_) => Some("keep the database, and report this as a bug"),
+            Self::Unfit(unfit) => Some(unfit.next_step()),
             Self::Unreachable { source, .. } => Some(unreachable_step(source)),
             Self::File { .. }
             | Self::Output(_)

@@ -7,13 +7,20 @@ use std::path::Path;
 use crate::error::Error;
 use crate::secret::Secret;
 
-/// Longest file in bytes; certificates, definitions and root metadata are far shorter.
+/// Longest file in bytes; certificates, definitions and root metadata are far
+/// shorter, and ten thousand devices in a CSV fit.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Reads a text file.
 pub(crate) fn file(path: &Path) -> Result<String, Error> {
     let file = File::open(path).and_then(read);
     file.map_err(|source| Error::File { path: path.to_owned(), source })
+}
+
+/// Reads a file whose text may be broken in places.
+pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, Error> {
+    let bytes = File::open(path).and_then(read_bytes);
+    bytes.map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
 /// Reads a secret from a file, else from a prompt on a terminal, else from standard input.
@@ -31,12 +38,17 @@ pub(crate) fn secret(path: Option<&Path>, prompt: &str) -> Result<Secret, Error>
 }
 
 fn read(source: impl io::Read) -> io::Result<String> {
-    let mut text = String::new();
-    let length = source.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    String::from_utf8(read_bytes(source)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+fn read_bytes(source: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let length = source.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if u64::try_from(length).is_ok_and(|length| length > FILE_BYTES_MAX) {
         return Err(io::Error::other(format!("longer than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Parses `key` or `key=value`.

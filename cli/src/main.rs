@@ -38,8 +38,8 @@ const EXAMPLES: &str = "\
 Examples:
   waxwing login https://updates.example:8445 --ca server-ca.pem --token-file token
   waxwing product create releases/th1/product.toml --root 1.root.json
-  waxwing device add th1-0001 --product th1 --tag site=lab
-  waxwing device token th1-0001
+  waxwing device add th1-0001 --template th1.toml --out th1-0001.bin --tag site=lab
+  waxwing device add --csv devices.csv --template th1.toml --out-dir credentials
   waxwing group create lab --product th1 --tag site=lab
   waxwing rollout create --product th1 --channel stable --release 1.1.0 --group lab --phases 10,50,100
   waxwing rollout start ROLLOUT && waxwing rollout watch ROLLOUT
@@ -119,7 +119,10 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     match arguments.command {
         Command::Affected(args) => affected::run(args, &api()?, out).await,
         Command::Audit(args) => audit::run(args, &api()?, out).await,
-        Command::Device(command) => device::run(command, &api()?, out).await,
+        Command::Device(command) => {
+            let profile = profile::load(&arguments.profile)?;
+            device::run(command, &Api::new(&profile, reason)?, &profile, out).await
+        }
         Command::Director(command) => director::run(command, &api()?, out).await,
         Command::Doctor(args) => doctor::run(args, &api()?, &arguments.profile, out).await,
         Command::Group(command) => group::run(command, &api()?, out).await,

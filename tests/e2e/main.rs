@@ -2,6 +2,7 @@
 
 mod deferral;
 mod fleet;
+mod provisioning;
 mod server_ca;
 
 use std::process::Command;

@@ -16,8 +16,12 @@ const CEREMONY: u8 = 1;
 /// Its online key.
 const ONLINE: u8 = 2;
 
-/// A root that lets `online` sign everything but the root.
 fn root(version: u64, online: u8) -> Value {
+    root_of("director", version, online)
+}
+
+/// A root that lets `online` sign everything but the root.
+pub(crate) fn root_of(repository: &str, version: u64, online: u8) -> Value {
     let keys = [CEREMONY, online].map(|seed| {
         let public = key(seed).public().public_text();
         let scheme =
@@ -27,7 +31,7 @@ fn root(version: u64, online: u8) -> Value {
     let role = |seed| json!({"keyids": [key(seed).key_id()], "threshold": 1});
     let signed = json!({
         "_type": "root", "consistent_snapshot": true, "expires": "2027-01-01T00:00:00Z",
-        "keys": keys.into_iter().collect::<serde_json::Map<_, _>>(), "repo": "director",
+        "keys": keys.into_iter().collect::<serde_json::Map<_, _>>(), "repo": repository,
         "roles": {
             "root": role(CEREMONY), "snapshot": role(online), "targets": role(online),
             "timestamp": role(online),

@@ -3,6 +3,7 @@
 //! Not here: whether the real server answers like this; `waxwing-e2e` drives both.
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
+mod add;
 mod doctor;
 mod login;
 mod requests;

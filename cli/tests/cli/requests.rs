@@ -107,7 +107,6 @@ fn a_device_is_registered_with_its_tags() {
 #[test]
 fn device_actions_go_to_the_device() {
     sends(&["device", "token", "d1"], "POST /devices/d1/tokens", &json!(null));
-    sends(&["device", "revoke", "d1"], "POST /devices/d1/revoke", &json!(null));
     let tags = json!({ "site": "lab" });
     sends(&["device", "tag", "d1", "site=lab"], "PUT /devices/d1/tags", &tags);
     let command = json!({ "command": "poll" });
@@ -321,9 +320,46 @@ fn counters_that_differ_from_the_evidence_are_a_failure() {
     }
 }
 
+/// A device as the server shows it, with its part in rollouts.
+fn device(status: &str, rollouts: &[(&str, &str)]) -> Value {
+    let deployments = rollouts.iter().map(|(id, state)| json!({ "rollout": id, "state": state }));
+    let deployments: Vec<_> = deployments.collect();
+    json!({ "id": "d", "status": status, "connected": true, "certificates": [{}, {}],
+        "deployments": deployments })
+}
+
+#[test]
+fn many_devices_are_revoked_and_each_says_what_ended() {
+    let world = World::logged_in();
+    let shown = device("active", &[("r1", "downloading"), ("r2", "healthy")]);
+    world.server.on("GET /devices/d1", (200, shown));
+    world
+        .server
+        .on("GET /devices/d2", (404, json!({ "code": "unknown_device", "detail": "None." })));
+    world.server.on("GET /devices/d3", (200, device("revoked", &[])));
+    for id in ["d1", "d3"] {
+        world.server.on(&format!("POST /devices/{id}/revoke"), (200, json!({ "id": id })));
+    }
+    let run = world.run(&["device", "revoke", "d1", "d2", "d3"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("1 of 3 devices failed"), "{run:?}");
+    let report: Vec<Value> = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        report[0],
+        json!({ "device": "d1", "outcome": "revoked", "certificates": 2, "connected": true,
+            "rollouts": ["r1"], "code": "", "next": "" })
+    );
+    assert_eq!(
+        (&report[1]["outcome"], &report[1]["code"]),
+        (&json!("failed"), &json!("unknown_device"))
+    );
+    assert_eq!(report[2]["outcome"], "revoked_before");
+}
+
 #[test]
 fn the_reason_reaches_the_audit_log() {
     let world = World::logged_in();
+    world.server.on("GET /devices/d1", (200, device("active", &[])));
     world.server.on("POST /devices/d1/revoke", (200, json!({ "id": "d1" })));
     let run = world.run(&["--reason", "stolen, ticket 42", "device", "revoke", "d1"]);
     assert_eq!(run.code, 0, "{}", run.stderr);

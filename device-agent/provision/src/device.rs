@@ -1,4 +1,4 @@
-//! The file that describes one device.
+//! The file that describes one device, or what many have in common.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,35 +8,64 @@ use serde::Deserialize;
 use waxwing_wire::provision::{Provision, Secret, Wifi};
 use waxwing_wire::{Channel, DeviceId, Hardware, ProductId};
 
-/// A device, as a TOML file says it. Paths are relative to the file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceFile {
-    device: DeviceId,
-    product: ProductId,
-    hardware: Hardware,
-    channels: Vec<Channel>,
+/// A device, as far as a file says it: whoever makes many devices of one file adds the rest.
+#[derive(Clone, Debug)]
+pub struct Template {
+    /// Its name.
+    pub device: Option<DeviceId>,
+    /// What it is.
+    pub product: Option<ProductId>,
+    /// Its hardware revision.
+    pub hardware: Option<Hardware>,
+    /// The channels it takes releases from; none are said yet if empty.
+    pub channels: Vec<Channel>,
     /// The device listener, as `host:port`.
-    server: String,
+    pub server: Option<String>,
     /// The listener for enrolment.
-    enrol: String,
-    /// The listener for messages.
+    pub enrol: Option<String>,
+    /// The listener for messages; a device works without one.
+    pub mqtt: Option<String>,
+    /// What it shows once, to get its certificate.
+    pub token: Option<Secret>,
+    /// Root metadata of its Director.
+    pub director_root: Vec<u8>,
+    /// Root metadata of its product's Image repository.
+    pub image_root: Vec<u8>,
+    /// The server's CA in PEM.
+    pub server_ca: Option<Vec<u8>>,
+    /// Wi-Fi, if it has any.
+    pub wifi: Option<Wifi>,
+    /// For the application.
+    pub settings: Vec<u8>,
+}
+
+/// The TOML file. Paths are relative to it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeviceFile {
+    device: Option<DeviceId>,
+    product: Option<ProductId>,
+    hardware: Option<Hardware>,
+    #[serde(default)]
+    channels: Vec<Channel>,
+    server: Option<String>,
+    enrol: Option<String>,
     mqtt: Option<String>,
     /// File with the token that registration printed.
-    token: PathBuf,
+    token: Option<PathBuf>,
     /// File with the Director's root metadata.
     director_root: PathBuf,
     /// File with the root metadata of the product's Image repository.
     image_root: PathBuf,
     /// File with the server's CA, in PEM.
-    server_ca: PathBuf,
+    server_ca: Option<PathBuf>,
     wifi: Option<WifiFile>,
     /// For the application.
     #[serde(default)]
     settings: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WifiFile {
     ssid: String,
@@ -44,20 +73,45 @@ struct WifiFile {
     password: Option<PathBuf>,
 }
 
-impl DeviceFile {
+impl Template {
     /// Reads the file and those it names.
     ///
     /// # Errors
     ///
     /// When one is missing or malformed.
-    pub fn read(path: &Path) -> anyhow::Result<Provision> {
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = read_text(path)?;
-        let file: Self =
+        let file: DeviceFile =
             toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))?;
-        file.provision(path.parent().unwrap_or(Path::new(".")))
+        file.template(path.parent().unwrap_or(Path::new(".")))
     }
 
-    fn provision(self, folder: &Path) -> anyhow::Result<Provision> {
+    /// Returns the device, once nothing is left open.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that nobody said.
+    pub fn provision(self) -> anyhow::Result<Provision> {
+        Ok(Provision {
+            device: self.device.context("`device` is missing")?,
+            product: self.product.context("`product` is missing")?,
+            hardware: self.hardware.context("`hardware` is missing")?,
+            channels: self.channels,
+            server: self.server.context("`server` is missing")?,
+            enrol: self.enrol.context("`enrol` is missing")?,
+            mqtt: self.mqtt,
+            token: self.token.context("`token` is missing")?,
+            director_root: self.director_root,
+            image_root: self.image_root,
+            server_ca: self.server_ca.context("`server_ca` is missing")?,
+            wifi: self.wifi,
+            settings: self.settings,
+        })
+    }
+}
+
+impl DeviceFile {
+    fn template(self, folder: &Path) -> anyhow::Result<Template> {
         let bytes = |path: &Path| read(&folder.join(path));
         let secret = |path: &Path| {
             let text = read_text(&folder.join(path))?;
@@ -68,7 +122,7 @@ impl DeviceFile {
             let password = password.unwrap_or(Secret::new(String::new()));
             anyhow::Ok(Wifi { ssid: wifi.ssid, password })
         });
-        Ok(Provision {
+        Ok(Template {
             device: self.device,
             product: self.product,
             hardware: self.hardware,
@@ -76,10 +130,10 @@ impl DeviceFile {
             server: self.server,
             enrol: self.enrol,
             mqtt: self.mqtt,
-            token: secret(&self.token)?,
+            token: self.token.as_deref().map(secret).transpose()?,
             director_root: bytes(&self.director_root)?,
             image_root: bytes(&self.image_root)?,
-            server_ca: bytes(&self.server_ca)?,
+            server_ca: self.server_ca.as_deref().map(bytes).transpose()?,
             wifi: wifi.transpose()?,
             settings: self.settings.into_bytes(),
         })

@@ -26,16 +26,33 @@ pub fn replace(path: &Path, content: &[u8], readers: Readers) -> anyhow::Result<
     let found = path.symlink_metadata();
     let is_free = found.map_or(true, |found| found.is_file());
     ensure!(is_free, "{} is no file", path.display());
-    replaced(path, content, readers).with_context(|| format!("cannot write {}", path.display()))
+    let written = whole(path, content, readers, |file| Ok(file.persist(path)?));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replaced(path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
+/// Writes a file where nothing is.
+///
+/// # Errors
+///
+/// When it cannot be written, or something is there, also something that came meanwhile.
+pub fn create(path: &Path, content: &[u8], readers: Readers) -> anyhow::Result<()> {
+    let written = whole(path, content, readers, |file| Ok(file.persist_noclobber(path)?));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file beside its place, and has it put there once it is on the disk.
+fn whole(
+    path: &Path,
+    content: &[u8],
+    readers: Readers,
+    put: impl FnOnce(NamedTempFile) -> io::Result<File>,
+) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let mut file = beside(folder, readers)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
+    put(file)?;
     sync(folder)
 }
 

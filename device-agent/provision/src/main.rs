@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use waxwing_esp_image::partition::Partition;
 use waxwing_provision::{
-    Content, DeviceFile, Readers, credentials_of, make, place, replace, table, write_credentials,
+    Content, Readers, Template, credentials_of, make, place, replace, table, write_credentials,
 };
+use waxwing_wire::Provision;
 
 /// Makes the flash of a new device.
 #[derive(Debug, Parser)]
@@ -75,7 +76,7 @@ fn main() -> anyhow::Result<()> {
             let of_device = of_device.as_deref().map(read).transpose()?;
             let bytes = of_device.map_or_else(|| Ok(table()?.to_vec()), anyhow::Ok)?;
             let place = place(&bytes, spare.as_deref())?;
-            let content = credentials_of(&DeviceFile::read(&device)?, &place)?;
+            let content = credentials_of(&provision(&device)?, &place)?;
             replace(&out, &content, Readers::Owner)?;
             print(&place);
         }
@@ -87,13 +88,19 @@ fn main() -> anyhow::Result<()> {
         Command::Table { out } => replace(&out, &table()?, Readers::Everybody)?,
         Command::Write { device, flash, spare } => {
             let mut content = read(&flash)?;
-            let provision = DeviceFile::read(&device)?;
-            let place = write_credentials(&mut content, &provision, spare.as_deref())?;
+            let device = provision(&device)?;
+            let place = write_credentials(&mut content, &device, spare.as_deref())?;
             replace(&flash, &content, Readers::Owner)?;
             print(&place);
         }
     }
     Ok(())
+}
+
+/// Reads a file that leaves nothing open.
+fn provision(device: &Path) -> anyhow::Result<Provision> {
+    let provision = Template::read(device)?.provision();
+    provision.with_context(|| format!("cannot use {}", device.display()))
 }
 
 /// Prints what a flasher has to be told.

@@ -10,7 +10,7 @@ use waxwing_esp_image::Chip;
 use waxwing_esp_image::app::App;
 use waxwing_esp_image::partition::{Kind, Partition, TABLE_AT, Table, write};
 use waxwing_esp_image::write::AppBuilder;
-use waxwing_provision::{Content, DeviceFile, FLASH_BYTES, make, write_credentials};
+use waxwing_provision::{Content, FLASH_BYTES, Readers, Template, create, make, write_credentials};
 use waxwing_wire::Provision;
 
 const DEVICE: &str = r#"
@@ -46,7 +46,7 @@ fn folder(text: &str) -> anyhow::Result<tempfile::TempDir> {
 }
 
 fn provision(text: &str) -> anyhow::Result<Provision> {
-    DeviceFile::read(&folder(text)?.path().join("device.toml"))
+    Template::read(&folder(text)?.path().join("device.toml"))?.provision()
 }
 
 fn app(code_bytes: usize) -> Vec<u8> {
@@ -97,6 +97,25 @@ fn a_misspelt_field_is_refused() {
     assert!(provision(&DEVICE.replace("mqtt =", "mqt =")).is_err());
     assert!(provision(&DEVICE.replace("th1-0001", "../th1")).is_err());
     assert!(provision(&DEVICE.replace("ca.pem", "missing.pem")).is_err());
+}
+
+#[test]
+fn what_a_file_leaves_open_is_said_by_its_name() {
+    for field in ["device", "product", "hardware", "server", "enrol", "token", "server_ca"] {
+        let text = DEVICE.replace(&format!("\n{field} ="), "\n# ");
+        let error = provision(&text).unwrap_err().to_string();
+        assert_eq!(error, format!("`{field}` is missing"));
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_replaced_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("new.bin");
+    create(&path, b"first", Readers::Owner).unwrap();
+    assert!(create(&path, b"second", Readers::Owner).is_err());
+    assert_eq!(fs::read(&path).unwrap(), b"first");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "and nothing is left behind");
 }
 
 #[cfg(unix)]

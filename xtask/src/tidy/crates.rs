@@ -18,7 +18,16 @@ enum Uses {
 }
 
 const EDGES: [(&str, Uses); 19] = [
-    ("waxwing", Uses::Only(&["waxwing-audit", "waxwing-tuf", "waxwing-wire"])),
+    (
+        "waxwing",
+        Uses::Only(&[
+            "waxwing-audit",
+            "waxwing-esp-image",
+            "waxwing-provision",
+            "waxwing-tuf",
+            "waxwing-wire",
+        ]),
+    ),
     ("waxwing-agent", Uses::Only(&["waxwing-esp-image", "waxwing-tuf", "waxwing-wire"])),
     ("waxwing-agent-esp-idf", Uses::Only(&["waxwing-agent", "waxwing-esp-image", "waxwing-wire"])),
     (
