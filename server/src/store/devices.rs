@@ -38,8 +38,8 @@ struct Line {
     deployments: Vec<StoredDeployment>,
 }
 
-/// Devices that are read at once: half a megabyte.
-const PAGE: u32 = 1000;
+/// Devices that are read at once: some fifty kilobytes, which the allocator does not keep for good.
+const PAGE: u32 = 100;
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
