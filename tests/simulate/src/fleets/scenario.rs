@@ -224,7 +224,10 @@ fn of_devices() -> Vec<Scenario> {
                 (Nonsense, 10),
                 (Everywhere, 10),
             ])
-            .followed_by(above(4)),
+            .followed_by(above(4))
+            // Liars look like devices that are lost, and keep their places until they are given up.
+            .planned(|plan| plan.risk = 100)
+            .lasting(300),
         of(
             "wrong-clocks",
             "10 % of the devices have wrong clocks, some of them whatever they are told",
