@@ -55,7 +55,9 @@ pub(super) struct Member<'a> {
     reported: List<'a>,
     #[serde(borrow)]
     certificates: List<'a>,
-    message_secret: Option<&'a [u8]>,
+    /// Behind everything else: most devices have none, and take no byte for it.
+    #[serde(skip)]
+    message_secret: &'a [u8],
     /// Its deployments that go on.
     #[serde(borrow)]
     open: List<'a>,
@@ -103,7 +105,7 @@ impl Packed {
             given: List::default(),
             reported: List::default(),
             certificates: List::default(),
-            message_secret: None,
+            message_secret: &[],
             open: List::default(),
             ended: List::default(),
         };
@@ -112,7 +114,8 @@ impl Packed {
 
     /// Returns what there is in it.
     pub(super) fn member(&self) -> Member<'_> {
-        postcard::from_bytes(&self.0).expect(PACKED_HERE)
+        let (member, message_secret) = postcard::take_from_bytes(&self.0).expect(PACKED_HERE);
+        Member { message_secret, ..member }
     }
 
     /// Returns its name.
@@ -124,7 +127,8 @@ impl Packed {
 
 impl<'a> Member<'a> {
     fn pack(&self) -> Packed {
-        Packed(postcard::to_allocvec(self).expect("a device is a few kilobytes at most").into())
+        let packed = postcard::to_allocvec(self).expect("a device is a few kilobytes at most");
+        Packed([&packed, self.message_secret].concat().into())
     }
 
     /// Returns the member after a change of the device itself.
@@ -141,7 +145,7 @@ impl<'a> Member<'a> {
             given: List(&labels(&device.attributes.given)),
             reported: List(&labels(&device.attributes.reported)),
             certificates: List(&packed_certificates(&device.certificates)),
-            message_secret: device.message_secret.as_deref(),
+            message_secret: device.message_secret.as_deref().unwrap_or_default(),
             ..self.clone()
         }
         .pack()
@@ -197,7 +201,7 @@ impl<'a> Member<'a> {
             created_at: self.created_at,
             changed_at: self.changed_at,
             certificates: self.certificates.items().map(certificate).collect(),
-            message_secret: self.message_secret.map(<[u8]>::to_vec),
+            message_secret: Some(self.message_secret.to_vec()).filter(|it| !it.is_empty()),
         }
     }
 

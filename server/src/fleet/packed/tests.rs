@@ -24,7 +24,7 @@ fn device() -> impl Strategy<Value = Device> {
     let status = prop::sample::select(Status::ALL.to_vec());
     let times = (any::<u64>(), any::<u64>());
     let certificates = prop::collection::vec(certificate(), 0..3);
-    let secret = prop::option::of(prop::collection::vec(any::<u8>(), 0..50));
+    let secret = prop::option::of(prop::collection::vec(any::<u8>(), 1..50));
     let identity = (certificates, secret);
     let parts = (labels(), labels(), labels(), version, status, times, identity);
     parts.prop_map(|(tags, given, reported, version, status, times, identity)| Device {
