@@ -111,7 +111,8 @@ impl App {
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
         let vault = Arc::new(vault);
-        let log = MessageLog::open(&config.data_dir.join("messages.db")).await?;
+        let log =
+            MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let hub = Hub::new(clock.clone());
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;

@@ -255,6 +255,9 @@ pub enum Error {
         /// What it holds.
         value: String,
     },
+    /// The message log has grown to its limit.
+    #[error("the message log is full; raise `messages.bytes`, or lower `messages.kept_hours`")]
+    Full,
     /// The database failed, or the disk is full.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
@@ -266,6 +269,7 @@ impl Error {
         const SQLITE_FULL: &str = "13";
         match self {
             Self::Damaged { .. } => false,
+            Self::Full => true,
             Self::Database(error) => error
                 .as_database_error()
                 .and_then(sqlx::error::DatabaseError::code)

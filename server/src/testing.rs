@@ -86,7 +86,7 @@ impl Shop {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
         fill(&store, devices).await;
-        let log = MessageLog::open(&folder.path().join("messages.db")).await.unwrap();
+        let log = MessageLog::open(&folder.path().join("messages.db"), u64::MAX).await.unwrap();
         let fleet = Fleet::load(&store).await.unwrap();
         Self { store, log, fleet, devices, folder }
     }
@@ -160,7 +160,7 @@ impl Shop {
         store.close().await;
         log.close().await;
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
-        let log = MessageLog::open(&folder.path().join("messages.db")).await.unwrap();
+        let log = MessageLog::open(&folder.path().join("messages.db"), u64::MAX).await.unwrap();
         let fleet = Fleet::load(&store).await.unwrap();
         Self { store, log, fleet, devices, folder }
     }

@@ -16,7 +16,7 @@ const BYTES_MIN: u64 = 16 << 20;
 pub struct Messages {
     /// Hours for which messages are kept.
     pub kept_hours: u32,
-    /// Bytes that the log may take on the disk. Older messages are forgotten sooner if they take
+    /// Bytes that the log may take on the disk, a batch more or less. Older messages are forgotten sooner if they take
     /// more; when none can be forgotten, devices are told to send again later.
     pub bytes: u64,
 }

@@ -41,7 +41,7 @@ pub(super) async fn forget_messages(
     let old = now_ms.saturating_sub(u64::from(limits.kept_hours) * HOUR_MS);
     let mut forgotten = 0;
     loop {
-        let full = log.bytes().await? > limits.bytes;
+        let full = log.bytes().await? >= limits.bytes;
         let before = if full { now_ms.saturating_sub(IDS_KEPT_MS) } else { old };
         match log.forget(before, u64::MAX, AT_ONCE).await? {
             0 => return Ok(forgotten),

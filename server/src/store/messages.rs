@@ -60,17 +60,20 @@ pub enum Added {
 pub struct MessageLog {
     readers: SqlitePool,
     writer: SqlitePool,
+    /// Bytes on the disk from which on nothing is added.
+    bytes_max: u64,
     /// Whoever writes, so that writers queue here.
     turn: std::sync::Arc<Mutex<()>>,
 }
 
 impl MessageLog {
-    /// Opens the database file, creating and migrating it as needed.
+    /// Opens the database file, creating and migrating it as needed. It grows to `bytes_max` and at most
+    /// one batch more.
     ///
     /// # Errors
     ///
     /// [`OpenError`] names the file.
-    pub async fn open(file: &Path) -> Result<Self, OpenError> {
+    pub async fn open(file: &Path, bytes_max: u64) -> Result<Self, OpenError> {
         let name = || file.display().to_string();
         make_private(file).map_err(|source| OpenError::Private { file: name(), source })?;
         let connect_error = |source| OpenError::Connect { file: name(), source };
@@ -88,16 +91,19 @@ impl MessageLog {
             .connect_with(options(file).read_only(true))
             .await
             .map_err(connect_error)?;
-        Ok(Self { readers, writer, turn: std::sync::Arc::default() })
+        Ok(Self { readers, writer, bytes_max, turn: std::sync::Arc::default() })
     }
 
     /// Adds messages in one transaction, and says of each what became of it, in their order.
     ///
     /// # Errors
     ///
-    /// When the disk fails or is full; then none was added.
+    /// When the disk fails or is full, or the log has grown to its limit; then none was added.
     pub async fn add(&self, messages: &[Message]) -> Result<Vec<Added>, Error> {
         let _turn = self.turn.lock().await;
+        if self.bytes().await? >= self.bytes_max {
+            return Err(Error::Full);
+        }
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         let rows = messages.iter().map(|m| {
             let names = (&m.device, m.kind.as_str(), &m.message_id, &m.signed_by);
@@ -281,7 +287,7 @@ mod tests {
     async fn each_message_of_a_batch_is_judged_by_itself_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("messages.db");
-        let log = MessageLog::open(&file).await.unwrap();
+        let log = MessageLog::open(&file, u64::MAX).await.unwrap();
         let odd = message("d-1", "m-1", r#"{"a":"\u0000 \" ° \\"}"#);
         let batch = [
             odd.clone(),
@@ -295,17 +301,38 @@ mod tests {
             [Added::New(1), Added::New(2), Added::Duplicate, Added::Replay, Added::New(5)];
         assert_eq!(added, expected);
         log.close().await;
-        let log = MessageLog::open(&file).await.unwrap();
+        let log = MessageLog::open(&file, u64::MAX).await.unwrap();
         assert_eq!(log.add(&batch[2..4]).await.unwrap(), expected[2..4]);
         assert_eq!(log.after(0, 10).await.unwrap().len(), 3);
         assert_eq!(log.after(0, 1).await.unwrap()[0].message, odd);
     }
 
     #[tokio::test]
+    async fn a_log_at_its_limit_takes_nothing_until_something_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("messages.db");
+        let log = MessageLog::open(&file, 1 << 20).await.unwrap();
+        let text = format!("{{\"a\":\"{}\"}}", "x".repeat(7000));
+        let mut added = 0;
+        while added < 1000 && log.add(&[message("d-1", &format!("m-{added}"), &text)]).await.is_ok()
+        {
+            added += 1;
+        }
+        assert!((50..1000).contains(&added), "{added}");
+        let refused = log.add(&[message("d-1", "other", "{}")]).await.unwrap_err();
+        assert!(refused.is_full(), "{refused}");
+        assert_eq!(log.forget(1, u64::MAX, 20).await.unwrap(), 20);
+        log.add(&[message("d-1", "other", "{}")]).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn two_processes_take_in_an_id_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("messages.db");
-        let (one, other) = (MessageLog::open(&file).await.unwrap(), MessageLog::open(&file).await);
+        let (one, other) = (
+            MessageLog::open(&file, u64::MAX).await.unwrap(),
+            MessageLog::open(&file, u64::MAX).await,
+        );
         let batch: Vec<_> = (0..50).map(|n| message("d-1", &format!("m-{n}"), "{}")).collect();
         let other = other.unwrap();
         let (one, other) = tokio::join!(one.add(&batch), other.add(&batch));
