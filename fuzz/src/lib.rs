@@ -54,6 +54,7 @@ pub mod mqtt {
     mod codec;
     pub mod connection;
     pub mod hub;
+    pub mod keeper;
     mod outbox;
     mod reason;
     mod session;

@@ -4,12 +4,14 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::runtime::{Builder, Runtime};
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::{Kind, Topic};
 
 use crate::clock::{Clock, FakeClock};
+use crate::mqtt::keeper::{Keeper, Place, Rest, Session, Unavailable, Wish};
 use crate::mqtt::{Endpoint, Guest, Hub, Refused, Sink, serve};
 
 /// Bytes of the answers that wait to be read.
@@ -34,6 +36,23 @@ impl Sink for Taken {
     }
 }
 
+/// Keeps nothing: there is one connection.
+struct Forgetful;
+
+impl Keeper for Forgetful {
+    async fn begin(&self, _: &DeviceId, _: u64, _: Wish) -> Result<Option<Session>, Unavailable> {
+        Ok(None)
+    }
+
+    async fn note(&self, _: &DeviceId, _: u64, _: Option<Qos>) -> Result<(), Unavailable> {
+        Ok(())
+    }
+
+    fn taken(&self, _: Place) {}
+
+    async fn end(&self, _: &DeviceId, _: u64, _: Option<Rest>) {}
+}
+
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
@@ -42,7 +61,7 @@ static RUNTIME: LazyLock<Runtime> =
 pub fn check(bytes: &[u8]) {
     let device = DeviceId::parse("d-1").expect("a name");
     let clock: Arc<dyn Clock> = Arc::new(FakeClock::new(1_795_167_000_000));
-    let endpoint = Endpoint { hub: Hub::new(Arc::clone(&clock)), sink: Taken::default() };
+    let endpoint = Endpoint { hub: Hub::default(), keeper: Forgetful, sink: Taken::default() };
     let guest = Guest { device: device.clone(), until: Duration::MAX };
     let answer = RUNTIME.block_on(async {
         let (mut near, far) = duplex(PIPE_BYTES);

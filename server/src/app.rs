@@ -21,7 +21,7 @@ use crate::jobs;
 use crate::logging::Chain;
 use crate::message_secrets::Vault;
 use crate::metrics::Metrics;
-use crate::mqtt::Hub;
+use crate::mqtt::{Hub, Ledger};
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::readiness::AuditState;
@@ -57,6 +57,8 @@ pub struct App {
     pub ingest: Ingest,
     /// The devices that are connected by MQTT.
     pub hub: Hub,
+    /// What they find again when they are back.
+    pub ledger: Ledger,
     /// Signs for each device what it should run.
     pub director: Director,
     /// The certificate authorities.
@@ -114,7 +116,8 @@ impl App {
         let log =
             MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
-        let hub = Hub::new(clock.clone());
+        let hub = Hub::default();
+        let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
@@ -134,6 +137,7 @@ impl App {
             repositories,
             ingest,
             hub,
+            ledger,
             director,
             pki,
             tls,

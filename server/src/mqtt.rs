@@ -1,17 +1,20 @@
 //! MQTT for devices: an endpoint, not a broker. Every device talks to the server alone.
 //!
 //! MQTT 3.1.1 and 5 on one port, over mutual TLS. [`codec`], [`session`], [`acl`] and [`outbox`]
-//! are pure; [`connection`] moves bytes; [`hub`] knows who is connected; [`service`] ties them to
-//! the rest of the server. What a message means is the business of the [`Sink`].
+//! are pure; [`connection`] moves bytes; [`hub`] knows who is connected; [`ledger`] keeps sessions in
+//! the database; [`service`] ties them to the rest of the server. What a message means is the business
+//! of the [`Sink`].
 //!
 //! Not here: retained messages, `QoS` 2 to devices, wildcards, shared subscriptions, messages from device to
-//! device, sessions that survive the process. Those need a broker.
+//! device. Those need a broker.
 
 mod acl;
 mod codec;
 pub mod commands;
 pub mod connection;
 pub mod hub;
+pub mod keeper;
+pub mod ledger;
 mod outbox;
 mod reason;
 mod service;
@@ -22,5 +25,7 @@ mod testing;
 
 pub use self::connection::{Endpoint, Guest, serve};
 pub use self::hub::{Delivery, Hub};
+pub use self::keeper::{Keeper, Letter, Place};
+pub use self::ledger::Ledger;
 pub use self::service::Service;
 pub use self::sink::{Refused, Sink};

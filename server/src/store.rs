@@ -25,6 +25,7 @@ pub mod releases;
 pub mod reports;
 pub mod rollouts;
 mod row;
+pub mod sessions;
 pub mod webhooks;
 
 use std::fs::{self, File, Permissions};

@@ -1,11 +1,11 @@
 //! Forgets messages that were kept for as long as the configuration says, or that there is no room for,
-//! and the messages of webhooks that came to an end long ago.
+//! the messages of webhooks that came to an end long ago, and MQTT sessions that nobody came back to.
 
 use crate::app::App;
 use crate::config::Messages;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
-use crate::store::{self, webhooks};
+use crate::store::{self, sessions, webhooks};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
 /// message may be sent ahead of our clock, and received late by it.
@@ -28,6 +28,7 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     forget_messages(&app.log, &app.config.messages, now_ms).await?;
     let mut change = app.store.begin().await?;
     webhooks::forget(change.connection(), now_ms.saturating_sub(OUTBOX_KEPT_MS)).await?;
+    sessions::forget(change.connection(), app.clock.now_ms()).await?;
     drop(change.commit().await?);
     Ok(())
 }

@@ -1,23 +1,102 @@
-//! Sends commands: signed by the Director, numbered, on their way at once or not at all.
+//! Sends commands: signed by the Director, numbered, and kept for a device that will be back.
 //!
-//! Not here: which commands there are (`waxwing-wire`), nor who may send them.
+//! A device with a session that outlives its connection finds its commands there, also after a restart
+//! of the server; for others they are on their way at once or not at all. Not here: which commands there
+//! are (`waxwing-wire`), nor who may send them.
 
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use bytes::Bytes;
 use waxwing_tuf::author;
 use waxwing_wire::DeviceId;
 use waxwing_wire::command::Command;
 
-use super::Delivery;
+use super::keeper::{COMMANDS_MAX, KEPT_PACKET_MIN};
+use super::{Delivery, Hub, Letter, Place};
 use crate::app::App;
+use crate::director::COMMAND_LIFE;
 use crate::director::clock_guard::ClockAhead;
+use crate::store::sessions::{NewCommand, Queued};
+use crate::store::{self, sessions};
 
-/// Signs a command and sends it to a device. The answer says whether it is on its way, not
-/// whether the device obeys.
-pub fn send(app: &App, device: &DeviceId, command: Command) -> Result<Delivery, SendError> {
+/// Something for a device that is kept, if the device has a session which is. It is handed over once the
+/// change is committed, and before its turn is over: numbers must not overtake each other.
+#[derive(Debug)]
+#[must_use = "commit the change, then hand it over"]
+pub struct Prepared {
+    device: DeviceId,
+    payload: Bytes,
+    queued: Queued,
+}
+
+/// Signs a command, and keeps it within the change.
+///
+/// # Errors
+///
+/// When it cannot be signed or written.
+pub async fn prepare(
+    app: &App,
+    db: &mut store::Connection,
+    device: &DeviceId,
+    command: Command,
+) -> Result<Prepared, SendError> {
     let now_ms = app.director.now_ms()?;
     // Stamps rise, also when the clock was set back and over a restart.
     let seq = app.fleet.stamp(now_ms);
     let bytes = app.director.command(device, command, seq, now_ms)?;
-    Ok(app.hub.command(device, bytes.into()))
+    Ok(keep(db, device, bytes.into(), COMMAND_LIFE, app.clock.now_ms()).await?)
+}
+
+/// Keeps whatever a device is to get on its topic for commands, for as long as it is good.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub async fn keep(
+    db: &mut store::Connection,
+    device: &DeviceId,
+    payload: Bytes,
+    life: Duration,
+    now_ms: u64,
+) -> Result<Prepared, store::Error> {
+    let life_ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    let new = NewCommand {
+        device,
+        payload: &payload,
+        expires_at: now_ms.saturating_add(life_ms),
+        commands_max: COMMANDS_MAX,
+        packet_min: KEPT_PACKET_MIN,
+    };
+    let queued = sessions::queue(db, new, now_ms).await?;
+    Ok(Prepared { device: device.clone(), payload, queued })
+}
+
+impl Prepared {
+    /// Returns what would become of it now.
+    pub fn outlook(&self, hub: &Hub) -> Delivery {
+        match self.queued {
+            Queued::Full => Delivery::Behind,
+            Queued::Kept { .. } => Delivery::Kept,
+            Queued::NoSession if hub.listens(&self.device) => Delivery::Sent,
+            Queued::NoSession if hub.is_connected(&self.device) => Delivery::NotListening,
+            Queued::NoSession => Delivery::Absent,
+        }
+    }
+
+    /// Sends it to the device, if it is there. The answer says whether it is on its way, not whether the
+    /// device obeys.
+    pub fn hand_over(self, hub: &Hub) -> Delivery {
+        let Self { device, payload, queued } = self;
+        let place = match queued {
+            Queued::Full => return Delivery::Behind,
+            Queued::Kept { position, packet } => {
+                NonZeroU16::new(packet).map(|packet| Place { position, packet })
+            }
+            Queued::NoSession => None,
+        };
+        hub.command(&device, Letter { place, payload })
+    }
 }
 
 /// Tells those of the devices that are connected and listen to poll now, and returns how many
@@ -26,7 +105,8 @@ pub fn nudge<'a>(app: &App, devices: impl IntoIterator<Item = &'a DeviceId>) -> 
     let Ok(now_ms) = app.director.now_ms() else { return 0 };
     app.hub.nudge(devices, |device| {
         let seq = app.fleet.stamp(now_ms);
-        app.director.command(device, Command::Poll, seq, now_ms).ok().map(Into::into)
+        let bytes = app.director.command(device, Command::Poll, seq, now_ms).ok()?;
+        Some(Letter { place: None, payload: bytes.into() })
     })
 }
 
@@ -39,4 +119,7 @@ pub enum SendError {
     /// The Director's key cannot be used.
     #[error("the Director cannot sign a command")]
     Sign(#[from] author::Error),
+    /// It cannot be kept.
+    #[error("the command cannot be kept")]
+    Store(#[from] store::Error),
 }

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
 use waxwing_wire::DeviceId;
 
 use super::hub::{Attachment, Hub, Order};
+use super::keeper::{Keeper, Unavailable, Wish};
 use super::reason::Reason;
 use super::session::{Action, Event, Message, Session};
 use super::{Refused, Sink};
@@ -31,9 +33,11 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What all MQTT connections share.
 #[derive(Debug)]
-pub struct Endpoint<S> {
+pub struct Endpoint<S, K> {
     /// The connected devices.
     pub hub: Hub,
+    /// What they find again.
+    pub keeper: K,
     /// Where messages go.
     pub sink: S,
 }
@@ -51,8 +55,8 @@ pub struct Guest {
 ///
 /// `is_admitted` reads the device's record. It is asked once the hub knows of the connection, so
 /// that a revocation either shows in the record or reaches the connection.
-pub async fn serve<S: Sink>(
-    endpoint: &Endpoint<S>,
+pub async fn serve<S: Sink, K: Keeper>(
+    endpoint: &Endpoint<S, K>,
     clock: &Arc<dyn Clock>,
     guest: Guest,
     stream: impl AsyncRead + AsyncWrite + Unpin,
@@ -61,18 +65,22 @@ pub async fn serve<S: Sink>(
     let session = Session::new(guest.device.clone(), clock.monotonic());
     let clock = clock.as_ref();
     let deliveries = FuturesOrdered::new();
-    Connection { endpoint, clock, guest, stream, session, attachment: None, deliveries }
+    let attachment = None;
+    let is_kept = false;
+    Connection { endpoint, clock, guest, stream, session, attachment, is_kept, deliveries }
         .run(is_admitted)
         .await;
 }
 
-struct Connection<'a, S, T> {
-    endpoint: &'a Endpoint<S>,
+struct Connection<'a, S, K, T> {
+    endpoint: &'a Endpoint<S, K>,
     clock: &'a dyn Clock,
     guest: Guest,
     stream: T,
     session: Session,
     attachment: Option<Attachment>,
+    /// Whether the keeper waits for the end.
+    is_kept: bool,
     /// The messages in the hands of the sink, answered in the order in which they came.
     deliveries: FuturesOrdered<Delivery<'a>>,
 }
@@ -81,18 +89,18 @@ type Delivery<'a> = Pin<Box<dyn Future<Output = Result<(), Refused>> + Send + 'a
 
 /// What to do after a round of actions.
 enum Next {
-    Attach,
+    Attach(Wish),
     Close { will: Option<Message> },
     Wait,
 }
 
-impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
+impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K, T> {
     async fn run(mut self, is_admitted: impl Fn() -> bool) {
         let mut buffer = [0; READ_BYTES];
         let mut next = self.wait(&mut buffer).await;
         loop {
             next = match next {
-                Next::Attach => self.attach(&is_admitted).await,
+                Next::Attach(wish) => self.attach(wish, &is_admitted).await,
                 Next::Close { will } => return self.end(will).await,
                 Next::Wait => self.wait(&mut buffer).await,
             };
@@ -123,14 +131,17 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
         self.carry_out(actions).await
     }
 
-    async fn attach(&mut self, is_admitted: impl Fn() -> bool) -> Next {
-        let mut attachment = self.endpoint.hub.attach(self.guest.device.clone()).await;
+    async fn attach(&mut self, wish: Wish, is_admitted: impl Fn() -> bool) -> Next {
+        let attachment = self.endpoint.hub.attach(self.guest.device.clone()).await;
+        let connection = attachment.generation();
+        self.attachment = Some(attachment);
         let event = if is_admitted() {
-            Event::Attached(attachment.take_kept())
+            let begun = self.endpoint.keeper.begin(&self.guest.device, connection, wish).await;
+            self.is_kept = begun.is_ok() && wish.expiry_s > 0;
+            begun.map_or(Event::Stop(Reason::ServerBusy), Event::Attached)
         } else {
             Event::Stop(Reason::NotAuthorized)
         };
-        self.attachment = Some(attachment);
         let actions = self.session.on(self.clock.monotonic(), event);
         self.carry_out(actions).await
     }
@@ -140,19 +151,38 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
         let mut bytes = Vec::new();
         for action in actions {
             match action {
-                Action::Attach => next = Next::Attach,
+                Action::Attach(wish) => next = Next::Attach(wish),
                 Action::Close { will } => next = Next::Close { will },
                 Action::Deliver(message) => self.deliver(message),
                 Action::Listen(listens) => {
                     self.attachment.iter().for_each(|attachment| attachment.listen(listens));
                 }
+                Action::Note(subscription) => {
+                    // What follows tells the device of it.
+                    if self.note(subscription).await.is_err() {
+                        return self.break_off(Event::Stop(Reason::ServerBusy), next);
+                    }
+                }
                 Action::Send(packet) => bytes.extend_from_slice(&packet),
+                Action::Taken(place) => self.endpoint.keeper.taken(place),
             }
         }
-        let Err(event) = self.write(&bytes).await else { return next };
-        // Nothing more can be sent; whatever else the session wanted, its end comes first.
+        match self.write(&bytes).await {
+            Ok(()) => next,
+            Err(event) => self.break_off(event, next),
+        }
+    }
+
+    /// Ends the connection without another word; whatever else the session wanted, its end comes first.
+    fn break_off(&mut self, event: Event<'_>, next: Next) -> Next {
         let mut actions = self.session.on(self.clock.monotonic(), event);
         if let Some(Action::Close { will }) = actions.pop() { Next::Close { will } } else { next }
+    }
+
+    async fn note(&mut self, subscription: Option<Qos>) -> Result<(), Unavailable> {
+        let Some(attachment) = &self.attachment else { return Ok(()) };
+        let connection = attachment.generation();
+        self.endpoint.keeper.note(&self.guest.device, connection, subscription).await
     }
 
     fn deliver(&mut self, message: Message) {
@@ -190,7 +220,11 @@ impl<S: Sink, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, T> {
             let _ = timeout(FAREWELL_TIMEOUT, accept).await;
         }
         if let Some(attachment) = self.attachment {
-            attachment.finish(self.session.into_kept());
+            if self.is_kept {
+                let (device, rest) = (&self.guest.device, self.session.into_rest());
+                self.endpoint.keeper.end(device, attachment.generation(), rest).await;
+            }
+            drop(attachment);
         }
         let _ = timeout(FAREWELL_TIMEOUT, self.stream.shutdown()).await;
     }

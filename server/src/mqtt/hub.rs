@@ -1,34 +1,31 @@
 //! Who is connected, and the way to reach them.
 //!
-//! One entry per device: its connection, or what is kept for it between two. Nothing here waits
-//! for a device, except a new connection for the end of the one it replaces.
+//! One entry per connected device. Nothing here waits for a device, except a new connection for the
+//! end of the one it replaces.
 //!
-//! Not here: packets ([`session`](super::session)), nor who may connect.
+//! Not here: packets ([`session`](super::session)), who may connect, nor what is kept between two
+//! connections ([`keeper`](super::keeper)).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use waxwing_wire::DeviceId;
 
-use super::outbox::{COMMANDS_MAX, Outbox};
+use super::keeper::{COMMANDS_MAX, Letter};
 use super::reason::Reason;
-use super::session::Kept;
-use crate::clock::Clock;
 
-/// How long a new connection waits for the one it replaces to hand over what it kept: longer than
-/// a connection needs to end.
+/// How long a new connection waits for the one it replaces to leave what is to be kept: longer than a
+/// connection needs to end.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The connected devices. Clones share them.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Hub {
-    clock: Arc<dyn Clock>,
     devices: Arc<Mutex<Devices>>,
 }
 
@@ -41,31 +38,22 @@ pub enum Delivery {
     Behind,
     /// The device is connected, but has not subscribed to its commands.
     NotListening,
-    /// The device is on its way back, and gets the command then.
+    /// The device is not connected, and gets the command when it is back.
     Kept,
     /// The command is on its way.
     Sent,
 }
 
 impl Hub {
-    /// Makes a hub without devices.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, devices: Arc::default() }
-    }
-
-    /// Sends a command to a device. Never waits.
-    pub fn command(&self, device: &DeviceId, command: Bytes) -> Delivery {
-        let now = self.clock.monotonic();
-        match self.lock().entries.get_mut(device) {
+    /// Sends a command to a device. Never waits. One that is kept is known to be so before it comes
+    /// here.
+    pub fn command(&self, device: &DeviceId, letter: Letter) -> Delivery {
+        let is_kept = letter.place.is_some();
+        let delivery = match self.lock().lines.get_mut(device) {
             None => Delivery::Absent,
-            Some(Entry::Connected(line)) => line.command(command),
-            Some(Entry::Away { until, .. }) if *until <= now => Delivery::Absent,
-            Some(Entry::Away { outbox, .. }) if !outbox.is_subscribed() => Delivery::Absent,
-            Some(Entry::Away { outbox, .. }) => match outbox.push(command) {
-                Ok(()) => Delivery::Kept,
-                Err(_) => Delivery::Behind,
-            },
-        }
+            Some(line) => line.command(letter),
+        };
+        if is_kept && delivery != Delivery::Sent { Delivery::Kept } else { delivery }
     }
 
     /// Sends a command to those of the devices that are connected and listen, and returns to how
@@ -73,25 +61,20 @@ impl Hub {
     pub fn nudge<'a>(
         &self,
         devices: impl IntoIterator<Item = &'a DeviceId>,
-        mut command: impl FnMut(&DeviceId) -> Option<Bytes>,
+        mut command: impl FnMut(&DeviceId) -> Option<Letter>,
     ) -> usize {
         let listening = devices.into_iter().filter(|device| self.listens(device));
         let send = |device| Some(self.command(device, command(device)?));
         listening.filter_map(send).filter(|d| *d == Delivery::Sent).count()
     }
 
-    /// Ends the connection of a revoked device and forgets what was kept for it.
+    /// Ends the connection of a revoked device.
     ///
     /// Call it after the device's record says that it is revoked: a connection that is just being
     /// made reads the record once more when the hub knows of it.
     pub fn disconnect(&self, device: &DeviceId) {
-        let mut devices = self.lock();
-        match devices.entries.get_mut(device) {
-            None => {}
-            Some(Entry::Connected(line)) => line.stop(Reason::AdministrativeAction),
-            Some(Entry::Away { .. }) => {
-                devices.entries.remove(device);
-            }
+        if let Some(line) = self.lock().lines.get_mut(device) {
+            line.stop(Reason::AdministrativeAction);
         }
     }
 
@@ -99,84 +82,54 @@ impl Hub {
     pub fn shut_down(&self) {
         let mut devices = self.lock();
         devices.shut_down = true;
-        for entry in devices.entries.values_mut() {
-            if let Entry::Connected(line) = entry {
-                line.stop(Reason::ServerShuttingDown);
-            }
-        }
+        devices.lines.values_mut().for_each(|line| line.stop(Reason::ServerShuttingDown));
     }
 
     /// Returns how many devices are connected.
     pub fn connected(&self) -> usize {
-        self.lock().connected
+        self.lock().lines.len()
     }
 
     /// Returns whether the device is connected.
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        matches!(self.lock().entries.get(device), Some(Entry::Connected(_)))
+        self.lock().lines.contains_key(device)
     }
 
     /// Makes a connection the device's only one, and waits for the end of the one before.
     pub(super) async fn attach(&self, device: DeviceId) -> Attachment {
         let (attachment, predecessor) = self.replace(device);
-        match predecessor {
-            None => attachment,
-            Some(Predecessor::Kept(outbox)) => attachment.with(Some(outbox)),
-            Some(Predecessor::Ending(handover)) => {
-                let kept = timeout(HANDOVER_TIMEOUT, handover).await.ok().and_then(Result::ok);
-                attachment.with(kept.flatten().map(|kept| kept.outbox))
-            }
+        if let Some(ended) = predecessor {
+            // It says so by letting go. One that hangs for so long has lost its session.
+            let _ = timeout(HANDOVER_TIMEOUT, ended).await;
         }
+        attachment
     }
 
-    fn replace(&self, device: DeviceId) -> (Attachment, Option<Predecessor>) {
+    fn replace(&self, device: DeviceId) -> (Attachment, Option<oneshot::Receiver<()>>) {
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (stop_in, stop) = oneshot::channel();
-        let (handover_in, handover) = oneshot::channel();
-        let now = self.clock.monotonic();
+        let (ended_in, ended) = oneshot::channel();
         let mut devices = self.lock();
         devices.generation += 1;
         let generation = devices.generation;
-        let mut line = Line {
-            generation,
-            commands: commands_in,
-            stop: Some(stop_in),
-            handover,
-            listens: false,
-        };
+        let mut line =
+            Line { generation, commands: commands_in, stop: Some(stop_in), ended, listens: false };
         if devices.shut_down {
             line.stop(Reason::ServerShuttingDown);
         }
-        let predecessor = match devices.entries.insert(device.clone(), Entry::Connected(line)) {
-            Some(Entry::Connected(mut line)) => {
-                line.stop(Reason::SessionTakenOver);
-                Some(Predecessor::Ending(line.handover))
-            }
-            Some(Entry::Away { outbox, until }) => {
-                devices.connected += 1;
-                (now < until).then_some(Predecessor::Kept(outbox))
-            }
-            None => {
-                devices.connected += 1;
-                None
-            }
-        };
+        let predecessor = devices.lines.insert(device.clone(), line).map(|mut line| {
+            line.stop(Reason::SessionTakenOver);
+            line.ended
+        });
         let hub = self.clone();
-        let handover = Some(handover_in);
-        let attachment = Attachment {
-            hub,
-            device,
-            generation,
-            commands,
-            stop: Some(stop),
-            kept: None,
-            handover,
-        };
+        let stop = Some(stop);
+        let attachment = Attachment { hub, device, generation, commands, stop, _ended: ended_in };
         (attachment, predecessor)
     }
 
-    fn listens(&self, device: &DeviceId) -> bool {
-        matches!(self.lock().entries.get(device), Some(Entry::Connected(line)) if line.listens)
+    /// Returns whether the device is connected and has subscribed to its commands.
+    pub fn listens(&self, device: &DeviceId) -> bool {
+        self.lock().lines.get(device).is_some_and(|line| line.listens)
     }
 
     fn lock(&self) -> MutexGuard<'_, Devices> {
@@ -193,72 +146,32 @@ impl fmt::Debug for Hub {
 
 #[derive(Debug, Default)]
 struct Devices {
-    entries: HashMap<DeviceId, Entry>,
-    /// How many entries are connected.
-    connected: usize,
-    /// When what is kept for a device is to be forgotten, soonest first.
-    expiries: BTreeSet<(Duration, DeviceId)>,
+    lines: HashMap<DeviceId, Line>,
     /// Number of the newest connection.
     generation: u64,
     shut_down: bool,
-}
-
-impl Devices {
-    fn is_current(&self, device: &DeviceId, generation: u64) -> bool {
-        let entry = self.entries.get(device);
-        matches!(entry, Some(Entry::Connected(line)) if line.generation == generation)
-    }
-
-    fn keep(&mut self, device: &DeviceId, kept: Option<Kept>, now: Duration) {
-        self.connected -= 1;
-        let Some(Kept { outbox, expiry }) = kept else {
-            self.entries.remove(device);
-            return;
-        };
-        let until = now + expiry;
-        self.entries.insert(device.clone(), Entry::Away { outbox, until });
-        self.expiries.insert((until, device.clone()));
-    }
-
-    fn forget_expired(&mut self, now: Duration) {
-        while let Some((until, device)) = self.expiries.pop_first() {
-            if until > now {
-                self.expiries.insert((until, device));
-                return;
-            }
-            // The device may have been back since; then another time is noted for it.
-            if matches!(self.entries.get(&device), Some(Entry::Away { until, .. }) if *until <= now)
-            {
-                self.entries.remove(&device);
-            }
-        }
-    }
-}
-
-#[derive(Debug)]
-enum Entry {
-    Away { outbox: Outbox, until: Duration },
-    Connected(Line),
 }
 
 /// The hub's end of a connection.
 #[derive(Debug)]
 struct Line {
     generation: u64,
-    commands: mpsc::Sender<Bytes>,
+    commands: mpsc::Sender<Letter>,
     /// Taken when used: the first reason stands.
     stop: Option<oneshot::Sender<Reason>>,
-    /// Brings what the connection kept to the one that replaces it.
-    handover: oneshot::Receiver<Option<Kept>>,
+    /// Breaks when the connection is over.
+    ended: oneshot::Receiver<()>,
     listens: bool,
 }
 
 impl Line {
-    fn command(&mut self, command: Bytes) -> Delivery {
-        if !self.listens {
+    /// One that is kept waits with the connection until the device listens: whoever began the session
+    /// may have read what is kept before it was.
+    fn command(&mut self, letter: Letter) -> Delivery {
+        if !self.listens && letter.place.is_none() {
             return Delivery::NotListening;
         }
-        match self.commands.try_send(command) {
+        match self.commands.try_send(letter) {
             Ok(()) => Delivery::Sent,
             Err(mpsc::error::TrySendError::Closed(_)) => Delivery::Absent,
             Err(mpsc::error::TrySendError::Full(_)) => {
@@ -276,27 +189,21 @@ impl Line {
     }
 }
 
-enum Predecessor {
-    Ending(oneshot::Receiver<Option<Kept>>),
-    Kept(Outbox),
-}
-
 /// A connection's end of the hub. Dropping it says that the connection is over.
 pub(super) struct Attachment {
     hub: Hub,
     device: DeviceId,
     generation: u64,
-    commands: mpsc::Receiver<Bytes>,
+    commands: mpsc::Receiver<Letter>,
     /// Gone once it has said that the connection is to end.
     stop: Option<oneshot::Receiver<Reason>>,
-    kept: Option<Outbox>,
-    handover: Option<oneshot::Sender<Option<Kept>>>,
+    _ended: oneshot::Sender<()>,
 }
 
 /// What the hub wants of a connection.
 #[derive(Debug)]
 pub(super) enum Order {
-    Command(Bytes),
+    Command(Letter),
     Stop(Reason),
 }
 
@@ -315,47 +222,28 @@ impl Attachment {
         stopped(&mut self.stop).await
     }
 
-    /// Takes what was kept for the device.
-    pub(super) const fn take_kept(&mut self) -> Option<Outbox> {
-        self.kept.take()
+    /// Returns the number of the connection.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Notes whether the device listens to commands.
     pub(super) fn listen(&self, listens: bool) {
-        if let Some(Entry::Connected(line)) = self.hub.lock().entries.get_mut(&self.device)
+        if let Some(line) = self.hub.lock().lines.get_mut(&self.device)
             && line.generation == self.generation
         {
             line.listens = listens;
         }
     }
-
-    /// Ends the connection and leaves what is to be kept for the device.
-    pub(super) fn finish(mut self, kept: Option<Kept>) {
-        self.leave(kept);
-    }
-
-    fn with(mut self, kept: Option<Outbox>) -> Self {
-        self.kept = kept;
-        self
-    }
-
-    fn leave(&mut self, kept: Option<Kept>) {
-        let Some(handover) = self.handover.take() else { return };
-        let now = self.hub.clock.monotonic();
-        let mut devices = self.hub.lock();
-        if devices.is_current(&self.device, self.generation) {
-            devices.keep(&self.device, kept, now);
-        } else {
-            // Nobody may be waiting any more.
-            let _ = handover.send(kept);
-        }
-        devices.forget_expired(now);
-    }
 }
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        self.leave(None);
+        let mut devices = self.hub.lock();
+        let is_current = |line: &Line| line.generation == self.generation;
+        if devices.lines.get(&self.device).is_some_and(is_current) {
+            devices.lines.remove(&self.device);
+        }
     }
 }
 

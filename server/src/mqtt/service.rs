@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
 
-use super::{Endpoint, Guest, Refused, Sink, serve};
+use super::{Endpoint, Guest, Ledger, Refused, Sink, serve};
 use crate::app::App;
 use crate::http::device::admission;
 use crate::ingest;
@@ -20,13 +20,14 @@ use crate::pki::Peer;
 /// The MQTT endpoint of a server.
 pub struct Service {
     app: Arc<App>,
-    endpoint: Endpoint<Ingestion>,
+    endpoint: Endpoint<Ingestion, Ledger>,
 }
 
 impl Service {
     /// Makes the endpoint.
     pub fn new(app: Arc<App>) -> Self {
-        let endpoint = Endpoint { hub: app.hub.clone(), sink: Ingestion(app.clone()) };
+        let (hub, keeper) = (app.hub.clone(), app.ledger.clone());
+        let endpoint = Endpoint { hub, keeper, sink: Ingestion(app.clone()) };
         Self { app, endpoint }
     }
 

@@ -20,6 +20,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
+use mqtt_protocol_core::mqtt::packet::Qos;
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
 
@@ -27,6 +28,7 @@ use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
 use self::messages::Received;
 use super::Refused;
 use super::codec::{Codec, Connect, Incoming, Outgoing, RECEIVE_MAX, Welcome};
+use super::keeper::{self, Letter, Place, Rest, Wish};
 use super::outbox::Outbox;
 use super::reason::Reason;
 
@@ -49,12 +51,12 @@ pub(super) struct Session {
 /// Something that happened.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
-    /// The hub knows of the connection, and this is what it had kept for the device.
-    Attached(Option<Outbox>),
+    /// The hub knows of the connection, and this is the session that the device goes on with.
+    Attached(Option<keeper::Session>),
     /// The sink answered for the first message that was handed out and not answered.
     Answered(Result<(), Refused>),
     /// There is a command for the device.
-    Command(Bytes),
+    Command(Letter),
     /// The connection broke.
     Lost,
     /// Bytes came.
@@ -69,15 +71,19 @@ pub(super) enum Event<'a> {
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Action {
     /// Make the connection the device's, and say what was kept for it.
-    Attach,
+    Attach(Wish),
     /// Send what was written, then end the connection; first hand over the will, if there is one.
     Close { will: Option<Message> },
     /// Hand over a message and bring the answer back.
     Deliver(Message),
     /// From now on the device listens to commands, or does not.
     Listen(bool),
+    /// Note what the session subscribes to, before anything else is done.
+    Note(Option<Qos>),
     /// Write bytes.
     Send(Vec<u8>),
+    /// Note that the device took a command.
+    Taken(Place),
 }
 
 /// A message from a topic of the device.
@@ -93,13 +99,15 @@ enum State {
     /// CONNECT is fine, the hub has not answered.
     Attaching(Terms),
     Open(Open),
-    Closed(Option<Kept>),
+    Closed(Option<Rest>),
 }
 
 #[derive(Debug)]
 struct Open {
     /// How long the device may be silent.
     silence: Duration,
+    /// Whether the session was begun to be kept.
+    is_kept: bool,
     session_expiry_s: u32,
     /// Commands the device may have unacknowledged.
     window: usize,
@@ -108,14 +116,6 @@ struct Open {
     inbox: VecDeque<Received>,
     /// How the device said goodbye; what it sent before is still worked off.
     leaving: Option<Ending>,
-}
-
-/// What outlives a connection.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) outbox: Outbox,
-    /// For how long after the connection.
-    pub(super) expiry: Duration,
 }
 
 impl Session {
@@ -164,9 +164,9 @@ impl Session {
     }
 
     /// Takes what outlives the connection, once it is closed.
-    pub(super) fn into_kept(self) -> Option<Kept> {
+    pub(super) fn into_rest(self) -> Option<Rest> {
         match self.state {
-            State::Closed(kept) => kept,
+            State::Closed(rest) => rest,
             State::Attaching(_) | State::Open(_) | State::Opening => None,
         }
     }
@@ -207,7 +207,8 @@ impl Session {
             }
             Incoming::Ping => self.send(&Outgoing::Pong),
             Incoming::PubAck(id) => {
-                open.outbox.acknowledge(id);
+                let place = open.outbox.acknowledge(id);
+                self.actions.extend(place.map(Action::Taken));
                 self.send_commands();
             }
             Incoming::PubRel(id) => {
@@ -225,14 +226,14 @@ impl Session {
             Ok(terms) => {
                 self.deadline = now + silence(terms.keep_alive_s.value);
                 self.packet_bytes_max = terms.packet_bytes_max;
+                self.actions.push(Action::Attach(terms.wish()));
                 self.state = State::Attaching(terms);
-                self.actions.push(Action::Attach);
             }
             Err(reason) => self.refuse(reason),
         }
     }
 
-    fn attached(&mut self, kept: Option<Outbox>) {
+    fn attached(&mut self, kept: Option<keeper::Session>) {
         let State::Attaching(terms) = &mut self.state else { return };
         let kept = kept.filter(|_| !terms.clean_start);
         let device = self.device.clone();
@@ -244,10 +245,11 @@ impl Session {
         };
         self.state = State::Open(Open {
             silence: silence(terms.keep_alive_s.value),
+            is_kept: terms.session_expiry_s.value > 0,
             session_expiry_s: terms.session_expiry_s.value,
             window: terms.window,
             will: terms.will.take(),
-            outbox: kept.unwrap_or_default(),
+            outbox: kept.map(Outbox::from).unwrap_or_default(),
             inbox: VecDeque::new(),
             leaving: None,
         });
@@ -297,16 +299,15 @@ impl Session {
     }
 
     fn close(&mut self, reason: Option<Reason>, ending: Ending) {
-        let (farewell, will, kept) = match mem::replace(&mut self.state, State::Closed(None)) {
-            State::Closed(kept) => {
-                self.state = State::Closed(kept);
+        let (farewell, will, rest) = match mem::replace(&mut self.state, State::Closed(None)) {
+            State::Closed(rest) => {
+                self.state = State::Closed(rest);
                 return;
             }
             State::Attaching(_) | State::Opening => (reason.map(Outgoing::Refuse), None, None),
             State::Open(open) => {
-                let expiry = Duration::from_secs(open.session_expiry_s.into());
-                let kept = Kept { outbox: open.outbox, expiry };
-                (reason.map(Outgoing::Disconnect), open.will, Some(kept))
+                let rest = open.outbox.into_rest(open.session_expiry_s);
+                (reason.map(Outgoing::Disconnect), open.will, Some(rest))
             }
         };
         if let Some(farewell) = farewell {
@@ -314,8 +315,8 @@ impl Session {
         }
         let will = will.filter(|_| ending == Ending::WithWill);
         self.actions.push(Action::Close { will });
-        let keep = |kept: &Kept| ending != Ending::Forgotten && !kept.expiry.is_zero();
-        self.state = State::Closed(kept.filter(keep));
+        let keep = |rest: &Rest| ending != Ending::Forgotten && rest.expiry_s > 0;
+        self.state = State::Closed(rest.filter(keep));
     }
 
     /// Writes a packet. A device that has no room for the answers it asked for is let go.

@@ -99,6 +99,7 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
 /// Writes what must not be lost with the process.
 pub(super) async fn finish(app: &Arc<App>) {
     log("flush sightings", jobs::flush_sightings(&app.store, &app.fleet).await.map(drop));
+    app.ledger.flush().await;
     log("keep the clock mark", jobs::keep_clock_mark(&app.store, app.director.guard()).await);
 }
 

@@ -11,7 +11,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, Store};
+use super::{Error, Store, sessions};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::{Deployment, Device, Running, Sighting};
 
@@ -141,8 +141,11 @@ pub async fn shut_out(
         .bind(to_integer(now_ms))
         .execute(&mut *db)
         .await?;
-    sqlx::query("DELETE FROM tokens WHERE device = $1").bind(device.as_str()).execute(db).await?;
-    Ok(())
+    sqlx::query("DELETE FROM tokens WHERE device = $1")
+        .bind(device.as_str())
+        .execute(&mut *db)
+        .await?;
+    sessions::remove(db, device).await
 }
 
 /// Writes what was seen of many devices, as one statement.

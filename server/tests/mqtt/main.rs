@@ -226,7 +226,7 @@ async fn a_device_that_connects_again_takes_its_session_over() {
     (connect.clean_start, connect.session_expiry_s) = (false, 60);
     let mut old = device.connect(&connect.bytes()).await;
     subscribe(&mut old, &device).await;
-    assert_eq!(server.command("d-1", "poll"), Delivery::Sent);
+    assert_eq!(server.command("d-1", "poll").await, Delivery::Sent);
     let command = old.packet().await.unwrap();
     assert_eq!(command.0, 0x32);
     // Not acknowledged, so it belongs to the session that goes on.
@@ -247,16 +247,16 @@ async fn an_unacknowledged_command_comes_again_after_a_broken_connection() {
     (connect.clean_start, connect.session_expiry_s) = (false, 60);
     let mut line = device.connect(&connect.bytes()).await;
     subscribe(&mut line, &device).await;
-    assert_eq!(server.command("d-1", "one"), Delivery::Sent);
+    assert_eq!(server.command("d-1", "one").await, Delivery::Sent);
     let first = line.packet().await.unwrap();
     drop(line);
     gone(&server, "d-1").await;
-    assert_eq!(server.command("d-1", "two"), Delivery::Kept);
+    assert_eq!(server.command("d-1", "two").await, Delivery::Kept);
     let mut line = device.dial().await;
     line.send(&connect.bytes()).await;
     assert_eq!(line.packet().await.unwrap().1[..2], [1, 0]);
     assert_eq!(line.packet().await, Some((0x3a, first.1)));
-    line.send(&[0x40, 2, 0, 1]).await;
+    line.send(&[0x40, 2, 0x80, 0]).await;
     let (header, second) = line.packet().await.unwrap();
     assert_eq!((header, &second[second.len() - 3..]), (0x32, &b"two"[..]));
 }
@@ -268,7 +268,7 @@ async fn a_device_that_takes_no_commands_is_let_go() {
     let mut line = device.connect(&Connect::new(&device).bytes()).await;
     subscribe(&mut line, &device).await;
     let mut sent = 0;
-    while server.command("d-1", "poll") == Delivery::Sent {
+    while server.command("d-1", "poll").await == Delivery::Sent {
         sent += 1;
         assert!(sent < 100, "commands for a device that acknowledges none pile up");
         tokio::task::yield_now().await;

@@ -24,8 +24,9 @@ use tokio_rustls::client::TlsStream;
 use waxwing_server::clock::{Clock, SystemClock};
 use waxwing_server::listener::{self, Limits, Listener, Shutdown};
 use waxwing_server::metrics::{Metrics, Name};
-use waxwing_server::mqtt::{self, Delivery, Endpoint, Guest, Hub, Refused, Sink};
+use waxwing_server::mqtt::{self, Delivery, Endpoint, Guest, Hub, Ledger, Refused, Sink, commands};
 use waxwing_server::pki::{Authority, DeviceKey, Peer, ServerCertificate, Validity};
+use waxwing_server::store::Store;
 use waxwing_server::tls::{Material, Tls};
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
@@ -61,7 +62,8 @@ impl Sink for Inbox {
 
 /// The server.
 pub(crate) struct Server {
-    pub(crate) endpoint: Arc<Endpoint<Inbox>>,
+    pub(crate) endpoint: Arc<Endpoint<Inbox, Ledger>>,
+    store: Store,
     pub(crate) address: SocketAddr,
     messages: mpsc::UnboundedReceiver<Taken>,
     revoked: Arc<Mutex<HashSet<DeviceId>>>,
@@ -86,7 +88,9 @@ impl Server {
         std::fs::write(folder.path().join("ca.pem"), pem(server_ca.certificate())).unwrap();
         let (taken, messages) = mpsc::unbounded_channel();
         let sink = Inbox { taken, permits: Semaphore::new(permits) };
-        let endpoint = Arc::new(Endpoint { hub: Hub::new(clock.clone()), sink });
+        let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
+        let keeper = Ledger::open(store.clone(), clock.clone()).await.unwrap();
+        let endpoint = Arc::new(Endpoint { hub: Hub::default(), keeper, sink });
         let revoked = Arc::<Mutex<HashSet<DeviceId>>>::default();
         let shutdown = Shutdown::default();
         let listener = listener(&server_ca, &device_ca, &clock).await;
@@ -110,6 +114,7 @@ impl Server {
         tokio::spawn(listener.run(shutdown.clone(), serve));
         Self {
             endpoint,
+            store,
             address,
             messages,
             revoked,
@@ -157,19 +162,19 @@ impl Server {
     }
 
     /// Sends a command to a device.
-    pub(crate) fn command(&self, device: &str, command: &'static str) -> Delivery {
+    pub(crate) async fn command(&self, device: &str, command: &'static str) -> Delivery {
         let device = DeviceId::parse(device).unwrap();
-        self.hub().command(&device, Bytes::from_static(command.as_bytes()))
+        let (payload, now_ms) =
+            (Bytes::from_static(command.as_bytes()), SystemClock::new().now_ms());
+        let mut change = self.store.begin().await.unwrap();
+        let prepared = commands::keep(change.connection(), &device, payload, LIFE, now_ms).await;
+        drop(change.commit().await.unwrap());
+        prepared.unwrap().hand_over(self.hub())
     }
 
     /// Sends a command to a device as soon as it listens.
     pub(crate) async fn command_when_it_listens(&self, device: &str, command: &'static str) {
-        patient(async {
-            while self.command(device, command) != Delivery::Sent {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        patient(async { while self.command(device, command).await != Delivery::Sent {} }).await;
     }
 
     /// Enrols a device.

@@ -23,6 +23,7 @@ mod polls;
 mod program;
 mod revocation;
 mod server_ca;
+mod sessions;
 mod strangers;
 mod support;
 mod webhooks;

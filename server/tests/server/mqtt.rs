@@ -1,5 +1,6 @@
 //! MQTT as part of the whole server: the same door as HTTP, the five checks, signed commands.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rcgen::{KeyPair, SigningKey as _};
@@ -7,7 +8,9 @@ use rustls_pki_types::CertificateDer;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use waxwing_server::app::App;
 use waxwing_server::mqtt::{Delivery, commands};
 use waxwing_wire::command::Command;
 use waxwing_wire::envelope::Header;
@@ -66,13 +69,13 @@ async fn a_command_is_signed_for_its_device_and_numbered() {
     let server = Folder::new().start().await;
     let device = server.enrolled("d-1").await;
     let app = &server.running.app;
-    let send = || commands::send(app, &id("d-1"), Command::Poll).unwrap();
-    assert_eq!(send(), Delivery::Absent);
+    let send = || send(app, "d-1");
+    assert_eq!(send().await, Delivery::Absent);
     let mut line = Line::open(&server, &device, "d-1").await;
     line.subscribe().await;
     let mut numbers = Vec::new();
     for _ in 0..3 {
-        assert_eq!(send(), Delivery::Sent);
+        assert_eq!(send().await, Delivery::Sent);
         let file: Value = serde_json::from_slice(&line.command().await).unwrap();
         let signed = &file["signed"];
         assert_eq!(
@@ -110,6 +113,15 @@ async fn the_end_of_the_server_is_announced_to_devices() {
     assert_eq!(packet, Some((0xe0, vec![0x8b])));
 }
 
+/// Sends a command as the REST API does.
+pub(crate) async fn send(app: &App, device: &str) -> Delivery {
+    let mut change = app.store.begin().await.unwrap();
+    let db = change.connection();
+    let prepared = commands::prepare(app, db, &id(device), Command::Poll).await.unwrap();
+    drop(change.commit().await.unwrap());
+    prepared.hand_over(&app.hub)
+}
+
 fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {
     let header = Header {
         device_id: id(device),
@@ -131,29 +143,39 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 /// A device's MQTT 5 connection, as much of it as these tests need.
-struct Line {
+pub(crate) struct Line {
     stream: TlsStream<TcpStream>,
 }
 
 impl Line {
-    async fn open(server: &Server, identity: &Identity, device: &str) -> Self {
+    pub(crate) async fn open(server: &Server, identity: &Identity, device: &str) -> Self {
         Self::try_open(server, identity, device).await.unwrap_or_else(|code| panic!("{code:#x}"))
     }
 
     /// Connects, or returns the reason code.
     async fn try_open(server: &Server, identity: &Identity, device: &str) -> Result<Self, u8> {
-        let address = server.running.addresses.mqtt;
-        let mut line =
-            Self { stream: tls(&server.connector(Some(identity)), address).await.unwrap() };
-        let head = [0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0];
-        line.send(&packet(0x10, &[&head, &text(device)[..]].concat())).await;
-        match line.packet().await.unwrap().1[1] {
+        let connector = server.connector(Some(identity));
+        let mut line = Self::dial(&connector, server.running.addresses.mqtt).await;
+        match line.hello(&connect(2, &[0], device)).await[1] {
             0 => Ok(line),
             code => Err(code),
         }
     }
 
-    async fn subscribe(&mut self) {
+    /// Opens a connection on which nothing is said yet.
+    pub(crate) async fn dial(connector: &TlsConnector, address: SocketAddr) -> Self {
+        Self { stream: tls(connector, address).await.unwrap() }
+    }
+
+    /// Sends a CONNECT, and returns the body of the answer.
+    pub(crate) async fn hello(&mut self, connect: &[u8]) -> Vec<u8> {
+        self.send(connect).await;
+        let (header, body) = self.packet().await.unwrap();
+        assert_eq!(header, 0x20);
+        body
+    }
+
+    pub(crate) async fn subscribe(&mut self) {
         let body = [&[0, 1, 0], &text("waxwing/v1/d-1/command")[..], &[1]].concat();
         self.send(&packet(0x82, &body)).await;
         assert_eq!(self.packet().await, Some((0x90, vec![0, 1, 0, 1])));
@@ -169,7 +191,7 @@ impl Line {
     }
 
     /// Returns the payload of the next command, and acknowledges it.
-    async fn command(&mut self) -> Vec<u8> {
+    pub(crate) async fn command(&mut self) -> Vec<u8> {
         let (header, body) = self.packet().await.unwrap();
         let (topic, rest) = body.split_at(text("waxwing/v1/d-1/command").len());
         assert_eq!((header, &topic[2..]), (0x32, &b"waxwing/v1/d-1/command"[..]));
@@ -177,12 +199,12 @@ impl Line {
         rest[3..].to_vec()
     }
 
-    async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
     /// Returns the next packet: its first byte and its body; nothing once the server closed.
-    async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(crate) async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
         let header = self.stream.read_u8().await.ok()?;
         let (mut length, mut shift) = (0, 0);
         loop {
@@ -197,6 +219,12 @@ impl Line {
         self.stream.read_exact(&mut body).await.ok()?;
         Some((header, body))
     }
+}
+
+/// A CONNECT of MQTT 5; the properties begin with their length.
+pub(crate) fn connect(flags: u8, properties: &[u8], client_id: &str) -> Vec<u8> {
+    let head = [0, 4, b'M', b'Q', b'T', b'T', 5, flags, 0, 60];
+    packet(0x10, &[&head, properties, &text(client_id)].concat())
 }
 
 fn packet(header: u8, body: &[u8]) -> Vec<u8> {

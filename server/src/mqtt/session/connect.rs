@@ -9,14 +9,16 @@ use waxwing_wire::DeviceId;
 use super::Message;
 use crate::mqtt::acl;
 use crate::mqtt::codec::{Connect, Version, Will};
+use crate::mqtt::keeper::Wish;
 use crate::mqtt::reason::Reason;
 
 /// Longest keep-alive time in seconds, also for devices that want none (MQTT 5, 3.2.2.3.14): after
 /// half as much again a connection that died without a word is cleared away.
 pub(super) const KEEP_ALIVE_S_MAX: u16 = 20 * 60;
 
-/// Longest time in seconds for which a session outlives its connection: commands expire sooner.
-pub(super) const SESSION_EXPIRY_S_MAX: u32 = 60 * 60;
+/// Longest time in seconds for which a session outlives its connection: devices that sleep for longer
+/// have lost nothing that would still be good.
+pub(super) const SESSION_EXPIRY_S_MAX: u32 = 7 * 24 * 60 * 60;
 
 /// Commands on their way to one device: what a small device surely has buffers for.
 const WINDOW_MAX: u16 = 8;
@@ -33,6 +35,13 @@ pub(super) struct Terms {
     /// Largest packet the device takes, in bytes.
     pub(super) packet_bytes_max: usize,
     pub(super) will: Option<Message>,
+}
+
+impl Terms {
+    /// Returns what the device wants of its session, as far as it gets it.
+    pub(super) const fn wish(&self) -> Wish {
+        Wish { clean_start: self.clean_start, expiry_s: self.session_expiry_s.value }
+    }
 }
 
 /// A number that the device asked for and the server may have lowered.

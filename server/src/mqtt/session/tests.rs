@@ -3,15 +3,14 @@
 #![expect(clippy::unchecked_time_subtraction, reason = "test code")]
 
 mod device;
+mod kept;
 mod walks;
-
-use mqtt_protocol_core::mqtt::packet::Qos;
 
 use self::device::{Device, close, code, deliver, disconnect, normal};
 use super::connect::KEEP_ALIVE_S_MAX;
 use super::*;
 use crate::mqtt::codec::{RECEIVE_MAX, Version};
-use crate::mqtt::outbox::COMMANDS_MAX;
+use crate::mqtt::keeper::COMMANDS_MAX;
 use crate::mqtt::testing::{
     COMMAND, ConnectBytes, DISCONNECT, PING, TELEMETRY, connect, packet, puback, pubcomp, publish,
     pubrec, pubrel, subscribe, unsubscribe,
@@ -342,58 +341,6 @@ fn an_unsubscribed_device_gets_no_commands() {
     let mut device = Device::open(Version::V5);
     let actions = device.receive(&unsubscribe(Version::V5, 6, COMMAND));
     assert_eq!(code(&actions), Some((0xb0, 0x11)));
-}
-
-#[test]
-fn what_was_not_acknowledged_comes_again_on_the_next_connection() {
-    let kept_session = |version| match version {
-        Version::V3 => ConnectBytes { flags: 0, ..connect(version) },
-        Version::V5 => {
-            let expiry = vec![0x11, 0xff, 0xff, 0xff, 0xff];
-            ConnectBytes { flags: 0, properties: expiry, ..connect(version) }
-        }
-    };
-    for version in BOTH {
-        let mut device = Device::open_with(&kept_session(version));
-        device.receive(&subscribe(version, 5, COMMAND, 1));
-        device.receive(&publish(version, 0b100, TELEMETRY, 9, "x"));
-        device.on(Event::Answered(Ok(())));
-        device.command("one");
-        device.on(Event::Lost);
-        let kept = device.session.into_kept().unwrap();
-        assert_eq!(kept.expiry, Duration::from_secs(SESSION_EXPIRY_S_MAX.into()));
-        let mut device = Device::new();
-        device.receive(&kept_session(version).bytes());
-        let actions = device.attached(Some(kept.outbox));
-        let Action::Send(connack) = &actions[0] else { panic!("{actions:?}") };
-        assert_eq!(connack[2], 1, "session present");
-        let again = publish(version, 0b1010, COMMAND, 1, "one");
-        assert_eq!(actions[1..], [Action::Listen(true), Action::Send(again)]);
-        let again = device.receive(&publish(version, 0b1100, TELEMETRY, 9, "x"));
-        assert_eq!(again, [Action::Send(pubrec(9))], "taken on the connection before");
-    }
-}
-
-#[test]
-fn a_clean_start_forgets_what_was_kept() {
-    let mut outbox = Outbox::default();
-    outbox.subscribe(Some(Qos::AtLeastOnce));
-    outbox.push(Bytes::from_static(b"x")).unwrap();
-    let mut device = Device::new();
-    device.receive(&connect(Version::V5).bytes());
-    let actions = device.attached(Some(outbox));
-    assert!(matches!(&actions[..], [Action::Send(connack)] if connack[2] == 0));
-}
-
-#[test]
-fn a_session_that_was_not_to_be_kept_is_not() {
-    let mut device = Device::open(Version::V5);
-    device.receive(&DISCONNECT);
-    assert!(device.session.into_kept().is_none());
-    // Nor can it be asked for at the end.
-    let mut device = Device::open(Version::V5);
-    let late = packet(0xe0, &[0, 5, 0x11, 0, 0, 0, 1]);
-    assert_eq!(device.receive(&late), [disconnect(0x82), close()]);
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::http::admin::change;
 use crate::http::admin::input::{Author, Body};
 use crate::http::admin::output::time;
 use crate::http::{Path, Problem};
+use crate::mqtt::keeper::COMMANDS_MAX;
 use crate::mqtt::{Delivery, commands};
 use crate::random;
 use crate::revocation;
@@ -54,7 +55,7 @@ pub(in crate::http::admin) struct NewCommand {
 /// What became of a command.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http::admin) struct Sent {
-    /// `sent`, or `kept` for a device on its way back.
+    /// `sent`, or `kept` for a device that is not connected now and gets it when it is back.
     #[schema(example = "sent")]
     delivery: &'static str,
 }
@@ -125,7 +126,8 @@ pub(in crate::http::admin) async fn revoke(
     Ok(Json(item))
 }
 
-/// Sends a command to a device that is connected.
+/// Sends a command to a device. For one that is not connected, and wants its MQTT session kept, it waits
+/// until it is back or the command is void; so many commands at most.
 #[utoipa::path(post, path = "/api/v1/devices/{device}/commands", operation_id = "command_device", tag = "devices",
     params(("device" = String, Path)), request_body = NewCommand,
     responses((status = 202, body = Sent), (status = 400, body = Problem),
@@ -139,12 +141,15 @@ pub(in crate::http::admin) async fn command(
     let (mut change, at) = change::begin(&app).await?;
     let device = find(&app, &device)?;
     refuse_revoked(&device)?;
+    let prepared = commands::prepare(&app, change.connection(), &device.id, command).await;
+    let prepared = prepared.map_err(|error| Problem::internal(&error))?;
+    delivered(prepared.outlook(&app.hub))?;
     let line = (Action::CommandSent, subject(&device), json!({ "command": command }));
     change::record(&mut change, &author, at, line).await?;
-    drop(change.commit().await?);
-    let delivery = commands::send(&app, &device.id, command);
-    let delivery = delivered(delivery.map_err(|error| Problem::internal(&error))?)?;
-    Ok((StatusCode::ACCEPTED, Json(Sent { delivery })))
+    let turn = change.commit().await?;
+    let delivery = prepared.hand_over(&app.hub);
+    drop(turn);
+    Ok((StatusCode::ACCEPTED, Json(Sent { delivery: delivered(delivery)? })))
 }
 
 /// A device that is shut out takes no part any more; what it had not finished is skipped.
@@ -175,7 +180,14 @@ fn delivered(delivery: Delivery) -> Result<&'static str, Problem> {
     match delivery {
         Delivery::Kept => Ok("kept"),
         Delivery::Sent => Ok("sent"),
-        Delivery::Absent | Delivery::Behind | Delivery::NotListening => Err(Problem::conflict(
+        Delivery::Behind => {
+            let detail = format!(
+                "The device has not taken {COMMANDS_MAX} commands that were sent to it; more do not help it. \
+                 Wait until it has, or until they are void."
+            );
+            Err(Problem::conflict("device_behind", detail))
+        }
+        Delivery::Absent | Delivery::NotListening => Err(Problem::conflict(
             "device_not_connected",
             "The device does not take commands now. It will poll by itself.",
         )),

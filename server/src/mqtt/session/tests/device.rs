@@ -21,7 +21,8 @@ impl Device {
     #[track_caller]
     pub(super) fn open_with(connect: &ConnectBytes) -> Self {
         let mut device = Self::new();
-        assert_eq!(device.receive(&connect.bytes()), [Action::Attach]);
+        let actions = device.receive(&connect.bytes());
+        assert!(matches!(actions[..], [Action::Attach(_)]), "{actions:?}");
         let actions = device.attached(None);
         assert!(matches!(&actions[..], [Action::Send(connack)] if connack[3] == 0), "{actions:?}");
         device
@@ -40,13 +41,18 @@ impl Device {
         self.on(Event::Received(bytes))
     }
 
-    pub(super) fn attached(&mut self, kept: Option<Outbox>) -> Vec<Action> {
+    pub(super) fn attached(&mut self, kept: Option<keeper::Session>) -> Vec<Action> {
         self.on(Event::Attached(kept))
     }
 
     pub(super) fn command(&mut self, command: &str) -> Vec<Action> {
-        self.on(Event::Command(Bytes::copy_from_slice(command.as_bytes())))
+        self.on(Event::Command(letter(command, None)))
     }
+}
+
+/// A command, and where it is kept.
+pub(super) fn letter(text: &str, place: Option<Place>) -> Letter {
+    Letter { place, payload: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
 pub(super) fn close() -> Action {
@@ -67,7 +73,12 @@ pub(super) fn code(actions: &[Action]) -> Option<(u8, u8)> {
     actions.iter().rev().find_map(|action| match action {
         Action::Send(bytes) if bytes[0] == 0x40 => Some((0x40, bytes[4])),
         Action::Send(bytes) => Some((bytes[0], *bytes.last().unwrap())),
-        Action::Attach | Action::Close { .. } | Action::Deliver(_) | Action::Listen(_) => None,
+        Action::Attach(_)
+        | Action::Close { .. }
+        | Action::Deliver(_)
+        | Action::Listen(_)
+        | Action::Note(_)
+        | Action::Taken(_) => None,
     })
 }
 

@@ -79,7 +79,7 @@ proptest! {
             for action in actions {
                 prop_assert!(!closed, "acts after its end: {action:?}");
                 match action {
-                    Action::Attach => prop_assert!(false, "attached twice"),
+                    Action::Attach(_) => prop_assert!(false, "attached twice"),
                     Action::Close { will } => {
                         prop_assert_eq!(will, None);
                         closed = true;
@@ -92,6 +92,7 @@ proptest! {
                         out += 1;
                     }
                     Action::Listen(_) => {}
+                    Action::Note(_) | Action::Taken(_) => prop_assert!(false, "nothing is kept"),
                     Action::Send(bytes) => prop_assert!(is_packet_of_a_server(&bytes), "{bytes:02x?}"),
                 }
             }
