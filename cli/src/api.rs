@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, IF_MATCH};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Method, Response, Url};
 use serde::Serialize;
@@ -97,6 +97,23 @@ impl Api {
         self.send(Method::PATCH, path, body).await
     }
 
+    /// Changes a part of something, if it is still as it was seen.
+    pub(crate) async fn patch_seen(
+        &self,
+        path: &str,
+        revision: u64,
+        body: &impl Serialize,
+    ) -> Result<Value, Error> {
+        let request = self.http.patch(self.url(path)?).header(IF_MATCH, etag(revision));
+        self.answer(request.json(body)).await
+    }
+
+    /// Removes something, if it is still as it was seen.
+    pub(crate) async fn remove_seen(&self, path: &str, revision: u64) -> Result<Value, Error> {
+        let request = self.http.delete(self.url(path)?).header(IF_MATCH, etag(revision));
+        self.answer(request).await
+    }
+
     /// Replaces something.
     pub(crate) async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Error> {
         self.send(Method::PUT, path, body).await
@@ -169,6 +186,10 @@ impl Api {
         }
         Ok(body)
     }
+}
+
+fn etag(revision: u64) -> String {
+    format!("\"{revision}\"")
 }
 
 fn decode<T: DeserializeOwned>(answer: Value) -> Result<T, Error> {

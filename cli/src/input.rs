@@ -76,6 +76,30 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+/// Parses a duration such as `90s` or `10m` into whole seconds.
+///
+/// # Errors
+///
+/// When it is none, or too long.
+pub(crate) fn seconds(text: &str) -> Result<u32, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    u32::try_from(duration.as_secs()).map_err(|_| "longer than 136 years".to_owned())
+}
+
+/// Checks a name that becomes part of a path.
+///
+/// # Errors
+///
+/// When it could lead to another path.
+pub(crate) fn segment(text: &str) -> Result<String, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+    let begins_well = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if begins_well && text.bytes().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has letters, digits and `.`, `_`, `-`, `@`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

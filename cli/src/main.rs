@@ -7,6 +7,7 @@
 //! check of `doctor` failed; 2 wrong use: arguments, files or profile.
 
 mod affected;
+mod alert;
 mod api;
 mod audit;
 mod device;
@@ -67,6 +68,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Alerts: what somebody must know, and the rules for it.
+    #[command(subcommand)]
+    Alert(alert::Command),
     /// Show who did what.
     Audit(audit::Args),
     /// Devices: register, tag, enrol, revoke, command.
@@ -118,6 +122,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
     let api = || Api::new(&profile::load(&arguments.profile)?, reason);
     match arguments.command {
         Command::Affected(args) => affected::run(args, &api()?, out).await,
+        Command::Alert(command) => alert::run(command, &api()?, out).await,
         Command::Audit(args) => audit::run(args, &api()?, out).await,
         Command::Device(command) => {
             let profile = profile::load(&arguments.profile)?;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::error::Error;
+use crate::input::segment;
 use crate::output::Output;
 
 /// Subcommands of `waxwing operator`.
@@ -26,7 +27,7 @@ pub(crate) enum Command {
     /// Remove an operator, whose token is good no more.
     Remove {
         /// The operator.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         operator: String,
     },
     /// Make a new token in the place of the present one. It is shown here and never again.
@@ -35,7 +36,7 @@ pub(crate) enum Command {
         waxwing operator replace-token admin --overlap 0   # somebody else may know the old one")]
     ReplaceToken {
         /// The operator; the first one is `admin`.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         operator: String,
         /// Seconds for which the present token stays good.
         #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -61,14 +62,4 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             out.one(&api.post(&path, &json!({ "overlap_s": overlap })).await?)
         }
     }
-}
-
-/// Checks a name that becomes part of a path.
-fn name(text: &str) -> Result<String, String> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let begins_well = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-    if begins_well && text.bytes().all(is_plain) {
-        return Ok(text.to_owned());
-    }
-    Err("a name has letters, digits and `.`, `_`, `-`".to_owned())
 }

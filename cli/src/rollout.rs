@@ -9,6 +9,7 @@ use waxwing_wire::{DeviceId, RolloutId};
 
 use crate::api::Api;
 use crate::error::Error;
+use crate::input::seconds;
 use crate::output::Output;
 
 const PLAN_EXAMPLES: &str = "\
@@ -37,7 +38,7 @@ pub(crate) enum Command {
         /// The rollout.
         rollout: RolloutId,
         /// How much longer.
-        #[arg(long, value_parser = plan::seconds)]
+        #[arg(long, value_parser = seconds)]
         by: u32,
     },
     /// Plan the way back: the release before, for the devices that switched to this one.

@@ -3,6 +3,7 @@
 //! Times are Unix milliseconds and come in as arguments. Nothing here knows `store`, `http`, `mqtt`
 //! or `jobs`.
 
+pub mod alert;
 pub mod audit;
 pub mod decision;
 pub mod deployment;

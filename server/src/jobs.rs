@@ -10,6 +10,7 @@ pub mod deliver;
 pub mod flush;
 pub mod forget;
 pub mod sign_audit;
+pub mod watch_alerts;
 pub mod watch_expiries;
 
 pub use advance::advance_rollouts;
@@ -19,6 +20,7 @@ pub use deliver::deliver_webhooks;
 pub use flush::flush_sightings;
 pub use forget::forget;
 pub use sign_audit::sign_audit_if_due;
+pub use watch_alerts::watch_alerts;
 pub use watch_expiries::watch_expiries;
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! others; `store` holds the only SQL; [`fleet`] is the copy in memory that answers polls.
 //! Not here: release keys. Nothing in this crate can make a release.
 
+pub mod alerts;
 pub mod app;
 pub mod blobs;
 pub mod chunks;

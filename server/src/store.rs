@@ -7,6 +7,7 @@
 //!
 //! SQL is static text with `$1` placeholders that PostgreSQL understands too (D30).
 
+pub mod alerts;
 pub mod audit;
 pub mod clock_mark;
 pub mod contact;

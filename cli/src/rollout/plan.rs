@@ -14,7 +14,7 @@ use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::input;
+use crate::input::{self, seconds};
 use crate::output::Output;
 
 /// Arguments of `waxwing rollout plan`.
@@ -232,12 +232,6 @@ fn permille(text: &str) -> Result<u16, String> {
     let (Ok(whole), Ok(tenth)) = (whole, tenth) else { return Err(USAGE.to_owned()) };
     let thousandths = whole.checked_mul(10).and_then(|it| it.checked_add(tenth));
     thousandths.filter(|it| tenth < 10 && *it <= 1000).ok_or_else(|| USAGE.to_owned())
-}
-
-/// Parses a duration such as `90s` or `10m` into whole seconds.
-pub(super) fn seconds(text: &str) -> Result<u32, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
-    u32::try_from(duration.as_secs()).map_err(|_| "longer than 136 years".to_owned())
 }
 
 /// Parses a time such as `2026-12-01T08:00:00Z` into Unix milliseconds.

@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "test code")]
 
 mod add;
+mod alerts;
 mod doctor;
 mod login;
 mod requests;

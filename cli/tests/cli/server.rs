@@ -29,6 +29,7 @@ pub(crate) type Answer = (u16, Value);
 pub(crate) struct Request {
     pub(crate) line: String,
     pub(crate) authorization: String,
+    pub(crate) if_match: String,
     pub(crate) body: Value,
     pub(crate) raw: Bytes,
     pub(crate) reason: String,
@@ -142,6 +143,7 @@ async fn answer(
     script.requests.push(Request {
         line: line.clone(),
         authorization: text("authorization"),
+        if_match: text("if-match"),
         body: serde_json::from_slice(&body).unwrap_or_default(),
         raw: body,
         reason: text("waxwing-reason"),

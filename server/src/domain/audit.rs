@@ -28,6 +28,8 @@ words!(
         AdminTokenCreated "admin_token_created",
         /// The token of an operator was replaced.
         AdminTokenReplaced "admin_token_replaced",
+        /// An alert rule got other settings.
+        AlertRuleChanged "alert_rule_changed",
         /// A device got a certificate.
         CertificateIssued "certificate_issued",
         /// A command was sent to a device.

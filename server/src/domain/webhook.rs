@@ -14,6 +14,7 @@ use waxwing_wire::Digest;
 
 pub use self::delivery::Delivery;
 pub use self::target::Target;
+use super::alert::board::{Step, Told};
 use super::audit::Entry;
 use super::{Rollout, words};
 
@@ -26,6 +27,10 @@ const ID_HASH_CHARS: usize = 16;
 words!(
     /// What happened.
     Kind {
+        /// Something is the matter that somebody must know.
+        AlertFired "alert.fired",
+        /// That is over.
+        AlertResolved "alert.resolved",
         /// Only somebody's approval is missing before a rollout goes on.
         ApprovalNeeded "rollout.approval_needed",
         /// An operator stopped a rollout for good.
@@ -99,6 +104,28 @@ impl Event {
         });
         let once = format!("{}\n{}", rollout.id, rollout.generation);
         Self::new(kind, entry.at, &once, &about)
+    }
+
+    /// Describes what is told of an alert, if anything is. Examples may be devices, and so they are not in
+    /// it.
+    pub fn of_alert(step: &Step) -> Option<Self> {
+        let alert = &step.alert;
+        let kind = match step.told? {
+            Told::Fired => Kind::AlertFired,
+            Told::Resolved => Kind::AlertResolved,
+        };
+        let about = json!({
+            "alert": alert.id,
+            "rule": alert.rule,
+            "subject": alert.subject,
+            "severity": alert.severity,
+            "state": alert.state.as_str(),
+            "value": alert.value,
+            "peak": alert.peak,
+            "began_at": Time::from_millis(alert.began_at).to_string(),
+            "summary": alert.summary(),
+        });
+        Some(Self::new(kind, alert.written_at, &alert.id, &about))
     }
 
     /// Makes a message with which somebody tries a webhook.

@@ -5,6 +5,7 @@
 //! from the same routes. Not here: rules.
 
 mod affected;
+mod alerts;
 mod audit;
 mod auth;
 mod change;
@@ -20,6 +21,7 @@ mod metadata;
 mod openapi;
 mod operators;
 mod output;
+mod precondition;
 mod products;
 mod releases;
 mod rollouts;
@@ -113,6 +115,10 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(webhooks::test))
         .routes(routes!(webhooks::deliveries))
         .routes(routes!(webhooks::redeliver))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::show))
+        .routes(routes!(alerts::rules::list))
+        .routes(routes!(alerts::rules::show, alerts::rules::edit, alerts::rules::reset))
         .routes(routes!(audit::list))
         .routes(routes!(checkpoints::rows))
         .routes(routes!(checkpoints::list, checkpoints::sign))

@@ -1,11 +1,12 @@
 //! Forgets messages that were kept for as long as the configuration says, or that there is no room for,
-//! the messages of webhooks that came to an end long ago, and MQTT sessions that nobody came back to.
+//! the messages of webhooks and the alerts that came to an end long ago, and MQTT sessions that nobody came
+//! back to.
 
 use crate::app::App;
 use crate::config::Messages;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
-use crate::store::{self, sessions, webhooks};
+use crate::store::{self, alerts, sessions, webhooks};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
 /// message may be sent ahead of our clock, and received late by it.
@@ -14,8 +15,11 @@ const IDS_KEPT_MS: u64 = 2 * 2 * FRESH_S * 1000;
 /// Messages forgotten in one transaction: a few milliseconds in which none is added.
 const AT_ONCE: u32 = 4096;
 
-/// How long a message of a webhook is shown after its end: a month, for whoever was away.
+/// How long a message of a webhook, or an alert, is shown after its end: a month, for whoever was away.
 const OUTBOX_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// Most alerts that are shown after their end: far more than somebody reads.
+const ALERTS_KEPT_MAX: u32 = 10_000;
 
 const HOUR_MS: u64 = 3600 * 1000;
 
@@ -27,7 +31,9 @@ const HOUR_MS: u64 = 3600 * 1000;
 pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     forget_messages(&app.log, &app.config.messages, now_ms).await?;
     let mut change = app.store.begin().await?;
-    webhooks::forget(change.connection(), now_ms.saturating_sub(OUTBOX_KEPT_MS)).await?;
+    let old_ms = now_ms.saturating_sub(OUTBOX_KEPT_MS);
+    webhooks::forget(change.connection(), old_ms).await?;
+    alerts::forget(change.connection(), old_ms, ALERTS_KEPT_MAX).await?;
     sessions::forget(change.connection(), app.clock.now_ms()).await?;
     drop(change.commit().await?);
     Ok(())

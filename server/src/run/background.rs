@@ -48,6 +48,9 @@ const EXPIRIES_PERIOD: Duration = Duration::from_mins(10);
 /// How often the outbox is looked at: a halt should not wait to be told.
 const DELIVER_PERIOD: Duration = Duration::from_secs(1);
 
+/// How often the rules of alerts look.
+const ALERTS_PERIOD: Duration = Duration::from_secs(10);
+
 /// Why a step failed.
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -80,6 +83,10 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     });
     repeat("check the audit log", CHECK_AUDIT_PERIOD, app, shutdown, async |app| {
         jobs::check_audit::run(&app).await
+    });
+    repeat("watch for alerts", ALERTS_PERIOD, app, shutdown, async |app| {
+        let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
+        jobs::watch_alerts(&app, now_ms).await
     });
     repeat("watch what expires", EXPIRIES_PERIOD, app, shutdown, async |app| {
         jobs::watch_expiries(&app, app.clock.now_ms()).await

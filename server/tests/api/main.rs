@@ -1,6 +1,7 @@
 //! The REST API: the real router over a real database, resource by resource.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code")]
 
+mod alerts;
 mod audit;
 mod auth;
 mod devices;

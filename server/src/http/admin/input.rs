@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::Operator;
 use crate::domain::Query as DeviceQuery;
+use crate::domain::alert::Stage;
 use crate::domain::webhook::delivery::State as DeliveryState;
 use crate::http::Problem;
 
@@ -137,6 +138,22 @@ pub(super) struct AffectedQuery {
 pub(super) struct DeliveriesQuery {
     /// Only those in this state.
     pub(super) state: Option<DeliveryState>,
+    /// The `next` of the page before.
+    pub(super) after: Option<String>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
+/// Which alerts, and which page of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AlertsQuery {
+    /// Only those in this state.
+    pub(super) state: Option<Stage>,
+    /// Only those of this rule.
+    pub(super) rule: Option<String>,
     /// The `next` of the page before.
     pub(super) after: Option<String>,
     /// Most items to return, 1 to 1000.

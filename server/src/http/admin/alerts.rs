@@ -1,0 +1,107 @@
+//! `/api/v1/alerts`: what somebody must know.
+//!
+//! Not here: the rules ([`rules`]).
+
+pub(super) mod rules;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::input::{AlertsQuery, Query, limit};
+use super::output::{Page, time};
+use crate::app::App;
+use crate::domain::alert::{Alert, Severity, Stage, State as Machine};
+use crate::http::{Path, Problem};
+use crate::store::alerts::{self, Filter};
+
+/// Something that somebody must know.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Alert)]
+pub(super) struct AlertView {
+    /// Its name.
+    id: String,
+    /// The rule.
+    rule: String,
+    /// What about.
+    #[schema(example = "rollout/r-7")]
+    subject: String,
+    /// How urgent it is.
+    severity: Severity,
+    /// How far it is.
+    state: &'static str,
+    /// What is the matter, in a sentence.
+    summary: String,
+    /// The number that the rule last found, up to a minute ago.
+    value: u64,
+    /// The highest one.
+    peak: u64,
+    /// Some of what was counted, such as devices.
+    examples: Vec<String>,
+    /// When the threshold was reached, as RFC 3339.
+    began_at: String,
+    /// When it fired, as RFC 3339, if it did.
+    fired_at: Option<String>,
+    /// When it was told that it fires, as RFC 3339, if it was.
+    told_at: Option<String>,
+    /// When it was over, as RFC 3339, if it is.
+    resolved_at: Option<String>,
+}
+
+impl From<&Alert> for AlertView {
+    fn from(alert: &Alert) -> Self {
+        let (fired_at, resolved_at) = match alert.state {
+            Machine::Quiet | Machine::Pending { .. } => (None, None),
+            Machine::Firing { since, .. } => (Some(since), None),
+            Machine::Resolved { since, at } => (Some(since), Some(at)),
+        };
+        Self {
+            id: alert.id.clone(),
+            rule: alert.rule.to_string(),
+            subject: alert.subject.clone(),
+            severity: alert.severity,
+            state: alert.state.as_str(),
+            summary: alert.summary(),
+            value: alert.value,
+            peak: alert.peak,
+            examples: alert.examples.clone(),
+            began_at: time(alert.began_at),
+            fired_at: fired_at.map(time),
+            told_at: alert.told_at.map(time),
+            resolved_at: resolved_at.map(time),
+        }
+    }
+}
+
+/// Returns alerts, newest first: those that are not over, and for a month those that are.
+#[utoipa::path(get, path = "/api/v1/alerts", operation_id = "list_alerts", tag = "alerts", params(AlertsQuery),
+    responses((status = 200, body = Page<AlertView>), (status = 400, body = Problem)))]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    Query(asked): Query<AlertsQuery>,
+) -> Result<Json<Page<AlertView>>, Problem> {
+    let limit = limit(asked.limit)?;
+    let (state, rule) = (asked.state.map(Stage::as_str), asked.rule.as_deref());
+    let filter = Filter { state, rule, before: asked.after.as_deref() };
+    let found = alerts::page(&app.store, filter, limit + 1).await?;
+    let views = found.iter().map(AlertView::from).collect();
+    Ok(Json(Page::of(views, limit, |view: &AlertView| view.id.clone())))
+}
+
+/// Returns one alert.
+#[utoipa::path(get, path = "/api/v1/alerts/{alert}", operation_id = "show_alert", tag = "alerts",
+    params(("alert" = String, Path)),
+    responses((status = 200, body = AlertView), (status = 404, body = Problem)))]
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    Path(alert): Path<String>,
+) -> Result<Json<AlertView>, Problem> {
+    let found = alerts::find(&app.store, &alert).await?.ok_or_else(|| {
+        let detail = "There is no such alert, or not any more. `GET /api/v1/alerts` lists them.";
+        Problem::not_found("unknown_alert", detail)
+    })?;
+    Ok(Json(AlertView::from(&found)))
+}
