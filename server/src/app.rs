@@ -29,6 +29,7 @@ use crate::repositories::{self, Repositories};
 use crate::revocation;
 use crate::server_ca;
 use crate::setup::{self, Identity};
+use crate::sinks::{self, Sinks};
 use crate::store::messages::MessageLog;
 use crate::store::{self, Store};
 use crate::tls::{self, Tls};
@@ -75,6 +76,8 @@ pub struct App {
     pub vault: Arc<Vault>,
     /// Sends messages about rollouts.
     pub webhooks: Box<Webhooks>,
+    /// Sends what devices say to other systems.
+    pub sinks: Sinks,
     /// Bounds wrong enrolment tokens.
     pub enrolment_limiter: Limiter,
     /// Numbers for Prometheus.
@@ -121,10 +124,12 @@ impl App {
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
+        let sinks = Sinks::new(&config)?;
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let mut metrics = Metrics::new();
         ingest.counters().register(metrics.registry_mut());
         fleet.register(metrics.registry_mut());
+        sinks.numbers().register(metrics.registry_mut());
         let app = Self {
             config,
             clock,
@@ -145,6 +150,7 @@ impl App {
             visits: Visits::default(),
             crl: revocation::List::default(),
             webhooks,
+            sinks,
             enrolment_limiter,
             metrics: Arc::new(metrics),
             expiries: expiries::Watch::default(),
@@ -200,6 +206,9 @@ pub enum OpenError {
     /// The metadata in the database.
     #[error(transparent)]
     Repositories(#[from] repositories::Error),
+    /// Another system that gets messages.
+    #[error(transparent)]
+    Sinks(#[from] sinks::OpenError),
     /// The database.
     #[error(transparent)]
     Store(#[from] store::OpenError),

@@ -8,7 +8,9 @@
 //! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
 //! not TOML is taken as a string.
 
+mod log;
 mod messages;
+mod sinks;
 mod source;
 mod webhooks;
 
@@ -19,7 +21,9 @@ use std::time::Duration;
 use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 
+pub use self::log::{Log, LogFormat};
 pub use self::messages::Messages;
+pub use self::sinks::{DEVICE_PLACE, Sink};
 pub use self::webhooks::Webhooks;
 
 /// What every environment variable of ours begins with.
@@ -64,6 +68,8 @@ pub struct Config {
     pub webhooks: Webhooks,
     /// Logging.
     pub log: Log,
+    /// Other systems that get what devices say.
+    pub sinks: Vec<Sink>,
 }
 
 impl Default for Config {
@@ -81,6 +87,7 @@ impl Default for Config {
             messages: Messages::default(),
             webhooks: Webhooks::default(),
             log: Log::default(),
+            sinks: Vec::new(),
         }
     }
 }
@@ -221,32 +228,6 @@ impl Default for Limits {
     }
 }
 
-/// Logging to standard error.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `text` for people, `json` for collectors.
-    pub format: LogFormat,
-    /// Filter in the syntax of `RUST_LOG`.
-    pub filter: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
-    }
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// One JSON object per line.
-    Json,
-    /// One line of text.
-    Text,
-}
-
 impl Config {
     /// Reads the file, if one is given, then applies the environment.
     ///
@@ -321,6 +302,7 @@ impl Config {
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         self.messages.check()?;
+        sinks::check_all(&self.sinks)?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
             (self.limits.connections_per_source > 0, "limits.connections_per_source"),

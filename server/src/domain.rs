@@ -18,6 +18,7 @@ pub mod query;
 pub mod release;
 pub mod rollout;
 pub mod sighting;
+pub mod sink;
 pub mod standing;
 pub mod webhook;
 

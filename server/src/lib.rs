@@ -34,6 +34,7 @@ pub mod revocation;
 pub mod run;
 pub mod server_ca;
 pub mod setup;
+pub mod sinks;
 pub mod store;
 #[cfg(test)]
 mod testing;

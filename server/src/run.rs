@@ -37,6 +37,7 @@ use crate::pki::Peer;
 use crate::random::Random;
 use crate::server_ca;
 use crate::setup;
+use crate::sinks::Sinks;
 use crate::tls::Published;
 
 /// How long a connection of somebody without a certificate may last: enough to enrol.
@@ -96,6 +97,7 @@ pub async fn start(
     let shutdown = Shutdown::default();
     sockets.serve(&app, &shutdown);
     background::spawn(&app, &shutdown);
+    Sinks::spawn(&app, &shutdown);
     announce(&app.config, &addresses)?;
     Ok(Running { app, addresses, shutdown, _lock: lock })
 }

@@ -149,6 +149,16 @@ pub fn server_ca_path(config: &Config) -> PathBuf {
     config.data_dir.join(pem_name(SERVER_CA.0))
 }
 
+/// Reads a token or password: one line of a file for its owner only. A name without a folder lies among the
+/// secrets.
+pub fn load_token(config: &Config, file: &Path) -> Result<Zeroizing<String>, Error> {
+    let path = config.secrets_dir().join(file);
+    let bytes = Zeroizing::new(read_secret(&path)?);
+    let text = str::from_utf8(&bytes).map_or("", str::trim_end);
+    let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_token { Ok(Zeroizing::new(text.to_owned())) } else { Err(Error::Token { path }) }
+}
+
 fn create(secrets: &Path, random: &dyn Random, now_ms: u64) -> Result<(), Error> {
     let parent = secrets.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(|error| Error::file(parent, error))?;
@@ -358,6 +368,12 @@ pub enum Error {
     #[error("{path}: not a key of 32 bytes")]
     Key {
         /// The key file.
+        path: PathBuf,
+    },
+    /// A token is empty or holds more than one.
+    #[error("{path}: not one line of printable ASCII without spaces")]
+    Token {
+        /// The file of the token.
         path: PathBuf,
     },
     /// A file or folder cannot be read or written.

@@ -4,6 +4,7 @@ mod deferral;
 mod fleet;
 mod provisioning;
 mod server_ca;
+mod sinks;
 
 use std::process::Command;
 

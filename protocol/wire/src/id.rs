@@ -114,6 +114,10 @@ name!(
     /// One release brought to one group.
     RolloutId
 );
+name!(
+    /// Another system that gets what devices say.
+    SinkId
+);
 
 fn check_name(text: &str) -> Result<(), InvalidName> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');

@@ -28,7 +28,7 @@ pub use code::ErrorCode;
 pub use command::Command;
 pub use enrol_uri::EnrolUri;
 pub use id::{
-    Channel, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId, RolloutId,
+    Channel, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId, RolloutId, SinkId,
 };
 #[cfg(feature = "serde")]
 pub use malformed::Malformed;

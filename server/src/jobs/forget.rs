@@ -29,7 +29,8 @@ const HOUR_MS: u64 = 3600 * 1000;
 ///
 /// When a database fails.
 pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
-    forget_messages(&app.log, &app.config.messages, now_ms).await?;
+    let up_to = app.log.taken_by_all(&app.sinks.names()).await?;
+    forget_messages(&app.log, &app.config.messages, up_to, now_ms).await?;
     let mut change = app.store.begin().await?;
     let old_ms = now_ms.saturating_sub(OUTBOX_KEPT_MS);
     webhooks::forget(change.connection(), old_ms).await?;
@@ -39,10 +40,11 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     Ok(())
 }
 
-/// Forgets messages; returns how many.
+/// Forgets messages that no sink needs any more, up to a position; returns how many.
 pub(super) async fn forget_messages(
     log: &MessageLog,
     limits: &Messages,
+    up_to: u64,
     now_ms: u64,
 ) -> Result<u64, store::Error> {
     let old = now_ms.saturating_sub(u64::from(limits.kept_hours) * HOUR_MS);
@@ -50,7 +52,7 @@ pub(super) async fn forget_messages(
     loop {
         let full = log.bytes().await? >= limits.bytes;
         let before = if full { now_ms.saturating_sub(IDS_KEPT_MS) } else { old };
-        match log.forget(before, u64::MAX, AT_ONCE).await? {
+        match log.forget(before, up_to, AT_ONCE).await? {
             0 => return Ok(forgotten),
             some => forgotten += some,
         }

@@ -10,6 +10,7 @@ use crate::domain::device::Status;
 use crate::domain::rollout::State::Halted;
 use crate::domain::rollout::tests::rollout;
 use crate::domain::rollout::{Action, Change};
+use crate::domain::sink::progress::Cursor;
 use crate::domain::{Deployment, Device, Rollout};
 use crate::store::messages::Message;
 use crate::store::{deployments, devices};
@@ -90,7 +91,7 @@ async fn messages_are_kept_for_their_time() {
     let shop = Shop::open(1).await;
     shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS + 1)]).await.unwrap();
     let limits = Messages { kept_hours: 2, ..Messages::default() };
-    let forget = |at_ms| forget_messages(&shop.log, &limits, at_ms);
+    let forget = |at_ms| forget_messages(&shop.log, &limits, u64::MAX, at_ms);
     assert_eq!(forget(NOW_MS + 2 * HOUR_MS).await.unwrap(), 0);
     assert_eq!(forget(NOW_MS + 2 * HOUR_MS + 1).await.unwrap(), 1);
     assert_eq!(shop.log.after(0, 10).await.unwrap().len(), 1);
@@ -103,8 +104,26 @@ async fn messages_without_room_go_sooner_but_not_while_a_copy_would_be_fresh() {
     shop.log.add(&messages).await.unwrap();
     let limits = Messages { kept_hours: 2, bytes: 1 };
     let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
-    assert_eq!(forget_messages(&shop.log, &limits, NOW_MS + fresh_ms).await.unwrap(), 0);
-    assert_eq!(forget_messages(&shop.log, &limits, NOW_MS + 3 * fresh_ms).await.unwrap(), 100);
+    assert_eq!(forget_messages(&shop.log, &limits, u64::MAX, NOW_MS + fresh_ms).await.unwrap(), 0);
+    assert_eq!(
+        forget_messages(&shop.log, &limits, u64::MAX, NOW_MS + 3 * fresh_ms).await.unwrap(),
+        100
+    );
+}
+
+#[tokio::test]
+async fn what_a_sink_has_not_taken_is_kept_however_old_and_however_full_the_log_is() {
+    let shop = Shop::open(1).await;
+    let cursor = shop.log.cursor("away", true).await.unwrap();
+    shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS)]).await.unwrap();
+    let limits = Messages { kept_hours: 1, bytes: 1 };
+    let forget = async || {
+        let up_to = shop.log.taken_by_all(&["away"]).await.unwrap();
+        forget_messages(&shop.log, &limits, up_to, NOW_MS + 99 * HOUR_MS).await.unwrap()
+    };
+    assert_eq!(forget().await, 0);
+    shop.log.move_sink("away", Cursor { taken: 1, ..cursor }, &[], 0).await.unwrap();
+    assert_eq!(forget().await, 1);
 }
 
 const HOUR_MS: u64 = 3_600_000;

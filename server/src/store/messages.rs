@@ -3,15 +3,18 @@
 //! A database of its own, written in batches: what is acknowledged is on the disk, and a flood of
 //! telemetry keeps nothing else from being written. No id of a device stands for two messages (D24).
 
+mod sinks;
+
 use std::collections::HashMap;
 use std::path::Path;
 
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use waxwing_wire::envelope::Envelope;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, MessageId};
 
+pub use self::sinks::{DeadLetter, Which};
 use super::row::{Row, to_integer, to_json};
 use super::{Error, OpenError, make_private, options};
 
@@ -64,6 +67,8 @@ pub struct MessageLog {
     bytes_max: u64,
     /// Whoever writes, so that writers queue here.
     turn: std::sync::Arc<Mutex<()>>,
+    /// The position of the newest message.
+    newest: watch::Sender<u64>,
 }
 
 impl MessageLog {
@@ -91,7 +96,8 @@ impl MessageLog {
             .connect_with(options(file).read_only(true))
             .await
             .map_err(connect_error)?;
-        Ok(Self { readers, writer, bytes_max, turn: std::sync::Arc::default() })
+        let newest = watch::Sender::new(newest(&readers).await.map_err(connect_error)?);
+        Ok(Self { readers, writer, bytes_max, turn: std::sync::Arc::default(), newest })
     }
 
     /// Adds messages in one transaction, and says of each what became of it, in their order.
@@ -133,7 +139,19 @@ impl MessageLog {
             });
         }
         transaction.commit().await?;
+        let newest = outcome.iter().filter_map(|added| match added {
+            Added::New(position) => Some(*position),
+            Added::Duplicate | Added::Replay => None,
+        });
+        if let Some(newest) = newest.max() {
+            self.newest.send_replace(newest);
+        }
         Ok(outcome)
+    }
+
+    /// Returns the position of the newest message, as it changes.
+    pub fn newest(&self) -> watch::Receiver<u64> {
+        self.newest.subscribe()
     }
 
     /// Returns the messages behind a position, at most `limit`, in order.
@@ -232,6 +250,13 @@ impl MessageLog {
     }
 }
 
+async fn newest(readers: &SqlitePool) -> Result<u64, sqlx::Error> {
+    let newest: i64 = sqlx::query_scalar("SELECT COALESCE(max(position), 0) FROM messages")
+        .fetch_one(readers)
+        .await?;
+    Ok(newest.unsigned_abs())
+}
+
 /// Tells what a message is whose id is in the log.
 async fn seen_before(db: &mut sqlx::SqliteConnection, message: &Message) -> Result<Added, Error> {
     let row = sqlx::query("SELECT envelope FROM messages WHERE device = $1 AND message_id = $2")
@@ -267,7 +292,7 @@ fn read(row: &Row<'_>) -> Result<Logged, Error> {
 mod tests {
     use super::*;
 
-    fn message(device: &str, id: &str, payload: &str) -> Message {
+    pub(super) fn message(device: &str, id: &str, payload: &str) -> Message {
         let header = waxwing_wire::envelope::Header {
             device_id: device.parse().unwrap(),
             timestamp: 0,

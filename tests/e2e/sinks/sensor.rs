@@ -1,0 +1,86 @@
+//! A sensor: a real MQTT client, a certificate from the real enrolment, and a key that signs what it says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result, ensure};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, SigningKey as _};
+use reqwest::Certificate;
+use reqwest::blocking::Client;
+use waxwing_e2e::process::run;
+use waxwing_e2e::server::{Listener, Server};
+use waxwing_e2e::world::World;
+use waxwing_wire::envelope::Header;
+use waxwing_wire::topic::{Kind, Topic};
+use waxwing_wire::{DeviceId, MessageId};
+
+/// A sensor.
+pub(super) struct Sensor {
+    pub(super) device: DeviceId,
+    key: KeyPair,
+    folder: PathBuf,
+}
+
+impl Sensor {
+    /// Registers and enrols a sensor.
+    pub(super) fn enrol(world: &World, folder: &Path, device: &str) -> Result<Self> {
+        let token = world.register(device)?;
+        let folder = folder.join(device);
+        fs::create_dir_all(&folder)?;
+        let key = KeyPair::generate()?;
+        fs::write(folder.join("key.pem"), key.serialize_pem())?;
+        let mut request = CertificateParams::default();
+        request.distinguished_name = DistinguishedName::new();
+        let request = base64(request.serialize_request(&key)?.der());
+        let ca = Certificate::from_pem(&fs::read(world.server.ca())?)?;
+        let url = format!("{}/.well-known/est/simpleenroll", world.server.url(Listener::Enrol));
+        let client = Client::builder().tls_certs_only([ca]).build()?;
+        let answer = client.post(url).basic_auth(device, Some(token)).body(request).send()?;
+        let pkcs7 = answer.error_for_status()?.text()?;
+        let pkcs7 = format!("-----BEGIN PKCS7-----\n{}\n-----END PKCS7-----\n", pkcs7.trim());
+        let mut openssl = Command::new("openssl");
+        let pem = run(openssl.args(["pkcs7", "-print_certs"]), pkcs7.as_bytes())?;
+        fs::write(folder.join("cert.pem"), pem)?;
+        Ok(Self { device: DeviceId::parse(device)?, key, folder })
+    }
+
+    /// Seals a message as this sensor, at the present time.
+    pub(super) fn seal(&self, id: &str, payload: &str) -> Result<String> {
+        #[expect(clippy::disallowed_methods, reason = "the server judges it by the real time")]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let (device_id, timestamp) = (self.device.clone(), now.as_secs());
+        let header = Header { device_id, timestamp, message_id: MessageId::parse(id)? };
+        let signed = header.signed_prefix(Kind::Telemetry) + payload;
+        let signature = self.key.sign(signed.as_bytes())?;
+        Ok(header.seal(payload, &hex(&signature)))
+    }
+
+    /// Says these with `QoS` 1, each a payload, and returns once all are acknowledged. Their ids are
+    /// numbers from `first` on.
+    pub(super) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<()> {
+        let sealed = payloads.iter().enumerate();
+        let sealed = sealed.map(|(n, it)| self.seal(&format!("m-{}", first + n), it));
+        let lines = sealed.collect::<Result<Vec<_>>>()?.join("\n") + "\n";
+        let topic = Topic { device: self.device.clone(), kind: Kind::Telemetry }.to_string();
+        let (host, port) = server.address(Listener::Mqtt).rsplit_once(':').context("an address")?;
+        let mut client = Command::new("mosquitto_pub");
+        client.args(["-V", "5", "-q", "1", "-l", "-h", host, "-p", port, "-t", &topic]);
+        client.args(["-i", self.device.as_str()]).arg("--cafile").arg(server.ca());
+        client.arg("--cert").arg(self.folder.join("cert.pem"));
+        client.arg("--key").arg(self.folder.join("key.pem"));
+        let said = run(client.stderr(Stdio::piped()), lines.as_bytes())?;
+        ensure!(said.is_empty(), "mosquitto_pub says: {said}");
+        Ok(())
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
