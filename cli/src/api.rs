@@ -92,6 +92,15 @@ impl Api {
         self.send(Method::POST, path, body).await
     }
 
+    /// Makes something new, and reads the answer into a type.
+    pub(crate) async fn read_post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        decode(self.post(path, body).await?)
+    }
+
     /// Changes a part of something.
     pub(crate) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Error> {
         self.send(Method::PATCH, path, body).await

@@ -50,18 +50,22 @@ pub mod domain {
 /// The MQTT endpoint: all of `server/src/mqtt` but what ties it to the rest of the server.
 #[path = "../../server/src/mqtt"]
 pub mod mqtt {
-    mod acl;
+    pub mod audience;
     mod codec;
     pub mod connection;
+    pub mod filter;
     pub mod hub;
     pub mod keeper;
     mod outbox;
     mod reason;
+    mod scope;
     mod session;
     mod sink;
 
+    pub use self::audience::Audience;
     pub use self::connection::{Endpoint, Guest, serve};
     pub use self::hub::Hub;
+    pub use self::scope::Scope;
     pub use self::sink::{Refused, Sink};
 }
 

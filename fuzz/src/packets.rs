@@ -1,5 +1,6 @@
 //! Whatever a device may send over MQTT, through the endpoint as it serves a connection.
 
+use std::future::ready;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use waxwing_wire::topic::{Kind, Topic};
 
 use crate::clock::{Clock, FakeClock};
 use crate::mqtt::keeper::{Keeper, Place, Rest, Session, Unavailable, Wish};
-use crate::mqtt::{Endpoint, Guest, Hub, Refused, Sink, serve};
+use crate::mqtt::{Audience, Endpoint, Guest, Hub, Refused, Scope, Sink, serve};
 
 /// Bytes of the answers that wait to be read.
 const PIPE_BYTES: usize = 1 << 16;
@@ -56,28 +57,22 @@ impl Keeper for Forgetful {
 static RUNTIME: LazyLock<Runtime> =
     LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
 
-/// The session ends when the device does; it answers with nothing but whole packets of a server, to
-/// a CONNECT first; it hands over only what the device may say, in its own name, within the limits.
+/// The session ends when the client does; it answers with nothing but whole packets of a server, to
+/// a CONNECT first. Of a device it hands over only what the device may say, in its own name, within the
+/// limits; of an operator nothing.
 pub fn check(bytes: &[u8]) {
-    let device = DeviceId::parse("d-1").expect("a name");
-    let clock: Arc<dyn Clock> = Arc::new(FakeClock::new(1_795_167_000_000));
-    let endpoint = Endpoint { hub: Hub::default(), keeper: Forgetful, sink: Taken::default() };
-    let guest = Guest { device: device.clone(), until: Duration::MAX };
-    let answer = RUNTIME.block_on(async {
-        let (mut near, far) = duplex(PIPE_BYTES);
-        let device = async {
-            // Who sends an endless packet is cut off while it sends.
-            let _ = near.write_all(bytes).await;
-            let _ = near.shutdown().await;
-            let mut answer = Vec::new();
-            let _ = near.read_to_end(&mut answer).await;
-            answer
-        };
-        tokio::join!(serve(&endpoint, &clock, guest, far, || true), device).1
-    });
+    check_device(bytes);
+    let operator = Scope::Operator("ada".to_owned());
+    let (answer, taken) = serve_client(operator, "made-up", bytes);
     check_answer(&answer);
-    let taken = endpoint.sink.0.lock().expect("one thread");
-    for (who, kind, length) in taken.iter() {
+    assert!(taken.is_empty(), "an operator spoke for a device");
+}
+
+fn check_device(bytes: &[u8]) {
+    let device = DeviceId::parse("d-1").expect("a name");
+    let (answer, taken) = serve_client(Scope::Device(device.clone()), "d-1", bytes);
+    check_answer(&answer);
+    for (who, kind, length) in &taken {
         assert_eq!(who, &device, "a message in another's name");
         assert!(*kind != Kind::Command, "a device may not say this");
         assert!(*length <= bytes.len(), "a message longer than what was sent");
@@ -87,6 +82,36 @@ pub fn check(bytes: &[u8]) {
         assert!(named(&topic) || by_other_name, "a message on a topic that nobody named");
     }
     assert!(taken.is_empty() || answer.first() == Some(&0x20), "a message before the CONNACK");
+}
+
+/// Serves a client that sends these bytes; returns the answer, and what was handed over.
+fn serve_client(
+    scope: Scope,
+    nickname: &str,
+    bytes: &[u8],
+) -> (Vec<u8>, Vec<(DeviceId, Kind, usize)>) {
+    let clock: Arc<dyn Clock> = Arc::new(FakeClock::new(1_795_167_000_000));
+    let endpoint = Endpoint {
+        hub: Hub::default(),
+        audience: Audience::default(),
+        keeper: Forgetful,
+        sink: Taken::default(),
+    };
+    let guest = Guest { scope, nickname: nickname.to_owned(), until: Duration::MAX };
+    let answer = RUNTIME.block_on(async {
+        let (mut near, far) = duplex(PIPE_BYTES);
+        let client = async {
+            // Who sends an endless packet is cut off while it sends.
+            let _ = near.write_all(bytes).await;
+            let _ = near.shutdown().await;
+            let mut answer = Vec::new();
+            let _ = near.read_to_end(&mut answer).await;
+            answer
+        };
+        tokio::join!(serve(&endpoint, &clock, guest, far, || ready(true)), client).1
+    });
+    let taken = endpoint.sink.0.into_inner().expect("one thread");
+    (answer, taken)
 }
 
 fn check_answer(mut rest: &[u8]) {

@@ -21,7 +21,7 @@ use crate::jobs;
 use crate::logging::Chain;
 use crate::message_secrets::Vault;
 use crate::metrics::Metrics;
-use crate::mqtt::{Hub, Ledger};
+use crate::mqtt::{Audience, Hub, Ledger};
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::readiness::AuditState;
@@ -58,6 +58,8 @@ pub struct App {
     pub ingest: Ingest,
     /// The devices that are connected by MQTT.
     pub hub: Hub,
+    /// Those who listen to what devices say.
+    pub audience: Audience,
     /// What they find again when they are back.
     pub ledger: Ledger,
     /// Signs for each device what it should run.
@@ -142,6 +144,7 @@ impl App {
             repositories,
             ingest,
             hub,
+            audience: Audience::default(),
             ledger,
             director,
             pki,
@@ -164,7 +167,7 @@ impl App {
         Ok(app)
     }
 
-    /// Takes in a message from a device whose certificate was checked.
+    /// Takes in a message from a device whose certificate was checked, and tells those who listen.
     ///
     /// # Errors
     ///
@@ -175,7 +178,12 @@ impl App {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<Accepted, ingest::Refused> {
-        self.ingest.message(device, kind, bytes, self.director.now_ms()).await
+        let taken = self.ingest.message(device, kind, bytes, self.director.now_ms()).await?;
+        // Whoever listens has heard a duplicate before.
+        if taken != Accepted::Duplicate {
+            self.audience.tell(device, kind, bytes);
+        }
+        Ok(taken)
     }
 }
 

@@ -22,7 +22,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use self::authority::{Authority, Validity};
 pub use self::csr::{CsrError, DeviceKey};
-pub use self::peer::Peer;
+pub use self::peer::{OperatorPeer, Peer};
 pub use self::shown::ServerCertificate;
 use crate::random::{self, Random};
 
@@ -42,6 +42,15 @@ pub struct Pki {
     pub operator: Authority,
     /// Signs server certificates: what devices and tools trust. May be replaced.
     server: RwLock<Arc<Authority>>,
+}
+
+/// Who shows a certificate that one of our roots signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Client {
+    /// A device.
+    Device(Peer),
+    /// An operator.
+    Operator(OperatorPeer),
 }
 
 impl Pki {
@@ -83,6 +92,15 @@ impl Pki {
     pub fn device_anchors(&self) -> Vec<CertificateDer<'static>> {
         let all = [Some(&self.device), self.previous_device.as_ref()];
         all.into_iter().flatten().map(|authority| authority.certificate().clone()).collect()
+    }
+
+    /// Reads who shows a certificate that the TLS verifier has accepted for a device or an operator. The
+    /// issuer decides (D15): whoever the operator CA signed for is no device, whatever the name says.
+    pub fn client(&self, certificate: &CertificateDer<'_>) -> Option<Client> {
+        if self.operator.has_signed(certificate) {
+            return OperatorPeer::from_certificate(certificate).map(Client::Operator);
+        }
+        Peer::from_certificate(certificate).map(Client::Device).ok()
     }
 
     /// Checks that a server CA has nothing in common with the other roots.

@@ -16,6 +16,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
 use axum::response::IntoResponse as _;
+use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -211,8 +212,9 @@ impl Sockets {
         shutdown.tasks.spawn(mqtt.run(shutdown.clone(), move |stream, _| {
             let service = service.clone();
             async move {
-                if let Some(peer) = peer(&stream) {
-                    service.serve(peer, stream).await;
+                if let Some(certificate) = certificate(&stream) {
+                    // In a box, as it is large, and is handed through.
+                    service.serve(certificate, Box::new(stream)).await;
                 }
             }
         }));
@@ -337,9 +339,12 @@ async fn serve_device(
 
 /// Reads who is at the other end. The verifier has let only certificates of the device CA through.
 fn peer(stream: &TlsStream<TcpStream>) -> Option<Peer> {
+    Peer::from_certificate(&certificate(stream)?).ok()
+}
+
+fn certificate(stream: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
     let (_, connection) = stream.get_ref();
-    let certificate = connection.peer_certificates()?.first()?;
-    Peer::from_certificate(certificate).ok()
+    connection.peer_certificates()?.first().cloned().map(CertificateDer::into_owned)
 }
 
 async fn answer(router: &Router, request: Request<Body>) -> Response<Body> {

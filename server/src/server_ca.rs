@@ -95,7 +95,7 @@ impl Seen {
 pub fn material(
     config: &Config,
     server_ca: &Authority,
-    device_cas: Vec<CertificateDer<'static>>,
+    pki: &Pki,
     clock: &Arc<dyn Clock>,
     random: &dyn Random,
 ) -> Result<Material, Error> {
@@ -104,7 +104,8 @@ pub fn material(
     server.check(server_ca.certificate(), &config.server_names, now_ms)?;
     Ok(Material {
         server,
-        device_cas,
+        device_cas: pki.device_anchors(),
+        operator_ca: pki.operator.certificate().clone(),
         expired_grace: config.identity.expired_grace(),
         clock: Arc::clone(clock),
     })
@@ -121,7 +122,7 @@ pub fn first(
     clock: &Arc<dyn Clock>,
     random: &dyn Random,
 ) -> Result<Material, Error> {
-    material(config, &pki.server(), pki.device_anchors(), clock, random)
+    material(config, &pki.server(), pki, clock, random)
 }
 
 /// Replaces the server's certificate in time, for servers that run for years.
@@ -190,8 +191,8 @@ fn take_up(app: &App, server_ca: Authority) -> Result<(), Error> {
 }
 
 fn show(app: &App, server_ca: &Authority) -> Result<(), Error> {
-    let (device_cas, random) = (app.pki.device_anchors(), app.random.as_ref());
-    Ok(app.tls.publish(&material(&app.config, server_ca, device_cas, &app.clock, random)?)?)
+    let random = app.random.as_ref();
+    Ok(app.tls.publish(&material(&app.config, server_ca, &app.pki, &app.clock, random)?)?)
 }
 
 fn publish(app: &App) -> Result<(), Error> {

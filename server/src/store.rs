@@ -20,6 +20,7 @@ pub mod groups;
 pub mod images;
 pub mod messages;
 pub mod metadata;
+pub mod operator_certificates;
 pub mod operators;
 pub mod products;
 pub mod releases;

@@ -9,6 +9,7 @@
 //! Not here: sockets ([`crate::listener`]).
 
 use std::fmt;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,6 +48,8 @@ pub struct Material {
     pub server: ServerCertificate,
     /// The CAs whose certificates make a peer a device.
     pub device_cas: Vec<CertificateDer<'static>>,
+    /// The CA whose certificates make a peer an operator.
+    pub operator_ca: CertificateDer<'static>,
     /// How long after its end a device certificate is still admitted to the device listener (D14).
     pub expired_grace: Duration,
     /// By which certificates and tickets are judged.
@@ -138,7 +141,8 @@ impl Tls {
         self.enrol.subscribe()
     }
 
-    /// Returns the configuration of the MQTT listener: a valid device certificate is required.
+    /// Returns the configuration of the MQTT listener: a valid certificate of a device or an operator is
+    /// required.
     pub fn mqtt(&self) -> Published {
         self.mqtt.subscribe()
     }
@@ -153,14 +157,15 @@ struct Configs {
 
 impl Configs {
     fn build(material: &Material) -> Result<Self, Error> {
-        let verifier = device_verifier(material)?;
+        let verifier = verifier(&material.device_cas)?;
+        let operators = [&material.device_cas[..], slice::from_ref(&material.operator_ca)].concat();
         let renewing =
             Arc::new(RenewableVerifier { strict: verifier.clone(), grace: material.expired_grace });
         Ok(Self {
             admin: Arc::new(http(config(material, None)?)),
             device: Arc::new(small_records(http(config(material, Some(renewing))?))),
             enrol: Arc::new(small_records(http(config(material, None)?))),
-            mqtt: Arc::new(small_records(config(material, Some(verifier))?)),
+            mqtt: Arc::new(small_records(config(material, Some(self::verifier(&operators)?))?)),
         })
     }
 }
@@ -217,9 +222,9 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-fn device_verifier(material: &Material) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+fn verifier(anchors: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut roots = RootCertStore::empty();
-    for anchor in &material.device_cas {
+    for anchor in anchors {
         roots.add(anchor.clone())?;
     }
     Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build()?)

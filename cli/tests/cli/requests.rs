@@ -1,5 +1,8 @@
 //! What each command asks for, and how answers are printed.
 
+use std::os::unix::fs::PermissionsExt as _;
+
+use rcgen::PublicKeyData as _;
 use serde_json::{Value, json};
 
 use crate::world::{Run, World};
@@ -85,6 +88,42 @@ fn an_operator_is_added_and_removed_and_no_name_leaves_its_path() {
         let run = World::logged_in().run(&["operator", "remove", name]);
         assert_eq!(run.code, 2, "{name}: {run:?}");
     }
+}
+
+#[test]
+fn a_certificate_of_an_operator_is_asked_for_with_a_key_that_stays_here() {
+    let world = World::logged_in();
+    let line = "POST /operators/ada/certificates";
+    let answer = json!({
+        "operator": "ada", "serial": "4a", "expires_at": "2027-02-18T00:00:00Z",
+        "certificate": "signed", "server_ca": "the CA",
+    });
+    world.server.on(line, (201, answer));
+    let folder = world.file("unused", "").with_file_name("ada");
+    let arguments = ["operator", "certificate", "ada", "--out-dir", folder.to_str().unwrap()];
+    let run = world.run(&arguments);
+    assert_eq!(run.code, 0, "{run:?}");
+    let request = world.server.requests().pop().unwrap();
+    assert_eq!((request.line.as_str(), &request.body["days"]), (line, &json!(90)));
+    let csr = request.body["csr"].as_str().unwrap();
+    assert!(csr.starts_with("-----BEGIN CERTIFICATE REQUEST-----"), "{csr}");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!((read("ada.pem"), read("server-ca.pem")), ("signed".into(), "the CA".into()));
+    let key = rcgen::KeyPair::from_pem(&read("ada.key")).unwrap();
+    let csr = rcgen::CertificateSigningRequestParams::from_pem(csr).unwrap();
+    assert_eq!(csr.public_key.der_bytes(), key.der_bytes());
+    for name in ["ada.key", "ada.pem"] {
+        let mode = std::fs::metadata(folder.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // A key that is there is never replaced.
+    let (run, before) = (world.run(&arguments), read("ada.key"));
+    assert_eq!((run.code, read("ada.key")), (2, before), "{run:?}");
+    sends(
+        &["operator", "revoke-certificate", "ada", "4a"],
+        "DELETE /operators/ada/certificates/4a",
+        &json!(null),
+    );
 }
 
 #[test]

@@ -62,6 +62,10 @@ words!(
         ImageStored "image_stored",
         /// Signed metadata of a product was stored.
         MetadataStored "metadata_stored",
+        /// An operator got a certificate to listen with.
+        OperatorCertificateIssued "operator_certificate_issued",
+        /// A certificate of an operator is good no more.
+        OperatorCertificateRevoked "operator_certificate_revoked",
         /// Somebody is no operator any more.
         OperatorRemoved "operator_removed",
         /// A product was made.

@@ -82,6 +82,8 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::list, operators::add))
         .routes(routes!(operators::remove))
         .routes(routes!(operators::replace_token))
+        .routes(routes!(operators::certificates::list, operators::certificates::sign))
+        .routes(routes!(operators::certificates::revoke))
         .routes(routes!(devices::list, devices::create))
         .routes(routes!(devices::show))
         .routes(routes!(devices::standing))

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::config::Messages;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
-use crate::store::{self, alerts, sessions, webhooks};
+use crate::store::{self, alerts, operator_certificates, sessions, webhooks};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
 /// message may be sent ahead of our clock, and received late by it.
@@ -36,6 +36,7 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     webhooks::forget(change.connection(), old_ms).await?;
     alerts::forget(change.connection(), old_ms, ALERTS_KEPT_MAX).await?;
     sessions::forget(change.connection(), app.clock.now_ms()).await?;
+    operator_certificates::forget(change.connection(), app.clock.now_ms()).await?;
     drop(change.commit().await?);
     Ok(())
 }

@@ -238,6 +238,8 @@ pub(super) struct Welcome<'a> {
     pub(super) session_present: bool,
     /// For a device that left its client id empty.
     pub(super) assigned_client_id: Option<&'a str>,
+    /// Whether it may subscribe with wildcards.
+    pub(super) wildcards: bool,
     /// Where it is not what the device asked for, in seconds.
     pub(super) keep_alive_s: Option<u16>,
     /// Where it is not what the device asked for, in seconds.

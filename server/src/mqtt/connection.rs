@@ -13,11 +13,13 @@ use futures_util::stream::FuturesOrdered;
 use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{sleep, timeout};
-use waxwing_wire::DeviceId;
 
-use super::hub::{Attachment, Hub, Order};
+use super::audience::{Audience, Crowded, Said, Seat};
+use super::filter::Filter;
+use super::hub::{Attachment, Hub, Order, Who};
 use super::keeper::{Keeper, Unavailable, Wish};
 use super::reason::Reason;
+use super::scope::Scope;
 use super::session::{Action, Event, Message, Session};
 use super::{Refused, Sink};
 use crate::clock::Clock;
@@ -36,38 +38,42 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Endpoint<S, K> {
     /// The connected devices.
     pub hub: Hub,
-    /// What they find again.
+    /// Those who listen to what devices say.
+    pub audience: Audience,
+    /// What devices find again.
     pub keeper: K,
     /// Where messages go.
     pub sink: S,
 }
 
-/// A device that proved its identity.
+/// A client that proved its identity.
 #[derive(Clone, Debug)]
 pub struct Guest {
     /// Who it is.
-    pub device: DeviceId,
+    pub scope: Scope,
+    /// What it is called if it leaves its name empty.
+    pub nickname: String,
     /// Until when it may stay, on the monotonic clock.
     pub until: Duration,
 }
 
-/// Speaks MQTT with a device, until either side ends it.
+/// Speaks MQTT with a client, until either side ends it.
 ///
-/// `is_admitted` reads the device's record. It is asked once the hub knows of the connection, so
+/// `is_admitted` reads the client's record. It is asked once the hub knows of the connection, so
 /// that a revocation either shows in the record or reaches the connection.
-pub async fn serve<S: Sink, K: Keeper>(
+pub async fn serve<S: Sink, K: Keeper, A: Future<Output = bool>>(
     endpoint: &Endpoint<S, K>,
     clock: &Arc<dyn Clock>,
     guest: Guest,
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    is_admitted: impl Fn() -> bool,
+    is_admitted: impl Fn() -> A,
 ) {
-    let session = Session::new(guest.device.clone(), clock.monotonic());
+    let (scope, nickname) = (guest.scope.clone(), guest.nickname.clone());
+    let session = Session::new(scope, nickname, clock.monotonic());
     let clock = clock.as_ref();
     let deliveries = FuturesOrdered::new();
-    let attachment = None;
-    let is_kept = false;
-    Connection { endpoint, clock, guest, stream, session, attachment, is_kept, deliveries }
+    let (attachment, seat, is_kept) = (None, None, false);
+    Connection { endpoint, clock, guest, stream, session, attachment, seat, is_kept, deliveries }
         .run(is_admitted)
         .await;
 }
@@ -79,6 +85,8 @@ struct Connection<'a, S, K, T> {
     stream: T,
     session: Session,
     attachment: Option<Attachment>,
+    /// For who listens to devices.
+    seat: Option<Seat>,
     /// Whether the keeper waits for the end.
     is_kept: bool,
     /// The messages in the hands of the sink, answered in the order in which they came.
@@ -95,7 +103,7 @@ enum Next {
 }
 
 impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K, T> {
-    async fn run(mut self, is_admitted: impl Fn() -> bool) {
+    async fn run<A: Future<Output = bool>>(mut self, is_admitted: impl Fn() -> A) {
         let mut buffer = [0; READ_BYTES];
         let mut next = self.wait(&mut buffer).await;
         loop {
@@ -122,6 +130,7 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
                 Ok(0) | Err(_) => Event::Lost,
                 Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
             },
+            said = hear(&mut self.seat) => Event::Said(said),
             () = sleep(rest) => Event::Tick,
         };
         let now = self.clock.monotonic();
@@ -131,19 +140,41 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
         self.carry_out(actions).await
     }
 
-    async fn attach(&mut self, wish: Wish, is_admitted: impl Fn() -> bool) -> Next {
-        let attachment = self.endpoint.hub.attach(self.guest.device.clone()).await;
-        let connection = attachment.generation();
-        self.attachment = Some(attachment);
-        let event = if is_admitted() {
-            let begun = self.endpoint.keeper.begin(&self.guest.device, connection, wish).await;
-            self.is_kept = begun.is_ok() && wish.expiry_s > 0;
-            begun.map_or(Event::Stop(Reason::ServerBusy), Event::Attached)
+    async fn attach<A: Future<Output = bool>>(
+        &mut self,
+        wish: Wish,
+        is_admitted: impl Fn() -> A,
+    ) -> Next {
+        let who = self.who();
+        self.attachment = Some(self.endpoint.hub.attach(who).await);
+        let event = if is_admitted().await {
+            self.begin(wish).await
         } else {
             Event::Stop(Reason::NotAuthorized)
         };
         let actions = self.session.on(self.clock.monotonic(), event);
         self.carry_out(actions).await
+    }
+
+    fn who(&self) -> Who {
+        match &self.guest.scope {
+            Scope::Device(device) => Who::Device(device.clone()),
+            Scope::Operator(operator) => {
+                let client_id = self.session.client_id().to_owned();
+                Who::Operator { operator: operator.clone(), client_id }
+            }
+        }
+    }
+
+    /// Finds out what session the client goes on with.
+    async fn begin(&mut self, wish: Wish) -> Event<'static> {
+        let (Scope::Device(device), Some(attachment)) = (&self.guest.scope, &self.attachment)
+        else {
+            return Event::Attached(None);
+        };
+        let begun = self.endpoint.keeper.begin(device, attachment.generation(), wish).await;
+        self.is_kept = begun.is_ok() && wish.expiry_s > 0;
+        begun.map_or(Event::Stop(Reason::ServerBusy), Event::Attached)
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>) -> Next {
@@ -157,10 +188,15 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
                 Action::Listen(listens) => {
                     self.attachment.iter().for_each(|attachment| attachment.listen(listens));
                 }
+                // What follows these two tells the client of it.
+                Action::Hear(filters) => {
+                    if self.hear(filters).is_err() {
+                        return self.give_up(Reason::QuotaExceeded).await;
+                    }
+                }
                 Action::Note(subscription) => {
-                    // What follows tells the device of it.
                     if self.note(subscription).await.is_err() {
-                        return self.break_off(Event::Stop(Reason::ServerBusy), next);
+                        return self.give_up(Reason::ServerBusy).await;
                     }
                 }
                 Action::Send(packet) => bytes.extend_from_slice(&packet),
@@ -179,15 +215,43 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
         if let Some(Action::Close { will }) = actions.pop() { Next::Close { will } } else { next }
     }
 
+    /// Ends the connection and says why.
+    async fn give_up(&mut self, reason: Reason) -> Next {
+        let actions = self.session.on(self.clock.monotonic(), Event::Stop(reason));
+        let mut next = Next::Wait;
+        for action in actions {
+            match action {
+                Action::Close { will } => next = Next::Close { will },
+                // It ends in any case.
+                Action::Send(packet) => drop(self.write(&packet).await),
+                Action::Attach(_)
+                | Action::Deliver(_)
+                | Action::Hear(_)
+                | Action::Listen(_)
+                | Action::Note(_)
+                | Action::Taken(_) => {}
+            }
+        }
+        next
+    }
+
     async fn note(&mut self, subscription: Option<Qos>) -> Result<(), Unavailable> {
-        let Some(attachment) = &self.attachment else { return Ok(()) };
-        let connection = attachment.generation();
-        self.endpoint.keeper.note(&self.guest.device, connection, subscription).await
+        let (Scope::Device(device), Some(attachment)) = (&self.guest.scope, &self.attachment)
+        else {
+            return Ok(());
+        };
+        self.endpoint.keeper.note(device, attachment.generation(), subscription).await
+    }
+
+    fn hear(&mut self, filters: Vec<Filter>) -> Result<(), Crowded> {
+        let seat = self.seat.get_or_insert_with(|| self.endpoint.audience.seat());
+        seat.listen_to(filters)
     }
 
     fn deliver(&mut self, message: Message) {
         let Message { kind, payload } = message;
-        let (sink, device) = (&self.endpoint.sink, self.guest.device.clone());
+        let Scope::Device(device) = self.guest.scope.clone() else { return };
+        let sink = &self.endpoint.sink;
         let accept = async move { sink.accept(&device, kind, payload).await };
         self.deliveries.push_back(Box::pin(accept));
     }
@@ -214,14 +278,15 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
 
     async fn end(mut self, will: Option<Message>) {
         self.deliveries.clear();
-        if let Some(Message { kind, payload }) = will {
-            let accept = self.endpoint.sink.accept(&self.guest.device, kind, payload);
+        if let (Some(Message { kind, payload }), Scope::Device(device)) = (will, &self.guest.scope)
+        {
+            let accept = self.endpoint.sink.accept(device, kind, payload);
             // The sink counts what it refuses; there is nobody left to tell.
             let _ = timeout(FAREWELL_TIMEOUT, accept).await;
         }
         if let Some(attachment) = self.attachment {
-            if self.is_kept {
-                let (device, rest) = (&self.guest.device, self.session.into_rest());
+            if let (true, Scope::Device(device)) = (self.is_kept, &self.guest.scope) {
+                let rest = self.session.into_rest();
                 self.endpoint.keeper.end(device, attachment.generation(), rest).await;
             }
             drop(attachment);
@@ -233,6 +298,13 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
 async fn order(attachment: &mut Option<Attachment>) -> Order {
     match attachment {
         Some(attachment) => attachment.order().await,
+        None => future::pending().await,
+    }
+}
+
+async fn hear(seat: &mut Option<Seat>) -> Arc<Said> {
+    match seat {
+        Some(seat) => seat.hear().await,
         None => future::pending().await,
     }
 }

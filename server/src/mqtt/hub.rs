@@ -1,6 +1,6 @@
 //! Who is connected, and the way to reach them.
 //!
-//! One entry per connected device. Nothing here waits for a device, except a new connection for the
+//! One entry per connected client. Nothing here waits for a device, except a new connection for the
 //! end of the one it replaces.
 //!
 //! Not here: packets ([`session`](super::session)), who may connect, nor what is kept between two
@@ -23,10 +23,19 @@ use super::reason::Reason;
 /// connection needs to end.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The connected devices. Clones share them.
+/// The connected clients. Clones share them.
 #[derive(Clone, Default)]
 pub struct Hub {
-    devices: Arc<Mutex<Devices>>,
+    clients: Arc<Mutex<Clients>>,
+}
+
+/// A client, of which there is one connection at a time.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Who {
+    /// A device.
+    Device(DeviceId),
+    /// One of the programs of an operator.
+    Operator { operator: String, client_id: String },
 }
 
 /// What became of a command.
@@ -49,7 +58,7 @@ impl Hub {
     /// here.
     pub fn command(&self, device: &DeviceId, letter: Letter) -> Delivery {
         let is_kept = letter.place.is_some();
-        let delivery = match self.lock().lines.get_mut(device) {
+        let delivery = match self.lock().device(device) {
             None => Delivery::Absent,
             Some(line) => line.command(letter),
         };
@@ -73,31 +82,41 @@ impl Hub {
     /// Call it after the device's record says that it is revoked: a connection that is just being
     /// made reads the record once more when the hub knows of it.
     pub fn disconnect(&self, device: &DeviceId) {
-        if let Some(line) = self.lock().lines.get_mut(device) {
+        if let Some(line) = self.lock().device(device) {
             line.stop(Reason::AdministrativeAction);
+        }
+    }
+
+    /// Ends the connections of an operator, once their certificates are no good any more, or one of them
+    /// is not: with the others they can come again.
+    pub fn disconnect_operator(&self, operator: &str) {
+        for (who, line) in &mut self.lock().lines {
+            if matches!(who, Who::Operator { operator: other, .. } if other == operator) {
+                line.stop(Reason::AdministrativeAction);
+            }
         }
     }
 
     /// Ends all connections, and each that is still to come.
     pub fn shut_down(&self) {
-        let mut devices = self.lock();
-        devices.shut_down = true;
-        devices.lines.values_mut().for_each(|line| line.stop(Reason::ServerShuttingDown));
+        let mut clients = self.lock();
+        clients.shut_down = true;
+        clients.lines.values_mut().for_each(|line| line.stop(Reason::ServerShuttingDown));
     }
 
     /// Returns how many devices are connected.
     pub fn connected(&self) -> usize {
-        self.lock().lines.len()
+        self.lock().lines.keys().filter(|who| matches!(who, Who::Device(_))).count()
     }
 
     /// Returns whether the device is connected.
     pub fn is_connected(&self, device: &DeviceId) -> bool {
-        self.lock().lines.contains_key(device)
+        self.lock().device(device).is_some()
     }
 
-    /// Makes a connection the device's only one, and waits for the end of the one before.
-    pub(super) async fn attach(&self, device: DeviceId) -> Attachment {
-        let (attachment, predecessor) = self.replace(device);
+    /// Makes a connection the client's only one, and waits for the end of the one before.
+    pub(super) async fn attach(&self, who: Who) -> Attachment {
+        let (attachment, predecessor) = self.replace(who);
         if let Some(ended) = predecessor {
             // It says so by letting go. One that hangs for so long has lost its session.
             let _ = timeout(HANDOVER_TIMEOUT, ended).await;
@@ -105,36 +124,36 @@ impl Hub {
         attachment
     }
 
-    fn replace(&self, device: DeviceId) -> (Attachment, Option<oneshot::Receiver<()>>) {
+    fn replace(&self, who: Who) -> (Attachment, Option<oneshot::Receiver<()>>) {
         let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
         let (stop_in, stop) = oneshot::channel();
         let (ended_in, ended) = oneshot::channel();
-        let mut devices = self.lock();
-        devices.generation += 1;
-        let generation = devices.generation;
+        let mut clients = self.lock();
+        clients.generation += 1;
+        let generation = clients.generation;
         let mut line =
             Line { generation, commands: commands_in, stop: Some(stop_in), ended, listens: false };
-        if devices.shut_down {
+        if clients.shut_down {
             line.stop(Reason::ServerShuttingDown);
         }
-        let predecessor = devices.lines.insert(device.clone(), line).map(|mut line| {
+        let predecessor = clients.lines.insert(who.clone(), line).map(|mut line| {
             line.stop(Reason::SessionTakenOver);
             line.ended
         });
         let hub = self.clone();
         let stop = Some(stop);
-        let attachment = Attachment { hub, device, generation, commands, stop, _ended: ended_in };
+        let attachment = Attachment { hub, who, generation, commands, stop, _ended: ended_in };
         (attachment, predecessor)
     }
 
     /// Returns whether the device is connected and has subscribed to its commands.
     pub fn listens(&self, device: &DeviceId) -> bool {
-        self.lock().lines.get(device).is_some_and(|line| line.listens)
+        self.lock().device(device).is_some_and(|line| line.listens)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Devices> {
+    fn lock(&self) -> MutexGuard<'_, Clients> {
         // Every change below is complete before anything can panic.
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -145,11 +164,17 @@ impl fmt::Debug for Hub {
 }
 
 #[derive(Debug, Default)]
-struct Devices {
-    lines: HashMap<DeviceId, Line>,
+struct Clients {
+    lines: HashMap<Who, Line>,
     /// Number of the newest connection.
     generation: u64,
     shut_down: bool,
+}
+
+impl Clients {
+    fn device(&mut self, device: &DeviceId) -> Option<&mut Line> {
+        self.lines.get_mut(&Who::Device(device.clone()))
+    }
 }
 
 /// The hub's end of a connection.
@@ -192,7 +217,7 @@ impl Line {
 /// A connection's end of the hub. Dropping it says that the connection is over.
 pub(super) struct Attachment {
     hub: Hub,
-    device: DeviceId,
+    who: Who,
     generation: u64,
     commands: mpsc::Receiver<Letter>,
     /// Gone once it has said that the connection is to end.
@@ -229,7 +254,7 @@ impl Attachment {
 
     /// Notes whether the device listens to commands.
     pub(super) fn listen(&self, listens: bool) {
-        if let Some(line) = self.hub.lock().lines.get_mut(&self.device)
+        if let Some(line) = self.hub.lock().lines.get_mut(&self.who)
             && line.generation == self.generation
         {
             line.listens = listens;
@@ -239,10 +264,10 @@ impl Attachment {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        let mut devices = self.hub.lock();
+        let mut clients = self.hub.lock();
         let is_current = |line: &Line| line.generation == self.generation;
-        if devices.lines.get(&self.device).is_some_and(is_current) {
-            devices.lines.remove(&self.device);
+        if clients.lines.get(&self.who).is_some_and(is_current) {
+            clients.lines.remove(&self.who);
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Reason {
     ServerBusy,
     /// The server stops.
     ServerShuttingDown,
+    /// Text that is no topic filter.
+    TopicFilterInvalid,
     /// Authentication other than by the certificate.
     BadAuthenticationMethod,
     /// Nothing came for one and a half times the keep-alive time.
@@ -42,6 +44,8 @@ pub(super) enum Reason {
     PayloadFormatInvalid,
     /// A retained message.
     RetainNotSupported,
+    /// A subscription that several clients would share.
+    SharedSubscriptionsNotSupported,
     /// The connection is as old as it may get.
     MaximumConnectTime,
     /// A subscription identifier.
@@ -63,6 +67,7 @@ impl Reason {
             Self::BadAuthenticationMethod => 0x8c,
             Self::KeepAliveTimeout => 0x8d,
             Self::SessionTakenOver => 0x8e,
+            Self::TopicFilterInvalid => 0x8f,
             Self::ReceiveMaximumExceeded => 0x93,
             Self::TopicAliasInvalid => 0x94,
             Self::PacketTooLarge => 0x95,
@@ -70,6 +75,7 @@ impl Reason {
             Self::AdministrativeAction => 0x98,
             Self::PayloadFormatInvalid => 0x99,
             Self::RetainNotSupported => 0x9a,
+            Self::SharedSubscriptionsNotSupported => 0x9e,
             Self::MaximumConnectTime => 0xa0,
             Self::SubscriptionIdentifiersNotSupported => 0xa1,
         }

@@ -2,20 +2,24 @@
 //!
 //! Not here: sockets and TLS, which [`crate::listener`] has done, nor what a message means.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
-use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
+use waxwing_wire::{DeviceId, Digest};
 
-use super::{Endpoint, Guest, Ledger, Refused, Sink, serve};
+use super::{Endpoint, Guest, Ledger, Refused, Scope, Sink, serve};
 use crate::app::App;
 use crate::http::device::admission;
 use crate::ingest;
-use crate::pki::Peer;
+use crate::pki::{Client, OperatorPeer, Peer};
+use crate::random;
+use crate::store::operator_certificates;
 
 /// The MQTT endpoint of a server.
 pub struct Service {
@@ -26,24 +30,55 @@ pub struct Service {
 impl Service {
     /// Makes the endpoint.
     pub fn new(app: Arc<App>) -> Self {
-        let (hub, keeper) = (app.hub.clone(), app.ledger.clone());
-        let endpoint = Endpoint { hub, keeper, sink: Ingestion(app.clone()) };
+        let (hub, keeper, audience) = (app.hub.clone(), app.ledger.clone(), app.audience.clone());
+        let endpoint = Endpoint { hub, keeper, audience, sink: Ingestion(app.clone()) };
         Self { app, endpoint }
     }
 
-    /// Serves a device with a certificate of the device CA. One that is not welcome is told so in
-    /// the answer to its CONNECT.
-    pub async fn serve(&self, peer: Peer, stream: TlsStream<TcpStream>) {
+    /// Serves whoever has shown this certificate, which the TLS verifier has accepted.
+    pub async fn serve(&self, certificate: CertificateDer<'_>, stream: Box<TlsStream<TcpStream>>) {
+        match self.app.pki.client(&certificate) {
+            Some(Client::Device(peer)) => self.serve_device(peer, stream).await,
+            Some(Client::Operator(peer)) => self.serve_operator(&peer, stream).await,
+            None => {}
+        }
+    }
+
+    /// Serves a device. One that is not welcome is told so in the answer to its CONNECT.
+    async fn serve_device(&self, peer: Peer, stream: Box<TlsStream<TcpStream>>) {
         let app = &self.app;
         let peer = Arc::new(peer);
         // The first use of a renewed certificate makes it the current one (D13), here as well.
         let admitted = admission::admit(app, &peer, "").await.is_ok();
-        let life = Duration::from_millis(peer.not_after_ms.saturating_sub(app.clock.now_ms()));
-        let until = app.clock.monotonic().saturating_add(life);
-        let guest = Guest { device: peer.device.clone(), until };
-        let is_admitted = || admitted && admission::recognise(&app.fleet, &peer).is_ok();
+        let scope = Scope::Device(peer.device.clone());
+        let nickname = peer.device.to_string();
+        let guest = Guest { scope, nickname, until: self.until(peer.not_after_ms) };
+        let is_admitted = || ready(admitted && admission::recognise(&app.fleet, &peer).is_ok());
         serve(&self.endpoint, &app.clock, guest, stream, is_admitted).await;
     }
+
+    /// Serves an operator who listens, with a certificate that is on record.
+    async fn serve_operator(&self, peer: &OperatorPeer, stream: Box<TlsStream<TcpStream>>) {
+        let app = &self.app;
+        let scope = Scope::Operator(peer.operator.clone());
+        let nickname = Digest(random::bytes(app.random.as_ref())).to_string();
+        let guest = Guest { scope, nickname, until: self.until(peer.not_after_ms) };
+        let is_admitted = || is_good(app, peer);
+        serve(&self.endpoint, &app.clock, guest, stream, is_admitted).await;
+    }
+
+    /// Returns when a certificate ends, on the monotonic clock.
+    fn until(&self, not_after_ms: u64) -> Duration {
+        let clock = &self.app.clock;
+        let life = Duration::from_millis(not_after_ms.saturating_sub(clock.now_ms()));
+        clock.monotonic().saturating_add(life)
+    }
+}
+
+async fn is_good(app: &App, peer: &OperatorPeer) -> bool {
+    let OperatorPeer { operator, serial, .. } = peer;
+    let now_ms = app.clock.now_ms();
+    operator_certificates::is_good(&app.store, operator, serial, now_ms).await.unwrap_or(false)
 }
 
 /// Hands messages to the part of the server that checks and stores them.

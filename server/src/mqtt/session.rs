@@ -1,4 +1,4 @@
-//! The session of one device on one connection: events in, actions out.
+//! The session of one client on one connection: events in, actions out.
 //!
 //! ```text
 //!  Opening ──CONNECT──▶ Attaching ──Attached──▶ Open ──DISCONNECT──▶ Draining
@@ -13,32 +13,38 @@
 
 mod commands;
 mod connect;
+mod feeds;
 mod messages;
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::Qos;
-use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
 
 use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
 use self::messages::Received;
 use super::Refused;
+use super::audience::Said;
 use super::codec::{Codec, Connect, Incoming, Outgoing, RECEIVE_MAX, Welcome};
+use super::filter::Filter;
 use super::keeper::{self, Letter, Place, Rest, Wish};
 use super::outbox::Outbox;
 use super::reason::Reason;
+use super::scope::Scope;
 
 /// How long a connection may take from the TLS handshake to its CONNECT.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One device on one connection.
+/// One client on one connection: a device, or an operator who listens.
 #[derive(Debug)]
 pub(super) struct Session {
-    device: DeviceId,
+    scope: Scope,
+    /// What a client is called that leaves its name empty.
+    nickname: String,
     codec: Codec,
     state: State,
     /// When the session gives up, unless something comes.
@@ -63,6 +69,8 @@ pub(super) enum Event<'a> {
     Received(&'a [u8]),
     /// The server wants to end the connection.
     Stop(Reason),
+    /// A device said something that the client may have subscribed to.
+    Said(Arc<Said>),
     /// Time passed.
     Tick,
 }
@@ -76,6 +84,8 @@ pub(super) enum Action {
     Close { will: Option<Message> },
     /// Hand over a message and bring the answer back.
     Deliver(Message),
+    /// From now on the client hears what these filters find, and nothing else.
+    Hear(Vec<Filter>),
     /// From now on the device listens to commands, or does not.
     Listen(bool),
     /// Note what the session subscribes to, before anything else is done.
@@ -112,6 +122,9 @@ struct Open {
     /// Commands the device may have unacknowledged.
     window: usize,
     will: Option<Message>,
+    /// What the client listens to, as it wrote it.
+    feeds: Vec<(String, Filter)>,
+    feeds_changed: bool,
     outbox: Outbox,
     inbox: VecDeque<Received>,
     /// How the device said goodbye; what it sent before is still worked off.
@@ -119,11 +132,12 @@ struct Open {
 }
 
 impl Session {
-    /// Begins the session of a device that proved its identity at `now`, a time since any fixed
+    /// Begins the session of a client that proved its identity at `now`, a time since any fixed
     /// moment.
-    pub(super) fn new(device: DeviceId, now: Duration) -> Self {
+    pub(super) fn new(scope: Scope, nickname: String, now: Duration) -> Self {
         Self {
-            device,
+            scope,
+            nickname,
             codec: Codec::default(),
             state: State::Opening,
             deadline: now + CONNECT_TIMEOUT,
@@ -140,6 +154,7 @@ impl Session {
             Event::Command(command) => self.command(command),
             Event::Lost => self.close(None, Ending::WithWill),
             Event::Received(bytes) => self.codec.feed(bytes),
+            Event::Said(said) => self.said(&said),
             Event::Stop(reason) => self.stop(reason),
             Event::Tick => self.tick(now),
         }
@@ -159,6 +174,16 @@ impl Session {
             State::Attaching(_) | State::Closed(_) => false,
             State::Open(open) => {
                 open.inbox.len() < usize::from(RECEIVE_MAX) && open.leaving.is_none()
+            }
+        }
+    }
+
+    /// Returns the name of a client that is about to be let in.
+    pub(super) fn client_id(&self) -> &str {
+        match &self.state {
+            State::Attaching(terms) if !terms.client_id.is_empty() => &terms.client_id,
+            State::Attaching(_) | State::Closed(_) | State::Open(_) | State::Opening => {
+                &self.nickname
             }
         }
     }
@@ -222,7 +247,7 @@ impl Session {
     }
 
     fn connect(&mut self, now: Duration, connect: &Connect) {
-        match admit(&self.device, connect) {
+        match admit(&self.scope, connect) {
             Ok(terms) => {
                 self.deadline = now + silence(terms.keep_alive_s.value);
                 self.packet_bytes_max = terms.packet_bytes_max;
@@ -236,10 +261,11 @@ impl Session {
     fn attached(&mut self, kept: Option<keeper::Session>) {
         let State::Attaching(terms) = &mut self.state else { return };
         let kept = kept.filter(|_| !terms.clean_start);
-        let device = self.device.clone();
+        let nickname = self.nickname.clone();
         let welcome = Welcome {
             session_present: kept.is_some(),
-            assigned_client_id: terms.nameless.then_some(device.as_str()),
+            assigned_client_id: terms.client_id.is_empty().then_some(nickname.as_str()),
+            wildcards: matches!(self.scope, Scope::Operator(_)),
             keep_alive_s: terms.keep_alive_s.correction(),
             session_expiry_s: terms.session_expiry_s.correction(),
         };
@@ -249,6 +275,8 @@ impl Session {
             session_expiry_s: terms.session_expiry_s.value,
             window: terms.window,
             will: terms.will.take(),
+            feeds: Vec::new(),
+            feeds_changed: false,
             outbox: kept.map(Outbox::from).unwrap_or_default(),
             inbox: VecDeque::new(),
             leaving: None,

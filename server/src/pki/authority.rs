@@ -15,6 +15,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use waxwing_wire::{DeviceId, Digest};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
 
 use super::csr::DeviceKey;
 use super::{crl, peer};
@@ -110,6 +112,17 @@ impl Authority {
         &self.certificate
     }
 
+    /// Tells whether this authority signed a certificate.
+    pub fn has_signed(&self, certificate: &CertificateDer<'_>) -> bool {
+        let own = X509Certificate::from_der(&self.certificate);
+        let (Ok((_, own)), Ok((_, other))) = (own, X509Certificate::from_der(certificate)) else {
+            return false;
+        };
+        // The name is the cheaper question; the key answers it.
+        other.issuer().as_raw() == own.subject().as_raw()
+            && other.verify_signature(Some(own.public_key())).is_ok()
+    }
+
     /// Tells whether another authority signs with the same key.
     pub fn has_key_of(&self, other: &Self) -> bool {
         peer::public_point(&self.certificate) == peer::public_point(&other.certificate)
@@ -123,9 +136,32 @@ impl Authority {
         serial: [u8; SERIAL_BYTES],
         validity: Validity,
     ) -> Result<CertificateDer<'static>, Error> {
-        let mut params = leaf(device.as_str(), serial, validity)?;
+        self.issue_client(device.as_str(), peer::device_uri(device), key, serial, validity)
+    }
+
+    /// Signs the certificate of an operator, with a name that stands in paths, too: client
+    /// authentication, nothing else.
+    pub fn issue_operator(
+        &self,
+        operator: &str,
+        key: &DeviceKey,
+        serial: [u8; SERIAL_BYTES],
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, Error> {
+        self.issue_client(operator, peer::operator_uri(operator), key, serial, validity)
+    }
+
+    fn issue_client(
+        &self,
+        name: &str,
+        uri: String,
+        key: &DeviceKey,
+        serial: [u8; SERIAL_BYTES],
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, Error> {
+        let mut params = leaf(name, serial, validity)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.subject_alt_names = vec![SanType::URI(peer::device_uri(device).try_into()?)];
+        params.subject_alt_names = vec![SanType::URI(uri.try_into()?)];
         let uris = self.crl_url.iter().cloned().collect::<Vec<_>>();
         if !uris.is_empty() {
             params.crl_distribution_points = vec![CrlDistributionPoint { uris }];

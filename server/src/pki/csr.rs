@@ -85,8 +85,16 @@ impl DeviceKey {
     /// Checks that the request asks for no other name than the one the device has. RFC 7030 4.2.2
     /// has devices repeat theirs when they renew.
     pub fn check_names(&self, device: &DeviceId) -> Result<(), CsrError> {
-        let own = peer::device_uri(device);
-        if self.names.iter().all(|name| *name == own) { Ok(()) } else { Err(CsrError::Name) }
+        self.check_uri(&peer::device_uri(device))
+    }
+
+    /// Checks the same of the request of an operator.
+    pub fn check_operator(&self, operator: &str) -> Result<(), CsrError> {
+        self.check_uri(&peer::operator_uri(operator))
+    }
+
+    fn check_uri(&self, own: &str) -> Result<(), CsrError> {
+        if self.names.iter().all(|name| name == own) { Ok(()) } else { Err(CsrError::Name) }
     }
 
     /// Returns the key as DER `SubjectPublicKeyInfo`.

@@ -1,4 +1,4 @@
-//! Reading a device certificate that the TLS verifier has already accepted.
+//! Reading a client's certificate that the TLS verifier has already accepted.
 //!
 //! A [`Peer`] is a claim under the device CA: which id, which key, which serial number, until when.
 //! It is not an admission: the fleet compares it with the device's record on every request.
@@ -11,6 +11,8 @@ use x509_parser::prelude::FromDer;
 
 /// What comes before the device id in the certificate's URI.
 const URI_PREFIX: &str = "waxwing:device:";
+/// What comes before the name of an operator.
+const OPERATOR_PREFIX: &str = "waxwing:operator:";
 
 /// The identity in a device certificate.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,7 +35,8 @@ impl Peer {
     /// [`NotADevice`] when subject and SAN do not both name one and the same device.
     pub fn from_certificate(certificate: &CertificateDer<'_>) -> Result<Self, NotADevice> {
         let (_, x509) = X509Certificate::from_der(certificate).map_err(|_| NotADevice)?;
-        let device = named(&x509).ok_or(NotADevice)?;
+        let device = named(&x509, URI_PREFIX).and_then(|id| DeviceId::parse(&id).ok());
+        let device = device.ok_or(NotADevice)?;
         Ok(Self {
             device,
             spki: x509.public_key().raw.to_vec(),
@@ -45,6 +48,29 @@ impl Peer {
     /// Tells whether the certificate has run out (RFC 5280 4.1.2.5: valid through `notAfter`).
     pub fn is_expired(&self, now_ms: u64) -> bool {
         now_ms > self.not_after_ms
+    }
+}
+
+/// The identity in an operator's certificate. As with a device, it is no admission.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OperatorPeer {
+    /// The operator the certificate was issued to.
+    pub operator: String,
+    /// Serial number of the certificate in lower-case hexadecimal.
+    pub serial: String,
+    /// End of validity in Unix milliseconds.
+    pub not_after_ms: u64,
+}
+
+impl OperatorPeer {
+    /// Reads a certificate issued by `Authority::issue_operator`.
+    pub fn from_certificate(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, x509) = X509Certificate::from_der(certificate).ok()?;
+        Some(Self {
+            operator: named(&x509, OPERATOR_PREFIX)?,
+            serial: serial_text(x509.raw_serial()),
+            not_after_ms: not_after_ms(certificate)?,
+        })
     }
 }
 
@@ -71,19 +97,24 @@ pub(super) fn device_uri(device: &DeviceId) -> String {
     format!("{URI_PREFIX}{device}")
 }
 
+/// Writes the URI that names an operator in a certificate.
+pub(super) fn operator_uri(operator: &str) -> String {
+    format!("{OPERATOR_PREFIX}{operator}")
+}
+
 /// Returns the public key bits of a certificate.
 pub(super) fn public_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
     let (_, x509) = X509Certificate::from_der(certificate).ok()?;
     Some(x509.public_key().subject_public_key.data.to_vec())
 }
 
-fn named(x509: &X509Certificate<'_>) -> Option<DeviceId> {
+fn named(x509: &X509Certificate<'_>, prefix: &str) -> Option<String> {
     let mut common_names = x509.subject().iter_common_name();
     let (Some(common_name), None) = (common_names.next(), common_names.next()) else { return None };
     let san = x509.subject_alternative_name().ok()??;
     let [GeneralName::URI(uri)] = san.value.general_names.as_slice() else { return None };
-    let id = uri.strip_prefix(URI_PREFIX)?;
-    if common_name.as_str().ok()? == id { DeviceId::parse(id).ok() } else { None }
+    let name = uri.strip_prefix(prefix)?;
+    (common_name.as_str().ok()? == name).then(|| name.to_owned())
 }
 
 /// The certificate names no device, or two.

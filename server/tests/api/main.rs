@@ -4,6 +4,7 @@
 mod alerts;
 mod audit;
 mod auth;
+mod certificates;
 mod devices;
 mod director;
 mod disk;

@@ -1,6 +1,7 @@
 //! A server that speaks MQTT on a real socket with real certificates, and devices to try it.
 
 use std::collections::HashSet;
+use std::future::ready;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -24,7 +25,9 @@ use tokio_rustls::client::TlsStream;
 use waxwing_server::clock::{Clock, SystemClock};
 use waxwing_server::listener::{self, Limits, Listener, Shutdown};
 use waxwing_server::metrics::{Metrics, Name};
-use waxwing_server::mqtt::{self, Delivery, Endpoint, Guest, Hub, Ledger, Refused, Sink, commands};
+use waxwing_server::mqtt::{
+    self, Audience, Delivery, Endpoint, Guest, Hub, Ledger, Refused, Scope, Sink, commands,
+};
 use waxwing_server::pki::{Authority, DeviceKey, Peer, ServerCertificate, Validity};
 use waxwing_server::store::Store;
 use waxwing_server::tls::{Material, Tls};
@@ -90,7 +93,8 @@ impl Server {
         let sink = Inbox { taken, permits: Semaphore::new(permits) };
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
         let keeper = Ledger::open(store.clone(), clock.clone()).await.unwrap();
-        let endpoint = Arc::new(Endpoint { hub: Hub::default(), keeper, sink });
+        let endpoint =
+            Arc::new(Endpoint { hub: Hub::default(), audience: Audience::default(), keeper, sink });
         let revoked = Arc::<Mutex<HashSet<DeviceId>>>::default();
         let shutdown = Shutdown::default();
         let listener = listener(&server_ca, &device_ca, &clock).await;
@@ -104,9 +108,11 @@ impl Server {
                     let device = Peer::from_certificate(&certificates[0]).unwrap().device;
                     let is_admitted = {
                         let device = device.clone();
-                        move || !revoked.lock().unwrap().contains(&device)
+                        move || ready(!revoked.lock().unwrap().contains(&device))
                     };
-                    let guest = Guest { device, until: Duration::MAX };
+                    let nickname = device.to_string();
+                    let guest =
+                        Guest { scope: Scope::Device(device), nickname, until: Duration::MAX };
                     mqtt::serve(&endpoint, &clock, guest, stream, is_admitted).await;
                 }
             }
@@ -220,6 +226,7 @@ async fn listener(
     let tls = Tls::new(&Material {
         server: ServerCertificate { chain, key },
         device_cas: vec![device_ca.certificate().clone()],
+        operator_ca: device_ca.certificate().clone(),
         expired_grace: Duration::ZERO,
         clock: clock.clone(),
     });

@@ -17,6 +17,7 @@ mod health;
 mod images;
 mod listeners;
 mod mqtt;
+mod operators;
 mod pins;
 mod pki;
 mod polls;

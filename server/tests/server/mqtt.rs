@@ -122,7 +122,7 @@ pub(crate) async fn send(app: &App, device: &str) -> Delivery {
     prepared.hand_over(&app.hub)
 }
 
-fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {
+pub(crate) fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {
     let header = Header {
         device_id: id(device),
         timestamp: server.running.app.clock.now_ms() / 1000,
@@ -182,7 +182,7 @@ impl Line {
     }
 
     /// Publishes with `QoS` 1 and returns the reason code of the acknowledgement.
-    async fn publish(&mut self, topic: &str, payload: &str) -> u8 {
+    pub(crate) async fn publish(&mut self, topic: &str, payload: &str) -> u8 {
         let body = [&text(topic)[..], &[0, 1, 0], payload.as_bytes()].concat();
         self.send(&packet(0x32, &body)).await;
         let (header, body) = self.packet().await.unwrap();
@@ -227,13 +227,13 @@ pub(crate) fn connect(flags: u8, properties: &[u8], client_id: &str) -> Vec<u8> 
     packet(0x10, &[&head, properties, &text(client_id)].concat())
 }
 
-fn packet(header: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     let low = u8::try_from(body.len() % 128).unwrap();
     let high = u8::try_from(body.len() / 128).unwrap();
     let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
     [&[header], &length[..], body].concat()
 }
 
-fn text(text: &str) -> Vec<u8> {
+pub(crate) fn text(text: &str) -> Vec<u8> {
     [&u16::try_from(text.len()).unwrap().to_be_bytes(), text.as_bytes()].concat()
 }

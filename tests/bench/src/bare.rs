@@ -62,5 +62,6 @@ pub(crate) fn tls(config: &Config) -> anyhow::Result<Tls> {
     let server = identity.pki.server().server_certificate(names, &SystemRandom, clock.now_ms())?;
     let device_cas = identity.pki.device_anchors();
     let expired_grace = config.identity.expired_grace();
-    Ok(Tls::new(&Material { server, device_cas, expired_grace, clock })?)
+    let operator_ca = identity.pki.operator.certificate().clone();
+    Ok(Tls::new(&Material { server, device_cas, operator_ca, expired_grace, clock })?)
 }

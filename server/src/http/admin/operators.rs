@@ -2,6 +2,8 @@
 //!
 //! Not here: what a token is worth ([`super::auth`]).
 
+pub(super) mod certificates;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use super::output::{Page, time};
 use crate::app::App;
 use crate::domain::audit::Action;
 use crate::http::{Path, Problem};
-use crate::store::operators;
+use crate::store::{operator_certificates, operators};
 
 /// Longest time that two tokens of an operator are good: enough to bring the new one everywhere.
 const OVERLAP_MAX: Duration = Duration::from_hours(7 * 24);
@@ -121,7 +123,7 @@ pub(super) async fn add(
     Ok((StatusCode::CREATED, Json(Added { operator: name, token })))
 }
 
-/// Removes an operator: their token is good no more.
+/// Removes an operator: their token and certificates are good no more, and what listens with them ends.
 #[utoipa::path(delete, path = "/api/v1/operators/{operator}", operation_id = "remove_operator", tag = "operators",
     params(("operator" = String, Path)),
     responses((status = 200, body = OperatorView), (status = 404, body = Problem), (status = 409, body = Problem)))]
@@ -139,9 +141,11 @@ pub(super) async fn remove(
         return Err(Problem::conflict("last_operator", detail));
     }
     operators::remove(change.connection(), &known.name).await?;
+    operator_certificates::remove_all(change.connection(), &known.name).await?;
     let line = (Action::OperatorRemoved, subject(&known.name), json!({}));
     change::record(&mut change, &author, at, line).await?;
     drop(change.commit().await?);
+    app.hub.disconnect_operator(&known.name);
     Ok(Json(OperatorView::from(known)))
 }
 

@@ -147,8 +147,10 @@ fn return_code(reason: Reason) -> ConnectReturnCode {
         | Reason::ReceiveMaximumExceeded
         | Reason::RetainNotSupported
         | Reason::SessionTakenOver
+        | Reason::SharedSubscriptionsNotSupported
         | Reason::SubscriptionIdentifiersNotSupported
-        | Reason::TopicAliasInvalid => ConnectReturnCode::NotAuthorized,
+        | Reason::TopicAliasInvalid
+        | Reason::TopicFilterInvalid => ConnectReturnCode::NotAuthorized,
     }
 }
 

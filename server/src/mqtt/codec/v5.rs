@@ -198,7 +198,9 @@ fn welcome_properties(welcome: &Welcome<'_>) -> Result<Vec<Property>, MqttError>
         Property::ReceiveMaximum(ReceiveMaximum::new(RECEIVE_MAX)?),
         Property::RetainAvailable(RetainAvailable::new(0)?),
         Property::MaximumPacketSize(MaximumPacketSize::new(packet_bytes_max)?),
-        Property::WildcardSubscriptionAvailable(WildcardSubscriptionAvailable::new(0)?),
+        Property::WildcardSubscriptionAvailable(WildcardSubscriptionAvailable::new(u8::from(
+            welcome.wildcards,
+        ))?),
         Property::SubscriptionIdentifierAvailable(SubscriptionIdentifierAvailable::new(0)?),
         Property::SharedSubscriptionAvailable(SharedSubscriptionAvailable::new(0)?),
     ];

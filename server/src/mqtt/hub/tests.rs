@@ -11,7 +11,7 @@ use crate::mqtt::keeper::{KEPT_PACKET_MIN, Place};
 async fn a_command_reaches_a_device_that_listens_and_no_other() {
     let hub = Hub::default();
     assert_eq!(hub.command(&device(1), command()), Delivery::Absent);
-    let mut line = hub.attach(device(1)).await;
+    let mut line = hub.attach(who(1)).await;
     assert_eq!(hub.command(&device(1), command()), Delivery::NotListening);
     line.listen(true);
     assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
@@ -23,7 +23,7 @@ async fn a_command_reaches_a_device_that_listens_and_no_other() {
 #[tokio::test]
 async fn a_connection_that_takes_no_commands_is_ended() {
     let hub = Hub::default();
-    let mut line = hub.attach(device(1)).await;
+    let mut line = hub.attach(who(1)).await;
     line.listen(true);
     for _ in 0..COMMANDS_MAX {
         assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
@@ -35,10 +35,10 @@ async fn a_connection_that_takes_no_commands_is_ended() {
 #[tokio::test]
 async fn a_new_connection_ends_the_old_one_and_waits_for_its_end() {
     let hub = Hub::default();
-    let mut old = hub.attach(device(1)).await;
+    let mut old = hub.attach(who(1)).await;
     let successor = tokio::spawn({
         let hub = hub.clone();
-        async move { hub.attach(device(1)).await }
+        async move { hub.attach(who(1)).await }
     });
     assert_eq!(old.stopped().await, Reason::SessionTakenOver);
     assert_eq!(hub.connected(), 1);
@@ -54,7 +54,7 @@ async fn a_new_connection_ends_the_old_one_and_waits_for_its_end() {
 async fn a_command_that_is_kept_reaches_a_connection_before_it_listens() {
     let hub = Hub::default();
     assert_eq!(hub.command(&device(1), kept()), Delivery::Kept);
-    let mut line = hub.attach(device(1)).await;
+    let mut line = hub.attach(who(1)).await;
     assert_eq!(hub.command(&device(1), kept()), Delivery::Sent);
     assert!(matches!(line.order().await, Order::Command(letter) if letter == kept()));
 }
@@ -62,26 +62,44 @@ async fn a_command_that_is_kept_reaches_a_connection_before_it_listens() {
 #[tokio::test]
 async fn a_revoked_device_is_disconnected() {
     let hub = Hub::default();
-    let mut line = hub.attach(device(1)).await;
+    let mut line = hub.attach(who(1)).await;
     hub.disconnect(&device(1));
     assert_eq!(line.stopped().await, Reason::AdministrativeAction);
 }
 
 #[tokio::test]
+async fn all_programs_of_an_operator_are_disconnected_and_nobody_else() {
+    let hub = Hub::default();
+    let program = |operator: &str, client_id: &str| Who::Operator {
+        operator: operator.to_owned(),
+        client_id: client_id.to_owned(),
+    };
+    let mut one = hub.attach(program("ada", "1")).await;
+    let mut other = hub.attach(program("ada", "2")).await;
+    let _bystanders = (hub.attach(program("bob", "1")).await, hub.attach(who(1)).await);
+    hub.disconnect_operator("ada");
+    assert_eq!(one.stopped().await, Reason::AdministrativeAction);
+    assert_eq!(other.stopped().await, Reason::AdministrativeAction);
+    assert_eq!(hub.connected(), 1, "operators are no devices");
+    let stopped = hub.lock().lines.values().filter(|line| line.stop.is_none()).count();
+    assert_eq!(stopped, 2);
+}
+
+#[tokio::test]
 async fn the_end_of_the_server_reaches_connections_old_and_new() {
     let hub = Hub::default();
-    let mut old = hub.attach(device(1)).await;
+    let mut old = hub.attach(who(1)).await;
     hub.shut_down();
     assert_eq!(old.stopped().await, Reason::ServerShuttingDown);
-    assert_eq!(hub.attach(device(2)).await.stopped().await, Reason::ServerShuttingDown);
+    assert_eq!(hub.attach(who(2)).await.stopped().await, Reason::ServerShuttingDown);
 }
 
 #[tokio::test]
 async fn only_devices_that_listen_are_nudged_and_only_for_them_a_command_is_made() {
     let hub = Hub::default();
-    let listening = hub.attach(device(1)).await;
+    let listening = hub.attach(who(1)).await;
     listening.listen(true);
-    let _silent = hub.attach(device(2)).await;
+    let _silent = hub.attach(who(2)).await;
     let mut made = Vec::new();
     let devices = [device(1), device(2), device(3)];
     let nudged = hub.nudge(&devices, |device| {
@@ -93,6 +111,10 @@ async fn only_devices_that_listen_are_nudged_and_only_for_them_a_command_is_made
 
 fn device(number: u8) -> DeviceId {
     DeviceId::parse(&format!("d-{number}")).unwrap()
+}
+
+fn who(number: u8) -> Who {
+    Who::Device(device(number))
 }
 
 fn command() -> Letter {

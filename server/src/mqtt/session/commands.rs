@@ -1,17 +1,16 @@
 //! The way down: what a device subscribes to, and the commands that go out and wait for their
 //! acknowledgement.
 //!
-//! Not here: what is kept between connections (`outbox`), nor who may subscribe to what (`acl`).
+//! Not here: what is kept between connections (`outbox`), nor who may subscribe to what (`scope`).
 
 use mqtt_protocol_core::mqtt::packet::Qos;
-use waxwing_wire::DeviceId;
 use waxwing_wire::topic::{Kind, Topic};
 
 use super::{Action, Session, State};
-use crate::mqtt::acl;
 use crate::mqtt::codec::{Outgoing, PacketId};
 use crate::mqtt::keeper::Letter;
 use crate::mqtt::reason::Reason;
+use crate::mqtt::scope::{Scope, Subscription};
 
 impl Session {
     /// MQTT 5, 4.4: what was not acknowledged is sent again after a reconnect, and only then.
@@ -44,7 +43,8 @@ impl Session {
     }
 
     fn send_command(&mut self, id: Option<PacketId>, letter: &Letter, again: bool) {
-        let topic = Topic { device: self.device.clone(), kind: Kind::Command }.to_string();
+        let Scope::Device(device) = &self.scope else { return };
+        let topic = Topic { device: device.clone(), kind: Kind::Command }.to_string();
         let packet = Outgoing::Publish { topic: &topic, payload: &letter.payload, id, again };
         let State::Open(open) = &mut self.state else { return };
         let mut is_done = id.is_none();
@@ -62,22 +62,37 @@ impl Session {
     }
 
     pub(super) fn subscribe(&mut self, id: PacketId, filters: &[(String, Qos)]) {
-        let grants: Vec<_> = filters.iter().map(|(f, qos)| grant(&self.device, f, *qos)).collect();
-        let granted = grants.iter().rev().find_map(|g| g.ok());
-        if granted.is_some() {
-            self.subscribe_to_commands(granted);
-        }
+        let grants = filters.iter().map(|(filter, qos)| self.grant(filter, *qos));
+        let grants: Vec<_> = grants.collect();
+        self.hear();
         self.send(&Outgoing::SubAck(id, &grants));
         self.send_commands();
     }
 
+    /// Subscribes to one filter, and returns the `QoS` granted: 1 for commands, 0 for the rest.
+    fn grant(&mut self, filter: &str, qos: Qos) -> Result<Qos, Reason> {
+        match self.scope.subscribe(filter)? {
+            Subscription::Commands => {
+                let qos = qos.min(Qos::AtLeastOnce);
+                self.subscribe_to_commands(Some(qos));
+                Ok(qos)
+            }
+            Subscription::Feed(feed) => self.listen(filter, feed).map(|()| Qos::AtMostOnce),
+        }
+    }
+
     pub(super) fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
-        let mut leave = |filter: &String| {
-            let own = acl::subscribe(&self.device, filter);
-            own && self.subscribe_to_commands(None)
-        };
-        let existed: Vec<_> = filters.iter().map(&mut leave).collect();
+        let existed: Vec<_> = filters.iter().map(|filter| self.leave(filter)).collect();
+        self.hear();
         self.send(&Outgoing::UnsubAck(id, &existed));
+    }
+
+    /// Ends the subscription to one filter, and returns whether there was one.
+    fn leave(&mut self, filter: &str) -> bool {
+        match self.scope.subscribe(filter) {
+            Ok(Subscription::Commands) => self.subscribe_to_commands(None),
+            Ok(Subscription::Feed(_)) | Err(_) => self.unlisten(filter),
+        }
     }
 
     /// Changes the subscription to the commands, and returns whether there was one. Where the session is
@@ -94,9 +109,4 @@ impl Session {
         }
         before.is_some()
     }
-}
-
-fn grant(device: &DeviceId, filter: &str, qos: Qos) -> Result<Qos, Reason> {
-    let own = acl::subscribe(device, filter);
-    if own { Ok(qos.min(Qos::AtLeastOnce)) } else { Err(Reason::NotAuthorized) }
 }

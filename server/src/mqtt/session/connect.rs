@@ -4,13 +4,11 @@
 
 use std::time::Duration;
 
-use waxwing_wire::DeviceId;
-
 use super::Message;
-use crate::mqtt::acl;
 use crate::mqtt::codec::{Connect, Version, Will};
 use crate::mqtt::keeper::Wish;
 use crate::mqtt::reason::Reason;
+use crate::mqtt::scope::Scope;
 
 /// Longest keep-alive time in seconds, also for devices that want none (MQTT 5, 3.2.2.3.14): after
 /// half as much again a connection that died without a word is cleared away.
@@ -20,6 +18,9 @@ pub(super) const KEEP_ALIVE_S_MAX: u16 = 20 * 60;
 /// have lost nothing that would still be good.
 pub(super) const SESSION_EXPIRY_S_MAX: u32 = 7 * 24 * 60 * 60;
 
+/// Longest name of an operator's client in bytes: more than any tool makes up.
+const CLIENT_ID_BYTES_MAX: usize = 256;
+
 /// Commands on their way to one device: what a small device surely has buffers for.
 const WINDOW_MAX: u16 = 8;
 
@@ -27,7 +28,8 @@ const WINDOW_MAX: u16 = 8;
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) clean_start: bool,
-    pub(super) nameless: bool,
+    /// Empty if the client leaves its name to us.
+    pub(super) client_id: String,
     pub(super) keep_alive_s: Granted<u16>,
     pub(super) session_expiry_s: Granted<u32>,
     /// Commands the device may have unacknowledged.
@@ -58,39 +60,45 @@ impl<T: Copy + PartialEq> Granted<T> {
     }
 }
 
-/// Checks what a CONNECT of `device` asks for.
-pub(super) fn admit(device: &DeviceId, connect: &Connect) -> Result<Terms, Reason> {
+/// Checks what a CONNECT of a client asks for.
+pub(super) fn admit(scope: &Scope, connect: &Connect) -> Result<Terms, Reason> {
     if connect.authentication {
         return Err(Reason::BadAuthenticationMethod);
     }
-    check_client_id(device, connect)?;
+    check_client_id(scope, connect)?;
     let (keep_alive_s, expiry_s) = (connect.keep_alive_s, connect.session_expiry_s);
+    let expiry_s_max = match scope {
+        Scope::Device(_) => SESSION_EXPIRY_S_MAX,
+        // What nobody listens to is not kept.
+        Scope::Operator(_) => 0,
+    };
     let keep_alive_wanted = if keep_alive_s == 0 { u16::MAX } else { keep_alive_s };
     Ok(Terms {
         clean_start: connect.clean_start,
-        nameless: connect.client_id.is_empty(),
+        client_id: connect.client_id.clone(),
         keep_alive_s: Granted {
             asked: keep_alive_s,
             value: keep_alive_wanted.min(KEEP_ALIVE_S_MAX),
         },
-        session_expiry_s: Granted { asked: expiry_s, value: expiry_s.min(SESSION_EXPIRY_S_MAX) },
+        session_expiry_s: Granted { asked: expiry_s, value: expiry_s.min(expiry_s_max) },
         window: connect.receive_max.min(WINDOW_MAX).into(),
         packet_bytes_max: usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX),
-        will: connect.will.as_ref().map(|will| admit_will(device, will)).transpose()?,
+        will: connect.will.as_ref().map(|will| admit_will(scope, will)).transpose()?,
     })
 }
 
-/// The certificate says who it is; a name in the packet can only agree, or be left out. Without a
-/// name a 3.1.1 session cannot be kept (MQTT 3.1.1, 3.1.3.1).
-fn check_client_id(device: &DeviceId, connect: &Connect) -> Result<(), Reason> {
-    let agrees = match connect.client_id.as_str() {
-        "" => connect.version == Version::V5 || connect.clean_start,
-        name => name == device.as_str(),
+/// The certificate says who it is; a name in a device's packet can only agree, or be left out. Without
+/// a name a 3.1.1 session cannot be kept (MQTT 3.1.1, 3.1.3.1).
+fn check_client_id(scope: &Scope, connect: &Connect) -> Result<(), Reason> {
+    let agrees = match (connect.client_id.as_str(), scope) {
+        ("", _) => connect.version == Version::V5 || connect.clean_start,
+        (name, Scope::Device(device)) => name == device.as_str(),
+        (name, Scope::Operator(_)) => name.len() <= CLIENT_ID_BYTES_MAX,
     };
     if agrees { Ok(()) } else { Err(Reason::ClientIdentifierNotValid) }
 }
 
-fn admit_will(device: &DeviceId, will: &Will) -> Result<Message, Reason> {
+fn admit_will(scope: &Scope, will: &Will) -> Result<Message, Reason> {
     if will.retain {
         return Err(Reason::RetainNotSupported);
     }
@@ -98,7 +106,7 @@ fn admit_will(device: &DeviceId, will: &Will) -> Result<Message, Reason> {
     if will.delay_s != 0 {
         return Err(Reason::ImplementationSpecific);
     }
-    let kind = acl::publish(device, &will.topic).ok_or(Reason::NotAuthorized)?;
+    let kind = scope.publish(&will.topic).ok_or(Reason::NotAuthorized)?;
     Ok(Message { kind, payload: will.payload.clone() })
 }
 

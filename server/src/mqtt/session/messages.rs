@@ -7,9 +7,9 @@ use std::time::Duration;
 use mqtt_protocol_core::mqtt::packet::Qos;
 
 use super::{Action, Message, Open, Session, State};
+use crate::mqtt::Refused;
 use crate::mqtt::codec::{Outgoing, PacketId, Publish, RECEIVE_MAX, Version};
 use crate::mqtt::reason::Reason;
-use crate::mqtt::{Refused, acl};
 
 /// A message in the order it came, until it is answered.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Session {
             return self.refuse(Reason::RetainNotSupported);
         }
         let answer = Answer::to(&publish);
-        let kind = acl::publish(&self.device, &publish.topic);
+        let kind = self.scope.publish(&publish.topic);
         let can_say_why = self.codec.version() == Some(Version::V5) && answer != Answer::None;
         let State::Open(open) = &mut self.state else { return };
         match kind {

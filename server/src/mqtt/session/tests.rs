@@ -4,6 +4,7 @@
 
 mod device;
 mod kept;
+mod operator;
 mod walks;
 
 use self::device::{Device, close, code, deliver, disconnect, normal};

@@ -11,7 +11,8 @@ pub(super) struct Device {
 impl Device {
     pub(super) fn new() -> Self {
         let now = Duration::from_secs(1000);
-        Self { session: Session::new(DeviceId::parse("d-1").unwrap(), now), now }
+        let scope = Scope::Device("d-1".parse().unwrap());
+        Self { session: Session::new(scope, "d-1".to_owned(), now), now }
     }
 
     pub(super) fn open(version: Version) -> Self {
@@ -76,6 +77,7 @@ pub(super) fn code(actions: &[Action]) -> Option<(u8, u8)> {
         Action::Attach(_)
         | Action::Close { .. }
         | Action::Deliver(_)
+        | Action::Hear(_)
         | Action::Listen(_)
         | Action::Note(_)
         | Action::Taken(_) => None,

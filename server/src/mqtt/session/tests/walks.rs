@@ -92,6 +92,7 @@ proptest! {
                         out += 1;
                     }
                     Action::Listen(_) => {}
+                    Action::Hear(_) => prop_assert!(false, "devices hear nobody"),
                     Action::Note(_) | Action::Taken(_) => prop_assert!(false, "nothing is kept"),
                     Action::Send(bytes) => prop_assert!(is_packet_of_a_server(&bytes), "{bytes:02x?}"),
                 }

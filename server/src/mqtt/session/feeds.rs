@@ -1,0 +1,65 @@
+//! What a client listens to of what devices say.
+//!
+//! Not here: the way there (`audience`), nor who may listen (`scope`).
+
+use waxwing_wire::topic::Topic;
+
+use super::{Action, Session, State};
+use crate::mqtt::audience::Said;
+use crate::mqtt::codec::Outgoing;
+use crate::mqtt::filter::Filter;
+use crate::mqtt::reason::Reason;
+
+/// Most filters of one connection: each message is compared with all of them.
+const FEEDS_MAX: usize = 32;
+
+impl Session {
+    /// Adds a filter; one that is there already stays as it is.
+    pub(super) fn listen(&mut self, text: &str, filter: Filter) -> Result<(), Reason> {
+        let State::Open(open) = &mut self.state else { return Err(Reason::NotAuthorized) };
+        if open.feeds.iter().any(|(known, _)| known == text) {
+            return Ok(());
+        }
+        if open.feeds.len() >= FEEDS_MAX {
+            return Err(Reason::QuotaExceeded);
+        }
+        open.feeds.push((text.to_owned(), filter));
+        open.feeds_changed = true;
+        Ok(())
+    }
+
+    /// Takes a filter away, and returns whether it was there.
+    pub(super) fn unlisten(&mut self, text: &str) -> bool {
+        let State::Open(open) = &mut self.state else { return false };
+        let before = open.feeds.len();
+        open.feeds.retain(|(known, _)| known != text);
+        let was_there = open.feeds.len() < before;
+        open.feeds_changed |= was_there;
+        was_there
+    }
+
+    /// Has the client hear what it subscribes to, before it is told that it does.
+    pub(super) fn hear(&mut self) {
+        let State::Open(open) = &mut self.state else { return };
+        if open.feeds_changed {
+            open.feeds_changed = false;
+            let filters = open.feeds.iter().map(|(_, filter)| filter.clone()).collect();
+            self.actions.push(Action::Hear(filters));
+        }
+    }
+
+    /// Passes a message on, unless the client has unsubscribed since.
+    pub(super) fn said(&mut self, said: &Said) {
+        let State::Open(open) = &mut self.state else { return };
+        let finds = |(_, filter): &(String, Filter)| filter.finds(&said.device, said.kind);
+        if !open.feeds.iter().any(finds) {
+            return;
+        }
+        let topic = Topic { device: said.device.clone(), kind: said.kind }.to_string();
+        let packet =
+            Outgoing::Publish { topic: &topic, payload: &said.payload, id: None, again: false };
+        // MQTT 5, 3.1.2.11.4: what is too large for the client is dropped as if delivered.
+        let fits = |bytes: &Vec<u8>| bytes.len() <= self.packet_bytes_max;
+        self.actions.extend(self.codec.encode(&packet).ok().filter(fits).map(Action::Send));
+    }
+}
