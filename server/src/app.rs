@@ -128,10 +128,7 @@ impl App {
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
         let sinks = Sinks::new(&config)?;
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
-        let mut metrics = Metrics::new();
-        ingest.counters().register(metrics.registry_mut());
-        fleet.register(metrics.registry_mut());
-        sinks.numbers().register(metrics.registry_mut());
+        let metrics = metrics(&ingest, &fleet, &sinks);
         let app = Self {
             config,
             clock,
@@ -185,6 +182,14 @@ impl App {
         }
         Ok(taken)
     }
+}
+
+fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks) -> Metrics {
+    let mut metrics = Metrics::new();
+    ingest.counters().register(metrics.registry_mut());
+    fleet.register(metrics.registry_mut());
+    sinks.numbers().register(metrics.registry_mut());
+    metrics
 }
 
 fn clock_guard(config: &Config, clock: &Arc<dyn Clock>) -> Result<ClockGuard, clock_guard::Error> {

@@ -66,7 +66,7 @@ pub fn document() -> OpenApi {
 }
 
 fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(openapi::info())
+    device_routes(OpenApiRouter::with_openapi(openapi::info()))
         .routes(routes!(products::list, products::create))
         .routes(routes!(products::show))
         .routes(routes!(products::secure_boot::set))
@@ -84,19 +84,6 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(operators::replace_token))
         .routes(routes!(operators::certificates::list, operators::certificates::sign))
         .routes(routes!(operators::certificates::revoke))
-        .routes(routes!(devices::list, devices::create))
-        .routes(routes!(devices::show))
-        .routes(routes!(devices::standing))
-        .routes(routes!(devices::tag))
-        .routes(routes!(devices::set_tag, devices::remove_tag))
-        .routes(routes!(devices::describe))
-        .routes(routes!(devices::set_attribute, devices::remove_attribute))
-        .routes(routes!(devices::label))
-        .routes(routes!(devices::create_token))
-        .routes(routes!(devices::revoke))
-        .routes(routes!(devices::command))
-        .routes(routes!(devices::messages))
-        .routes(routes!(devices::set_secret, devices::remove_secret))
         .routes(routes!(groups::list, groups::create))
         .routes(routes!(groups::preview, groups::preview_long))
         .routes(routes!(groups::show, groups::edit))
@@ -127,4 +114,21 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(checkpoints::last))
         .routes(routes!(health::expiries))
         .routes(routes!(health::readiness))
+}
+
+fn device_routes(router: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
+    router
+        .routes(routes!(devices::list, devices::create))
+        .routes(routes!(devices::show))
+        .routes(routes!(devices::standing))
+        .routes(routes!(devices::tag))
+        .routes(routes!(devices::set_tag, devices::remove_tag))
+        .routes(routes!(devices::describe))
+        .routes(routes!(devices::set_attribute, devices::remove_attribute))
+        .routes(routes!(devices::label))
+        .routes(routes!(devices::create_token))
+        .routes(routes!(devices::revoke))
+        .routes(routes!(devices::command))
+        .routes(routes!(devices::messages))
+        .routes(routes!(devices::set_secret, devices::remove_secret))
 }
