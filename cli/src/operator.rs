@@ -33,7 +33,7 @@ pub(crate) enum Command {
     #[command(after_help = CERTIFICATE_EXAMPLES)]
     Certificate {
         /// The operator.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         operator: String,
         /// Where to put key, certificate and the CA of the server.
         #[arg(long, value_name = "DIR")]
@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// List the certificates of an operator that are good.
     Certificates {
         /// The operator.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         operator: String,
     },
     /// List all operators.
@@ -63,10 +63,10 @@ pub(crate) enum Command {
     /// Revoke a certificate of an operator; what listens with it ends.
     RevokeCertificate {
         /// The operator.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         operator: String,
         /// Its serial number.
-        #[arg(value_parser = name)]
+        #[arg(value_parser = segment)]
         serial: String,
     },
     /// Make a new token in the place of the present one. It is shown here and never again.
