@@ -1,6 +1,7 @@
 //! `waxwing alert`: what somebody must know.
 
 mod rule;
+mod silence;
 
 use clap::Subcommand;
 
@@ -33,6 +34,9 @@ pub(crate) enum Command {
     /// Rules: what is looked for, and from when on somebody is told.
     #[command(subcommand)]
     Rule(rule::Command),
+    /// Silences: of what nobody is told for a while.
+    #[command(subcommand)]
+    Silence(silence::Command),
     /// Show one alert, with examples of what was counted.
     Show {
         /// The alert.
@@ -48,9 +52,10 @@ pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), 
             let asked = [("state", state.as_deref()), ("rule", rule.as_deref())];
             let asked = asked.into_iter().filter_map(|(name, value)| Some((name, value?)));
             let alerts = api.list("alerts", &asked.collect::<Vec<_>>(), limit).await?;
-            out.list(&alerts, &["id", "state", "severity", "summary", "value", "began_at"])
+            out.list(&alerts, &["id", "state", "severity", "summary", "began_at", "silenced_until"])
         }
         Command::Rule(command) => rule::run(command, api, out).await,
+        Command::Silence(command) => silence::run(command, api, out).await,
         Command::Show { alert } => out.one(&api.get(&format!("alerts/{alert}"), &[]).await?),
     }
 }

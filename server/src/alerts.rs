@@ -1,35 +1,140 @@
 //! The evidence of alerts: what each rule finds now.
 //!
-//! Not here: what follows from it ([`crate::domain::alert`]).
+//! Counters are looked at each time, what is in the database less often. Not here: what follows from it
+//! ([`crate::domain::alert`]).
 
-use std::sync::Arc;
+mod evidence;
+pub mod heard;
+pub mod refusals;
 
-use waxwing_wire::ProductId;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use self::heard::Heard;
+use self::refusals::Refusals;
 use crate::app::App;
-use crate::domain::Rollout;
 use crate::domain::alert::board::Looked;
+use crate::domain::alert::lost::Listening;
+use crate::domain::alert::window::Window;
 use crate::domain::alert::{Finding, Kind, Rule};
-use crate::domain::rollout::State;
+use crate::store::{self, Store, clock_mark};
 
-/// Has every rule look that is on.
-pub fn look<'a>(app: &App, rules: &'a [Rule]) -> Vec<Looked<'a>> {
-    let enabled = rules.iter().filter(|rule| rule.settings.enabled);
-    enabled.map(|rule| Looked { rule, findings: findings(app, rule, rules) }).collect()
+/// How often evidence is looked at that takes reading much: the time of all devices is a table of them.
+const SLOW_PERIOD_MS: u64 = 5 * 60 * 1000;
+
+/// What is remembered between two looks.
+#[derive(Debug)]
+pub struct Watch {
+    /// Since when the server listens.
+    pub listening: Listening,
+    /// Messages that were refused.
+    pub refusals: Refusals,
+    /// Devices that sent messages.
+    pub heard: Heard,
+    memory: Mutex<Memory>,
 }
 
-fn findings(app: &App, rule: &Rule, all: &[Rule]) -> Vec<Finding> {
-    match rule.name.kind {
-        Kind::RolloutHalted => halted(app, |product| rule.is_for(product, all)),
+#[derive(Debug, Default)]
+struct Memory {
+    windows: BTreeMap<(String, String), Window>,
+    slow: BTreeMap<String, Slow>,
+}
+
+/// What a rule found that is not asked each time.
+#[derive(Clone, Debug)]
+struct Slow {
+    at_ms: u64,
+    revision: u64,
+    findings: Vec<Finding>,
+}
+
+impl Watch {
+    /// Begins to watch, at a time in Unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn begin(store: &Store, now_ms: u64) -> Result<Self, store::Error> {
+        let alive_ms = clock_mark::read(store).await?;
+        Ok(Self {
+            listening: Listening { since_ms: now_ms, alive_ms },
+            refusals: Refusals::default(),
+            heard: Heard::default(),
+            memory: Mutex::default(),
+        })
+    }
+
+    /// Returns by how much a counter rose within the window of a rule.
+    fn rise(&self, rule: &Rule, subject: &str, total: u64, now_ms: u64) -> u64 {
+        let key = (rule.name.to_string(), subject.to_owned());
+        let window_ms = u64::from(rule.settings.window_s) * 1000;
+        self.memory().windows.entry(key).or_default().rise(total, window_ms, now_ms)
+    }
+
+    /// Returns what a rule found a short time ago, as it is now.
+    fn recent(&self, rule: &Rule, now_ms: u64) -> Option<Vec<Finding>> {
+        let memory = self.memory();
+        let slow = memory.slow.get(&rule.name.to_string())?;
+        let is_recent = now_ms.saturating_sub(slow.at_ms) < SLOW_PERIOD_MS;
+        (is_recent && slow.revision == rule.revision).then(|| slow.findings.clone())
+    }
+
+    fn remember(&self, rule: &Rule, findings: &[Finding], at_ms: u64) {
+        let slow = Slow { at_ms, revision: rule.revision, findings: findings.to_vec() };
+        self.memory().slow.insert(rule.name.to_string(), slow);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn halted(app: &App, is_for: impl Fn(&ProductId) -> bool) -> Vec<Finding> {
-    let is_found =
-        |rollout: &Arc<Rollout>| rollout.state == State::Halted && is_for(&rollout.product);
-    let finding = |rollout: Arc<Rollout>| {
-        let subject = format!("rollout/{}", rollout.id);
-        Finding { subject, value: 1, examples: Vec::new() }
-    };
-    app.fleet.open_rollouts().into_iter().filter(is_found).map(finding).collect()
+/// Has every rule look that is on.
+///
+/// # Errors
+///
+/// When the database fails.
+pub async fn look<'a>(
+    app: &App,
+    rules: &'a [Rule],
+    now_ms: u64,
+) -> Result<Vec<Looked<'a>>, store::Error> {
+    let mut looked = Vec::new();
+    for rule in rules.iter().filter(|rule| rule.settings.enabled) {
+        let findings = findings(app, rule, rules, now_ms).await?;
+        looked.push(Looked { rule, findings });
+    }
+    Ok(looked)
+}
+
+async fn findings(
+    app: &App,
+    rule: &Rule,
+    all: &[Rule],
+    now_ms: u64,
+) -> Result<Vec<Finding>, store::Error> {
+    let elapsed_ms = u64::try_from(app.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+    if !is_slow(rule.name.kind) {
+        return evidence::of(app, rule, all, (now_ms, elapsed_ms)).await;
+    }
+    if let Some(findings) = app.alerts.recent(rule, elapsed_ms) {
+        return Ok(findings);
+    }
+    let findings = evidence::of(app, rule, all, (now_ms, elapsed_ms)).await?;
+    app.alerts.remember(rule, &findings, elapsed_ms);
+    Ok(findings)
+}
+
+/// Tells whether looking takes reading much.
+const fn is_slow(kind: Kind) -> bool {
+    match kind {
+        Kind::CertificateExpiring | Kind::DeviceLost => true,
+        Kind::ClockSkew
+        | Kind::RefusedConnections
+        | Kind::RolloutHalted
+        | Kind::ServerClock
+        | Kind::SignatureFailures
+        | Kind::TokenMisused
+        | Kind::UpdateFailed => false,
+    }
 }

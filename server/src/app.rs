@@ -8,6 +8,7 @@ use std::time::Duration;
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::Kind;
 
+use crate::alerts;
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -86,6 +87,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// What was said about what expires.
     pub expiries: expiries::Watch,
+    /// What alerts remember between two looks.
+    pub alerts: alerts::Watch,
     /// What the last look at the audit log found.
     pub audit_state: AuditState,
 }
@@ -127,8 +130,9 @@ impl App {
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
         let sinks = Sinks::new(&config)?;
+        let alerts = alerts::Watch::begin(&store, director.steady_ms()).await?;
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
-        let metrics = metrics(&ingest, &fleet, &sinks);
+        let metrics = Arc::new(metrics(&ingest, &fleet, &sinks));
         let app = Self {
             config,
             clock,
@@ -152,16 +156,22 @@ impl App {
             webhooks,
             sinks,
             enrolment_limiter,
-            metrics: Arc::new(metrics),
+            metrics,
             expiries: expiries::Watch::default(),
+            alerts,
             audit_state: AuditState::default(),
         };
-        server_ca::warn_of_unpinned(&app);
-        if let Err(error) = revocation::keep_current(&app).await {
+        app.look_around().await;
+        Ok(app)
+    }
+
+    /// Says what is not as it should be, and mends what it can.
+    async fn look_around(&self) {
+        server_ca::warn_of_unpinned(self);
+        if let Err(error) = revocation::keep_current(self).await {
             // A job tries it again; devices are judged by their records, not by the list.
             tracing::error!(error = %Chain(&error), "no list of revoked certificates");
         }
-        Ok(app)
     }
 
     /// Takes in a message from a device whose certificate was checked, and tells those who listen.
@@ -175,12 +185,16 @@ impl App {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<Accepted, ingest::Refused> {
-        let taken = self.ingest.message(device, kind, bytes, self.director.now_ms()).await?;
+        let taken = self.ingest.message(device, kind, bytes, self.director.now_ms()).await;
+        match &taken {
+            Ok(_) => self.alerts.heard.note(device, self.director.steady_ms()),
+            Err(refused) => self.alerts.refusals.note(device, refused),
+        }
         // Whoever listens has heard a duplicate before.
-        if taken != Accepted::Duplicate {
+        if taken.as_ref().is_ok_and(|taken| *taken != Accepted::Duplicate) {
             self.audience.tell(device, kind, bytes);
         }
-        Ok(taken)
+        taken
     }
 }
 

@@ -46,6 +46,12 @@ impl Director {
         self.guard.now_ms()
     }
 
+    /// Returns the present time in Unix milliseconds for what nobody signs; while the clock is not
+    /// credible, the time that verifiably passed.
+    pub fn steady_ms(&self) -> u64 {
+        self.guard.now_ms().unwrap_or_else(|_| self.guard.credible_ms())
+    }
+
     /// Returns the version under which a decision is signed now (D3).
     pub fn version(decision: &Decision, now_ms: u64) -> u64 {
         director::decision_version(decision.decided_at_ms, now_ms)

@@ -12,6 +12,7 @@ pub mod forget;
 pub mod sign_audit;
 pub mod watch_alerts;
 pub mod watch_expiries;
+pub mod write_heard;
 
 pub use advance::advance_rollouts;
 pub use check_audit::check_audit;
@@ -22,6 +23,7 @@ pub use forget::forget;
 pub use sign_audit::sign_audit_if_due;
 pub use watch_alerts::watch_alerts;
 pub use watch_expiries::watch_expiries;
+pub use write_heard::write_heard;
 
 #[cfg(test)]
 mod tests;

@@ -2,10 +2,12 @@
 //!
 //! Never a device id as a label: a million series help nobody. Not here: telemetry of devices.
 
+mod alerts;
+mod listener;
+mod outbox;
 mod rollouts;
 
 use std::fmt;
-use std::io;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -14,10 +16,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use tokio::time::error::Elapsed;
 
+use self::alerts::Alerts;
+pub use self::listener::{Handshake, Name};
+pub use self::outbox::Attempt;
+use self::outbox::Outbox;
 use self::rollouts::Rollouts;
 use crate::domain::Rollout;
+use crate::domain::alert::Alert;
 use crate::domain::expiry::Expiry;
 use crate::domain::rollout::{Counts, Evidence};
 use crate::domain::webhook::delivery;
@@ -27,69 +33,6 @@ use crate::expiries::Devices;
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Count = Gauge<u64, AtomicU64>;
-
-/// Which listener.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Name {
-    /// REST API.
-    Admin,
-    /// Polls and images.
-    Device,
-    /// EST without a client certificate.
-    Enrol,
-    /// MQTT.
-    Mqtt,
-}
-
-impl Name {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Admin => "admin",
-            Self::Device => "device",
-            Self::Enrol => "enrol",
-            Self::Mqtt => "mqtt",
-        }
-    }
-}
-
-impl fmt::Display for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How a handshake ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Handshake {
-    /// With a connection.
-    Done,
-    /// With an error: no certificate, a foreign one, no TLS at all.
-    Failed,
-    /// At its deadline.
-    TimedOut,
-    /// Before it began: too many connections; or for a newer handshake from the same source.
-    TooMany,
-}
-
-impl Handshake {
-    /// Reads the outcome of a handshake under a deadline.
-    pub const fn of<T>(outcome: &Result<io::Result<T>, Elapsed>) -> Self {
-        match outcome {
-            Ok(Ok(_)) => Self::Done,
-            Ok(Err(_)) => Self::Failed,
-            Err(_) => Self::TimedOut,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-            Self::TooMany => "too_many",
-        }
-    }
-}
 
 /// How a poll was answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,17 +61,6 @@ pub enum Reload {
     Done,
     /// It cannot be used, and the one before stays.
     Refused,
-}
-
-/// What came of an attempt to send a message to a webhook.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Attempt {
-    /// The receiver has it.
-    Delivered,
-    /// It is sent again later.
-    Failed,
-    /// It was the last one.
-    GivenUp,
 }
 
 #[derive(Clone, Debug, Eq, EncodeLabelSet, Hash, PartialEq)]
@@ -168,6 +100,7 @@ pub struct Metrics {
     registry: Registry,
     handshakes: Family<HandshakeLabels, Counter>,
     connections: Family<ListenerLabels, Gauge>,
+    unwelcome: Family<ListenerLabels, Counter>,
     // The counters of a poll are looked up once, not per poll.
     polls_decided: Counter,
     polls_idle: Counter,
@@ -183,8 +116,8 @@ pub struct Metrics {
     expiry_level: Family<SubjectLabels, Gauge>,
     device_certificates: Family<LevelLabels, Count>,
     audit_broken: Gauge,
-    webhook_attempts: Family<OutcomeLabels, Counter>,
-    webhook_messages: Family<StateLabels, Count>,
+    webhooks: Outbox,
+    alerts: Alerts,
 }
 
 impl Default for Metrics {
@@ -201,6 +134,10 @@ impl Metrics {
         registry.register("tls_handshakes", "TLS handshakes", handshakes.clone());
         let connections = Family::default();
         registry.register("connections", "Open TLS connections", connections.clone());
+        let unwelcome = Family::default();
+        let help =
+            "Requests of somebody who may not ask: no token, an unknown or revoked certificate";
+        registry.register("unwelcome_requests", help, unwelcome.clone());
         let polls = Family::default();
         registry.register("polls", "Polls answered", polls.clone());
         let requests = Family::default();
@@ -226,16 +163,14 @@ impl Metrics {
         registry.register("audit_broken", help, audit_broken.clone());
         let rollouts = Rollouts::default();
         rollouts.register(&mut registry);
-        let webhook_attempts = Family::default();
-        let help = "Messages sent to webhooks, by what came of it";
-        registry.register("webhook_attempts", help, webhook_attempts.clone());
-        let webhook_messages = Family::default();
-        let help = "Messages to webhooks in the outbox, by state";
-        registry.register("webhook_messages", help, webhook_messages.clone());
+        let webhooks = Outbox::registered(&mut registry, "webhook");
+        let alerts = Alerts::default();
+        alerts.register(&mut registry);
         Self {
             registry,
             handshakes,
             connections,
+            unwelcome,
             polls_decided: of(&polls, "decided"),
             polls_idle: of(&polls, "idle"),
             polls_refused: of(&polls, "refused"),
@@ -250,8 +185,8 @@ impl Metrics {
             expiry_level,
             device_certificates,
             audit_broken,
-            webhook_attempts,
-            webhook_messages,
+            webhooks,
+            alerts,
         }
     }
 
@@ -259,6 +194,23 @@ impl Metrics {
     pub fn handshake(&self, listener: Name, outcome: Handshake) {
         let labels = HandshakeLabels { listener: listener.as_str(), outcome: outcome.as_str() };
         self.handshakes.get_or_create(&labels).inc();
+    }
+
+    /// Counts a request of somebody who may not ask.
+    pub fn unwelcome(&self, listener: Name) {
+        self.unwelcome.get_or_create(&ListenerLabels { listener: listener.as_str() }).inc();
+    }
+
+    /// Returns how many connections and requests of a listener were refused so far.
+    pub fn refused(&self, listener: Name) -> u64 {
+        let listener = listener.as_str();
+        let count = |outcome: Handshake| {
+            let labels = HandshakeLabels { listener, outcome: outcome.as_str() };
+            self.handshakes.get_or_create(&labels).get()
+        };
+        let handshakes = [Handshake::Failed, Handshake::TimedOut, Handshake::TooMany].map(count);
+        let requests = self.unwelcome.get_or_create(&ListenerLabels { listener }).get();
+        handshakes.into_iter().fold(requests, u64::saturating_add)
     }
 
     /// Counts a connection for as long as the answer is held.
@@ -340,21 +292,17 @@ impl Metrics {
 
     /// Counts an attempt to send a message to a webhook.
     pub fn webhook(&self, attempt: Attempt) {
-        let outcome = match attempt {
-            Attempt::Delivered => "delivered",
-            Attempt::Failed => "failed",
-            Attempt::GivenUp => "given_up",
-        };
-        of(&self.webhook_attempts, outcome).inc();
+        self.webhooks.attempt(attempt);
     }
 
     /// Sets how many messages to webhooks are in each state.
     pub fn outbox(&self, counts: &[(delivery::State, u64)]) {
-        for state in delivery::State::ALL {
-            let count = counts.iter().find(|(other, _)| other == state).map_or(0, |(_, it)| *it);
-            let labels = StateLabels { state: state.as_str() };
-            self.webhook_messages.get_or_create(&labels).set(count);
-        }
+        self.webhooks.set(counts);
+    }
+
+    /// Sets how many alerts there are that are not over.
+    pub fn alerts(&self, open: &[Alert]) {
+        self.alerts.set(open);
     }
 
     /// Returns the registry, for those who add their own metrics before the server starts.

@@ -330,7 +330,10 @@ async fn serve_device(
                     request.extensions_mut().insert(caller);
                     answer(router, request).await
                 }
-                Err(problem) => problem.into_response(),
+                Err(problem) => {
+                    app.metrics.unwelcome(Name::Device);
+                    problem.into_response()
+                }
             }
         }
     });

@@ -16,6 +16,7 @@ pub mod devices;
 pub mod documents;
 pub mod effects;
 pub mod enrolment;
+pub mod evidence;
 pub mod groups;
 pub mod images;
 pub mod messages;
@@ -28,6 +29,7 @@ pub mod reports;
 pub mod rollouts;
 mod row;
 pub mod sessions;
+pub mod silences;
 pub mod webhooks;
 
 use std::fs::{self, File, Permissions};

@@ -54,6 +54,26 @@ fn a_rule_is_changed_only_as_it_was_seen() {
 }
 
 #[test]
+fn a_silence_has_an_end_and_names_what_it_is_about() {
+    let answers = [
+        ("POST /alert-silences", json!({ "id": "si-1" })),
+        ("DELETE /alert-silences/si-1", json!({ "id": "si-1" })),
+    ];
+    let add = ["alert", "silence", "add"];
+    let (run, line, _, sent) = ask(
+        &answers,
+        &[&add[..], &["--rule", "device_lost", "--for", "2h", "--reason", "rewired"]].concat(),
+    );
+    assert_eq!((run.code, line.as_str()), (0, "POST /alert-silences"), "{run:?}");
+    assert_eq!(sent, json!({ "rule": "device_lost", "for_s": 7200 }));
+    let (run, line, ..) = ask(&answers, &["alert", "silence", "remove", "si-1"]);
+    assert_eq!((run.code, line.as_str()), (0, "DELETE /alert-silences/si-1"), "{run:?}");
+    for wrong in [&["--for", "2h"][..], &["--rule", "device_lost"]] {
+        assert_eq!(World::logged_in().run(&[&add[..], wrong].concat()).code, 2, "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_change_that_changes_nothing_and_a_name_that_leaves_its_path_are_wrong_use() {
     for arguments in [
         &["alert", "rule", "set", "rollout_halted"][..],

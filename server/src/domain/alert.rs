@@ -5,15 +5,19 @@
 //! all of them and says what is told. Not here: where the numbers come from.
 
 pub mod board;
+pub mod lost;
 pub mod machine;
 pub mod rule;
+pub mod silence;
 mod summary;
+pub mod window;
 
 use sha2::{Digest as _, Sha256};
 use waxwing_wire::Digest;
 
 pub use self::machine::{Stage, State};
 pub use self::rule::{Kind, Rule, RuleName, Settings, Severity};
+pub use self::silence::Silence;
 
 /// Most examples of an alert: enough to begin to look, and a million lost devices are one alert.
 pub const EXAMPLES_MAX: usize = 5;

@@ -28,6 +28,10 @@ words!(
         AdminTokenCreated "admin_token_created",
         /// The token of an operator was replaced.
         AdminTokenReplaced "admin_token_replaced",
+        /// Somebody is silent about alerts no more.
+        AlertSilenceEnded "alert_silence_ended",
+        /// Nobody is told of some alerts for a while.
+        AlertsSilenced "alerts_silenced",
         /// An alert rule got other settings.
         AlertRuleChanged "alert_rule_changed",
         /// A device got a certificate.

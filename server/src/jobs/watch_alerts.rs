@@ -5,7 +5,7 @@
 
 use crate::alerts;
 use crate::app::App;
-use crate::domain::alert::board::{self, Step, Told};
+use crate::domain::alert::board::{self, Moment, Step, Told};
 use crate::store;
 
 /// Looks once.
@@ -16,16 +16,18 @@ use crate::store;
 pub async fn watch_alerts(app: &App, now_ms: u64) -> Result<(), store::Error> {
     let mut reader = app.store.reader().await?;
     let rules = store::alerts::rules(&mut reader).await?;
-    let looked = alerts::look(app, &rules);
+    let looked = alerts::look(app, &rules, now_ms).await?;
     let open = store::alerts::open(&mut reader).await?;
+    let silences = store::silences::in_force(&mut reader, now_ms).await?;
     drop(reader);
-    if board::next(&open, looked.clone(), now_ms).is_empty() {
+    if board::next(&open, looked.clone(), Moment { silences: &silences, now_ms }).is_empty() {
         return Ok(());
     }
     let mut change = app.store.begin().await?;
     // Asked again as the only writer: what somebody changed in between counts.
     let open = store::alerts::open(change.connection()).await?;
-    let steps = board::next(&open, looked, now_ms);
+    let silences = store::silences::in_force(change.connection(), now_ms).await?;
+    let steps = board::next(&open, looked, Moment { silences: &silences, now_ms });
     store::alerts::write(change.connection(), &steps).await?;
     drop(change.commit().await?);
     steps.iter().for_each(take_note);

@@ -51,6 +51,9 @@ const DELIVER_PERIOD: Duration = Duration::from_secs(1);
 /// How often the rules of alerts look.
 const ALERTS_PERIOD: Duration = Duration::from_secs(10);
 
+/// How often it is written whose messages came: devices are lost after a quarter of an hour at the soonest.
+const HEARD_PERIOD: Duration = Duration::from_mins(5);
+
 /// Why a step failed.
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -85,8 +88,11 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
         jobs::check_audit::run(&app).await
     });
     repeat("watch for alerts", ALERTS_PERIOD, app, shutdown, async |app| {
-        let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
-        jobs::watch_alerts(&app, now_ms).await
+        // Also while the clock is not credible: that is an alert.
+        jobs::watch_alerts(&app, app.director.steady_ms()).await
+    });
+    repeat("write who was heard of", HEARD_PERIOD, app, shutdown, async |app| {
+        jobs::write_heard(&app).await
     });
     repeat("watch what expires", EXPIRIES_PERIOD, app, shutdown, async |app| {
         jobs::watch_expiries(&app, app.clock.now_ms()).await
@@ -107,6 +113,7 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
 pub(super) async fn finish(app: &Arc<App>) {
     log("flush sightings", jobs::flush_sightings(&app.store, &app.fleet).await.map(drop));
     app.ledger.flush().await;
+    log("write who was heard of", jobs::write_heard(app).await);
     log("keep the clock mark", jobs::keep_clock_mark(&app.store, app.director.guard()).await);
 }
 

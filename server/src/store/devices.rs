@@ -170,6 +170,18 @@ pub async fn see(
     Ok(())
 }
 
+/// Writes when devices last said something by a message, as one statement.
+pub async fn hear(db: &mut SqliteConnection, heard: &[(DeviceId, u64)]) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE devices SET heard_at = heard.value ->> 1 FROM json_each($1) AS heard \
+         WHERE devices.id = heard.value ->> 0 AND coalesce(heard_at, 0) < heard.value ->> 1",
+    )
+    .bind(to_json(&heard))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
 /// Returns what was last seen of a device.
 pub async fn seen(store: &Store, device: &DeviceId) -> Result<Option<Seen>, Error> {
     let row = sqlx::query("SELECT * FROM devices WHERE id = $1")

@@ -1,10 +1,15 @@
-//! Alerts: what fires, what is told of it, and the rules for it.
+//! Alerts: what fires, what is told of it, the rules for it, and who is silent about it.
+
+mod evidence;
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::{Value, json};
 use waxwing_server::clock::Clock as _;
 use waxwing_server::domain::Deployment;
+use waxwing_server::domain::alert::silence::SILENCES_MAX;
 use waxwing_server::jobs::{advance_rollouts, watch_alerts};
 use waxwing_wire::report::State;
 
@@ -142,6 +147,72 @@ async fn a_product_may_have_a_rule_of_its_own_in_the_place_of_that_for_all() {
         "unknown_alert_rule",
         None,
     );
+}
+
+#[tokio::test]
+async fn who_is_silent_says_until_when_and_why_and_is_told_what_still_fires_after() {
+    let (api, _) = Api::with_fleet(3).await;
+    let webhook = subscribe(&api).await;
+    let quiet = json!({"rule": "rollout_halted", "for_s": 3600});
+    let without_reason =
+        api.call_because(b"", Method::POST, "alert-silences", quiet.to_string().into());
+    without_reason.await.refused(422, "invalid_silence", Some("Waxwing-Reason"));
+    let silence = api.post("alert-silences", quiet).await.ok();
+    assert_eq!(
+        (&silence["created_by"], &silence["reason"]),
+        (&json!("admin:first"), &json!("ticket 7"))
+    );
+    halt(&api, "r-1").await;
+    look(&api).await;
+    assert_eq!(alerts(&api).await, [["rollout_halted", "rollout/r-1", "firing"]]);
+    let shown = api.get("alerts").await.ok()["items"][0].clone();
+    assert_eq!((&shown["silenced_until"], &shown["told_at"]), (&silence["until"], &Value::Null));
+    assert_eq!(told(&api, &webhook).await, [json!(null); 0]);
+    let api = api.restarted().await;
+    api.clock.advance(Duration::from_hours(1));
+    look(&api).await;
+    let told = told(&api, &webhook).await;
+    assert_eq!((told.len(), &told[0]["type"]), (1, &json!("alert.fired")));
+    assert_eq!(api.get("alert-silences").await.ok()["items"], json!([]), "it is over");
+    let audit = api.get("audit?limit=1000").await.ok().to_string();
+    assert!(audit.contains("alerts_silenced"), "{audit}");
+}
+
+#[tokio::test]
+async fn a_silence_that_is_taken_back_hides_nothing_more() {
+    let (api, _) = Api::with_fleet(3).await;
+    let webhook = subscribe(&api).await;
+    let silence = json!({"subject": "rollout/r-1", "for_s": 3600});
+    let silence = api.post("alert-silences", silence).await.ok();
+    halt(&api, "r-1").await;
+    look(&api).await;
+    let path = format!("alert-silences/{}", silence["id"].as_str().unwrap());
+    api.delete(&path).await.ok();
+    api.delete(&path).await.refused(404, "unknown_silence", None);
+    look(&api).await;
+    assert_eq!(told(&api, &webhook).await.len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_silent_about_everything_or_for_ever() {
+    let api = Api::open().await;
+    for (wrong, field) in [
+        (json!({"for_s": 60}), "rule"),
+        (json!({"rule": "nonsense", "for_s": 60}), "rule"),
+        (json!({"rule": "device_lost", "for_s": 0}), "for_s"),
+        (json!({"rule": "device_lost", "for_s": 2_592_001}), "for_s"),
+        (json!({"subject": "", "for_s": 60}), "subject"),
+        (json!({"subject": "a\nb", "for_s": 60}), "subject"),
+        (json!({"subject": "x".repeat(201), "for_s": 60}), "subject"),
+    ] {
+        api.post("alert-silences", wrong).await.refused(422, "invalid_silence", Some(field));
+    }
+    for n in 0..SILENCES_MAX {
+        let silence = json!({"subject": format!("product/{n}"), "for_s": 60_000});
+        api.post("alert-silences", silence).await.ok();
+    }
+    let one_more = api.post("alert-silences", json!({"subject": "x", "for_s": 60})).await;
+    one_more.refused(409, "too_many_silences", None);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Alert, EXAMPLES_MAX, Finding, Rule, State};
+use super::{Alert, EXAMPLES_MAX, Finding, Rule, Silence, State, silence};
 
 /// Most subjects of a rule: as many as somebody reads. All others are one together.
 pub const SUBJECTS_MAX: usize = 100;
@@ -44,20 +44,30 @@ pub struct Step {
     pub told: Option<Told>,
 }
 
+/// Who is silent, and when it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// Of what nobody is told.
+    pub silences: &'a [Silence],
+    /// The time, in Unix milliseconds.
+    pub now_ms: u64,
+}
+
 /// Returns what becomes of the alerts that are not over, and which ones begin. Of rules that did not look,
 /// because they are off or gone, every alert ends.
-pub fn next(open: &[Alert], looked: Vec<Looked<'_>>, now_ms: u64) -> Vec<Step> {
+pub fn next(open: &[Alert], looked: Vec<Looked<'_>>, moment: Moment<'_>) -> Vec<Step> {
+    let now_ms = moment.now_ms;
     let unasked = open.iter().filter(|alert| !looked.iter().any(|it| it.rule.name == alert.rule));
     let ended = unasked.map(|alert| Alert { state: alert.state.ended(now_ms), ..alert.clone() });
-    let mut steps: Vec<_> = ended.map(|alert| step(alert, now_ms)).collect();
+    let mut steps: Vec<_> = ended.map(|alert| moment.step(alert)).collect();
     for Looked { rule, findings } in looked {
         let known: Vec<_> = open.iter().filter(|alert| alert.rule == rule.name).collect();
-        steps.extend(of_rule(rule, &known, findings, now_ms));
+        steps.extend(of_rule(rule, &known, findings, moment));
     }
     steps
 }
 
-fn of_rule(rule: &Rule, known: &[&Alert], findings: Vec<Finding>, now_ms: u64) -> Vec<Step> {
+fn of_rule(rule: &Rule, known: &[&Alert], findings: Vec<Finding>, moment: Moment<'_>) -> Vec<Step> {
     let findings = bounded(known, findings);
     let is_about = |alert: &Alert, finding: &Finding| alert.subject == finding.subject;
     let nothing =
@@ -67,10 +77,10 @@ fn of_rule(rule: &Rule, known: &[&Alert], findings: Vec<Finding>, now_ms: u64) -
     let all = findings.iter().cloned().chain(gone.map(|alert| nothing(alert)));
     let steps = all.filter_map(|finding| {
         let known = known.iter().find(|alert| is_about(alert, &finding));
-        let quiet = || Alert::quiet(rule, &finding.subject, now_ms);
+        let quiet = || Alert::quiet(rule, &finding.subject, moment.now_ms);
         let before = known.map_or_else(quiet, |alert| Alert::clone(alert));
-        let after = found(&before, rule, finding, now_ms);
-        is_worth_writing(&before, &after, now_ms).then(|| step(after, now_ms))
+        let after = found(&before, rule, finding, moment.now_ms);
+        moment.is_worth_writing(&before, &after).then(|| moment.step(after))
     });
     steps.collect()
 }
@@ -89,31 +99,34 @@ fn found(before: &Alert, rule: &Rule, finding: Finding, now_ms: u64) -> Alert {
     }
 }
 
-fn is_worth_writing(before: &Alert, after: &Alert, now_ms: u64) -> bool {
-    let is_late = before.written_at.abs_diff(now_ms) >= WRITE_PAUSE_MS;
-    before.state != after.state
-        || (after.state != State::Quiet && is_untold(after))
-        || (is_late && before != after)
-}
-
-fn is_untold(alert: &Alert) -> bool {
-    matches!(alert.state, State::Firing { .. }) && alert.told_at.is_none()
-}
-
-/// Says what is told: that it fires, once; that it is over, to those who were told.
-fn step(mut alert: Alert, now_ms: u64) -> Step {
-    let told = match alert.state {
-        State::Firing { .. } if alert.told_at.is_none() => Some(Told::Fired),
-        State::Resolved { .. } if alert.told_at.is_some() => Some(Told::Resolved),
-        State::Quiet | State::Pending { .. } | State::Firing { .. } | State::Resolved { .. } => {
-            None
-        }
-    };
-    if told == Some(Told::Fired) {
-        alert.told_at = Some(now_ms);
+impl Moment<'_> {
+    fn is_worth_writing(self, before: &Alert, after: &Alert) -> bool {
+        let is_late = before.written_at.abs_diff(self.now_ms) >= WRITE_PAUSE_MS;
+        before.state != after.state || self.is_to_be_told(after) || (is_late && before != after)
     }
-    alert.written_at = now_ms;
-    Step { alert, told }
+
+    fn is_to_be_told(self, alert: &Alert) -> bool {
+        let is_untold = matches!(alert.state, State::Firing { .. }) && alert.told_at.is_none();
+        is_untold && silence::until(self.silences, alert, self.now_ms).is_none()
+    }
+
+    /// Says what is told: that it fires, once, unless somebody is silent about it; that it is over, to
+    /// those who were told.
+    fn step(self, mut alert: Alert) -> Step {
+        let told = match alert.state {
+            State::Firing { .. } if self.is_to_be_told(&alert) => Some(Told::Fired),
+            State::Resolved { .. } if alert.told_at.is_some() => Some(Told::Resolved),
+            State::Quiet
+            | State::Pending { .. }
+            | State::Firing { .. }
+            | State::Resolved { .. } => None,
+        };
+        if told == Some(Told::Fired) {
+            alert.told_at = Some(self.now_ms);
+        }
+        alert.written_at = self.now_ms;
+        Step { alert, told }
+    }
 }
 
 /// Keeps as many subjects as there is room for: those that have an alert, then the highest numbers. The

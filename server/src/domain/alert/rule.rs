@@ -30,8 +30,24 @@ const DAY_S: u32 = 24 * 3600;
 words!(
     /// What a rule looks for.
     Kind {
+        /// Certificates and metadata that end; a subject for each of the server's, and for each product.
+        CertificateExpiring "certificate_expiring",
+        /// Messages of devices that were sent at another time than now.
+        ClockSkew "clock_skew",
+        /// Devices that were not heard of; a subject for each product.
+        DeviceLost "device_lost",
+        /// Connections and requests that were refused; a subject for each listener.
+        RefusedConnections "refused_connections",
         /// Rollouts that stopped themselves; a subject for each.
         RolloutHalted "rollout_halted",
+        /// Seconds by which the server's clock is not where it should be (D5).
+        ServerClock "server_clock",
+        /// Messages that are not shown to come from their sender.
+        SignatureFailures "signature_failures",
+        /// Spent enrolment tokens that came with another key (D13); a subject for each product.
+        TokenMisused "token_misused",
+        /// Devices on which an update failed; a subject for each product.
+        UpdateFailed "update_failed",
     }
 );
 
@@ -46,17 +62,30 @@ words!(
 );
 
 impl Kind {
-    /// Returns which windows make sense, in seconds; only 0 where there is none.
+    /// Returns which windows make sense, in seconds; only 0 where there is none. What is counted in memory
+    /// is counted for a day at most.
     pub const fn windows_s(self) -> RangeInclusive<u32> {
         match self {
-            Self::RolloutHalted => 0..=0,
+            Self::CertificateExpiring => DAY_S..=90 * DAY_S,
+            Self::ClockSkew | Self::RefusedConnections | Self::SignatureFailures => 60..=DAY_S,
+            Self::DeviceLost => 900..=90 * DAY_S,
+            Self::RolloutHalted | Self::ServerClock => 0..=0,
+            Self::TokenMisused | Self::UpdateFailed => 60..=30 * DAY_S,
         }
     }
 
     /// Tells whether a product may have a rule of its own.
     pub const fn is_about_products(self) -> bool {
         match self {
-            Self::RolloutHalted => true,
+            Self::CertificateExpiring
+            | Self::DeviceLost
+            | Self::RolloutHalted
+            | Self::TokenMisused
+            | Self::UpdateFailed => true,
+            Self::ClockSkew
+            | Self::RefusedConnections
+            | Self::ServerClock
+            | Self::SignatureFailures => false,
         }
     }
 }
@@ -154,17 +183,19 @@ impl From<Kind> for RuleName {
 impl Settings {
     /// Returns the settings of a kind as they are before anybody changes them.
     pub const fn usual(kind: Kind) -> Self {
-        match kind {
-            Kind::RolloutHalted => Self {
-                enabled: true,
-                severity: Severity::Critical,
-                threshold: 1,
-                clear_below: 1,
-                window_s: 0,
-                for_s: 0,
-                clear_for_s: 0,
-            },
-        }
+        use Severity::{Critical, Warning};
+        // Severity, threshold and lower mark, window, how long it must stay away.
+        let (severity, (threshold, clear_below), window_s, clear_for_s) = match kind {
+            Kind::CertificateExpiring => (Warning, (1, 1), 14 * DAY_S, 0),
+            Kind::ClockSkew => (Warning, (10, 5), 600, 600),
+            Kind::DeviceLost | Kind::UpdateFailed => (Warning, (1, 1), DAY_S, 0),
+            Kind::RefusedConnections => (Warning, (300, 150), 300, 600),
+            Kind::RolloutHalted => (Critical, (1, 1), 0, 0),
+            Kind::ServerClock => (Critical, (60, 30), 0, 0),
+            Kind::SignatureFailures => (Critical, (10, 5), 600, 600),
+            Kind::TokenMisused => (Critical, (1, 1), DAY_S, 0),
+        };
+        Self { enabled: true, severity, threshold, clear_below, window_s, for_s: 0, clear_for_s }
     }
 
     /// Checks that they make sense for a kind.
@@ -260,7 +291,14 @@ mod tests {
         let [th1, th2] = ["th1", "th2"].map(|product| ProductId::parse(product).unwrap());
         let is_for = |rule: &Rule| [&th1, &th2].map(|product| rule.is_for(product, &all));
         assert_eq!((is_for(&general), is_for(&own)), ([false, true], [true, false]));
-        for wrong in ["rollout_halted@", "rollout_halted@a/b", "nonsense", "nonsense@th1", ""] {
+        for wrong in [
+            "rollout_halted@",
+            "rollout_halted@a/b",
+            "clock_skew@th1",
+            "nonsense",
+            "nonsense@th1",
+            "",
+        ] {
             assert_eq!(wrong.parse::<RuleName>(), Err(NoRule), "{wrong}");
         }
     }

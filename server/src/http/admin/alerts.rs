@@ -1,8 +1,9 @@
 //! `/api/v1/alerts`: what somebody must know.
 //!
-//! Not here: the rules ([`rules`]).
+//! Not here: the rules ([`rules`]), and of what nobody is told ([`silences`]).
 
 pub(super) mod rules;
+pub(super) mod silences;
 
 use std::sync::Arc;
 
@@ -10,13 +11,29 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::input::{AlertsQuery, Query, limit};
 use super::output::{Page, time};
 use crate::app::App;
-use crate::domain::alert::{Alert, Severity, Stage, State as Machine};
+use crate::domain::alert::{Alert, Severity, Silence, Stage, State as Machine, silence};
 use crate::http::{Path, Problem};
-use crate::store::alerts::{self, Filter};
+use crate::store::{
+    self,
+    alerts::{self, Filter},
+};
+
+/// Returns what is about alerts.
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(rules::list))
+        .routes(routes!(rules::show, rules::edit, rules::reset))
+        .routes(routes!(silences::list, silences::create))
+        .routes(routes!(silences::remove))
+}
 
 /// Something that somebody must know.
 #[derive(Debug, Serialize, ToSchema)]
@@ -49,10 +66,12 @@ pub(super) struct AlertView {
     told_at: Option<String>,
     /// When it was over, as RFC 3339, if it is.
     resolved_at: Option<String>,
+    /// Until when nobody is told of it, as RFC 3339, if somebody wants that.
+    silenced_until: Option<String>,
 }
 
-impl From<&Alert> for AlertView {
-    fn from(alert: &Alert) -> Self {
+impl AlertView {
+    fn new(alert: &Alert, silences: &[Silence], now_ms: u64) -> Self {
         let (fired_at, resolved_at) = match alert.state {
             Machine::Quiet | Machine::Pending { .. } => (None, None),
             Machine::Firing { since, .. } => (Some(since), None),
@@ -72,6 +91,7 @@ impl From<&Alert> for AlertView {
             fired_at: fired_at.map(time),
             told_at: alert.told_at.map(time),
             resolved_at: resolved_at.map(time),
+            silenced_until: silence::until(silences, alert, now_ms).map(time),
         }
     }
 }
@@ -87,7 +107,8 @@ pub(super) async fn list(
     let (state, rule) = (asked.state.map(Stage::as_str), asked.rule.as_deref());
     let filter = Filter { state, rule, before: asked.after.as_deref() };
     let found = alerts::page(&app.store, filter, limit + 1).await?;
-    let views = found.iter().map(AlertView::from).collect();
+    let (silences, now_ms) = silences(&app).await?;
+    let views = found.iter().map(|alert| AlertView::new(alert, &silences, now_ms)).collect();
     Ok(Json(Page::of(views, limit, |view: &AlertView| view.id.clone())))
 }
 
@@ -103,5 +124,13 @@ pub(super) async fn show(
         let detail = "There is no such alert, or not any more. `GET /api/v1/alerts` lists them.";
         Problem::not_found("unknown_alert", detail)
     })?;
-    Ok(Json(AlertView::from(&found)))
+    let (silences, now_ms) = silences(&app).await?;
+    Ok(Json(AlertView::new(&found, &silences, now_ms)))
+}
+
+/// Returns of what nobody is told now.
+async fn silences(app: &App) -> Result<(Vec<Silence>, u64), Problem> {
+    let now_ms = app.director.steady_ms();
+    let mut reader = app.store.reader().await?;
+    Ok((store::silences::in_force(&mut reader, now_ms).await?, now_ms))
 }

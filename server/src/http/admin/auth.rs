@@ -14,6 +14,7 @@ use waxwing_wire::Digest;
 
 use crate::app::App;
 use crate::http::Problem;
+use crate::metrics::Name;
 use crate::random::{self, Random};
 use crate::store::operators;
 
@@ -38,7 +39,12 @@ pub(super) async fn require_token(
             request.extensions_mut().insert(operator);
             next.run(request).await
         }
-        Err(problem) => refuse(problem),
+        Err(problem) => {
+            if problem.status() == StatusCode::UNAUTHORIZED {
+                app.metrics.unwelcome(Name::Admin);
+            }
+            refuse(problem)
+        }
     }
 }
 

@@ -13,12 +13,12 @@ fn finding(subject: &str, value: u64) -> Finding {
 
 /// The alerts that are not over, as they are stored.
 #[derive(Default)]
-struct Board(Vec<Alert>);
+struct Board(Vec<Alert>, Vec<Silence>);
 
 impl Board {
     fn look(&mut self, rule: &Rule, findings: &[Finding], now_ms: u64) -> Vec<Step> {
         let looked = Looked { rule, findings: findings.to_vec() };
-        self.take(next(&self.0, vec![looked], now_ms))
+        self.take(next(&self.0, vec![looked], Moment { silences: &self.1, now_ms }))
     }
 
     fn take(&mut self, steps: Vec<Step>) -> Vec<Step> {
@@ -74,7 +74,7 @@ fn a_number_alone_is_not_written_each_time() {
 fn alerts_of_a_rule_that_does_not_look_any_more_are_over() {
     let (mut board, rule) = (Board::default(), rule());
     board.look(&rule, &[finding("rollout/r-1", 1)], 1);
-    let steps = next(&board.0, Vec::new(), 2);
+    let steps = next(&board.0, Vec::new(), Moment { silences: &[], now_ms: 2 });
     assert_eq!(told(&board.take(steps)), [("rollout/r-1", Told::Resolved)]);
     assert_eq!(board.0, []);
 }
@@ -99,4 +99,56 @@ fn however_much_is_wrong_there_are_so_many_alerts_and_one_for_the_others() {
     board.look(&rule, &many("b", 1_000), 3_660_001);
     assert_eq!(board.0.len(), SUBJECTS_MAX + 1);
     assert!(board.0.iter().any(|alert| alert.subject == "b/1000"));
+}
+
+fn silence(rule: Option<&str>, subject: Option<&str>, until: u64) -> Silence {
+    Silence {
+        id: "si-1".to_owned(),
+        rule: rule.map(|rule| rule.parse().unwrap()),
+        subject: subject.map(str::to_owned),
+        until,
+        created_by: "admin:ada".to_owned(),
+        created_at: 0,
+        reason: "the hall is rewired".to_owned(),
+    }
+}
+
+#[test]
+fn a_silenced_alert_is_told_when_the_silence_ends_if_it_still_fires() {
+    let (mut board, rule) = (Board::default(), rule());
+    board.1.push(silence(Some("rollout_halted"), None, 100));
+    let both = [finding("rollout/r-1", 1), finding("rollout/r-2", 1)];
+    let fired = board.look(&rule, &both, 1);
+    assert_eq!((fired.len(), told(&fired)), (2, vec![]), "they fire, and nobody is told");
+    assert_eq!(told(&board.look(&rule, &both[..1], 50)), [], "nor is anybody told of the end");
+    assert_eq!(board.look(&rule, &both[..1], 99), []);
+    assert_eq!(told(&board.look(&rule, &both[..1], 100)), [("rollout/r-1", Told::Fired)]);
+}
+
+#[test]
+fn who_was_told_that_it_fires_is_told_that_it_is_over_in_spite_of_a_silence() {
+    let (mut board, rule) = (Board::default(), rule());
+    board.look(&rule, &[finding("rollout/r-1", 1)], 1);
+    board.1.push(silence(None, Some("rollout/r-1"), 100));
+    assert_eq!(told(&board.look(&rule, &[], 2)), [("rollout/r-1", Told::Resolved)]);
+}
+
+#[test]
+fn a_silence_is_about_what_it_names_and_no_more() {
+    let own = "rollout_halted@th1";
+    for (rule, subject, expected) in [
+        (Some("rollout_halted"), None, true),
+        (Some(own), None, true),
+        (Some("rollout_halted@th2"), None, false),
+        (Some("device_lost"), None, false),
+        (None, Some("rollout/r-1"), true),
+        (Some(own), Some("rollout/r-1"), true),
+        (Some(own), Some("rollout/r-2"), false),
+    ] {
+        let name = own.parse().unwrap();
+        let alert = Alert::quiet(&Rule { name, ..self::rule() }, "rollout/r-1", 1);
+        let silence = silence(rule, subject, 100);
+        assert_eq!(silence.covers(&alert, 99), expected, "{rule:?} {subject:?}");
+        assert!(!silence.covers(&alert, 100));
+    }
 }
