@@ -129,6 +129,16 @@ pub(crate) enum Command {
         #[arg(value_name = "KEY[=VALUE]", value_parser = input::tag)]
         tags: Vec<(String, String)>,
     },
+    /// Show what a device measured in the last 24 hours, the newest first; if that is nothing, what it measured
+    /// last.
+    #[command(after_help = "Example:\n  waxwing device telemetry th1-0001 | jq '.[0].payload'")]
+    Telemetry {
+        /// The device.
+        device: DeviceId,
+        /// Messages to show.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
     /// Make a token with which a device enrols once. It is shown here and never again.
     #[command(after_help = "Example:\n  waxwing device token th1-0001 | jq -r .token")]
     Token {
@@ -179,6 +189,15 @@ pub(crate) async fn run(
             let tags: BTreeMap<_, _> = tags.into_iter().collect();
             let answer = api.put(&format!("devices/{device}/tags"), &tags).await?;
             out.done(&format!("tagged {device}"), &answer)
+        }
+        Command::Telemetry { device, limit } => {
+            let path = format!("devices/{device}/telemetry");
+            let mut readings = api.list(&path, &[], limit).await?;
+            if readings.is_empty() {
+                let answer = api.get(&path, &[]).await?;
+                readings.extend(answer.get("last").filter(|last| !last.is_null()).cloned());
+            }
+            out.list(&readings, &["received_at", "payload", "position"])
         }
         Command::Token { device } => out.one(&api.act(&format!("devices/{device}/tokens")).await?),
     }

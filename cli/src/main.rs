@@ -24,6 +24,7 @@ mod profile;
 mod release;
 mod rollout;
 mod secret;
+mod sink;
 mod webhook;
 
 use std::process::ExitCode;
@@ -100,6 +101,9 @@ enum Command {
     /// Rollouts: bring a release to a group, in phases.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Sinks: other systems that get what devices say.
+    #[command(subcommand)]
+    Sink(sink::Command),
     /// Webhooks: tell other machines of rollouts.
     #[command(subcommand)]
     Webhook(webhook::Command),
@@ -136,6 +140,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Product(command) => product::run(command, &api()?, out).await,
         Command::Release(command) => release::run(command, &api()?, out).await,
         Command::Rollout(command) => rollout::run(command, &api()?, out).await,
+        Command::Sink(command) => sink::run(command, &api()?, out).await,
         Command::Webhook(command) => webhook::run(command, &api()?, out).await,
     }
 }

@@ -17,7 +17,7 @@ use crate::director::clock_guard::{self, Boot, ClockGuard};
 use crate::expiries;
 use crate::fleet::Fleet;
 use crate::http::est::limiter::Limiter;
-use crate::ingest::{self, Accepted, Ingest};
+use crate::ingest::{self, Accepted, Aggregates, Ingest};
 use crate::jobs;
 use crate::logging::Chain;
 use crate::message_secrets::Vault;
@@ -124,6 +124,7 @@ impl App {
         let log =
             MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
+        let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
         let hub = Hub::default();
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
@@ -201,6 +202,7 @@ impl App {
 fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks) -> Metrics {
     let mut metrics = Metrics::new();
     ingest.counters().register(metrics.registry_mut());
+    ingest.aggregates().register(metrics.registry_mut());
     fleet.register(metrics.registry_mut());
     sinks.numbers().register(metrics.registry_mut());
     metrics

@@ -5,6 +5,7 @@
 //! acknowledged only after it is durable; a halt that follows from it is part of the same
 //! transaction. Not here: MQTT and HTTP, which hand messages over and pass the verdict on.
 
+mod aggregates;
 mod attributes;
 mod counters;
 mod recorder;
@@ -18,6 +19,7 @@ use waxwing_wire::envelope::Envelope;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest, Malformed, existing};
 
+pub use self::aggregates::Aggregates;
 pub use self::counters::Counters;
 use self::recorder::Recorder;
 use crate::director::clock_guard::ClockAhead;
@@ -43,6 +45,7 @@ pub struct Ingest {
     vault: Arc<Vault>,
     fleet: Fleet,
     counters: Counters,
+    aggregates: Aggregates,
 }
 
 /// What became of a message that was taken in.
@@ -123,7 +126,14 @@ impl Ingest {
     /// Puts the checks between devices and the databases. Needs a runtime.
     pub fn new(store: Store, log: MessageLog, vault: Arc<Vault>, fleet: Fleet) -> Self {
         let recorder = Recorder::new(log);
-        Self { store, recorder, vault, fleet, counters: Counters::default() }
+        let (counters, aggregates) = (Counters::default(), Aggregates::default());
+        Self { store, recorder, vault, fleet, counters, aggregates }
+    }
+
+    /// Adds up readings, besides.
+    #[must_use]
+    pub fn with(self, aggregates: Aggregates) -> Self {
+        Self { aggregates, ..self }
     }
 
     /// Takes in a message from a device whose certificate was checked. `now` is the present time in
@@ -176,6 +186,11 @@ impl Ingest {
     /// Returns the counters, for metrics.
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Returns the sums of readings, for metrics.
+    pub const fn aggregates(&self) -> &Aggregates {
+        &self.aggregates
     }
 
     /// Checks fields, sender, freshness and signature. What is left needs the database.
@@ -242,6 +257,9 @@ impl Ingest {
                 tracing::error!(device.id = %device, error = %Chain(&error), "attributes not kept");
             }
             self.fleet.hear(device, payload, now_ms);
+            if let Some(device) = self.fleet.device(device) {
+                self.aggregates.add(&device.product, payload, now_ms);
+            }
         }
         Ok(Accepted::Applied)
     }

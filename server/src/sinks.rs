@@ -4,9 +4,11 @@
 //! long a sink is away and however the server ends. Not here: when a message is sent again
 //! ([`crate::domain::sink::progress`]).
 
+mod answers;
 mod client;
 mod http;
 mod influxdb;
+mod mqtt;
 mod numbers;
 mod worker;
 
@@ -17,8 +19,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use waxwing_wire::ProductId;
 
+use self::answers::Answer;
 use self::http::Http;
 use self::influxdb::Influxdb;
+use self::mqtt::Mqtt;
 use self::numbers::Numbers;
 use self::worker::Worker;
 use crate::app::App;
@@ -77,6 +81,7 @@ impl Parcel<'_> {
 enum Target {
     Http(Box<Http>),
     Influxdb(Box<Influxdb>),
+    Mqtt(Box<Mqtt>),
 }
 
 impl Target {
@@ -87,15 +92,16 @@ impl Target {
                 Influxdb::new(sink, url, token).map(|it| Self::Influxdb(Box::new(it)))
             }
             System::Http => Http::new(sink, token).map(|it| Self::Http(Box::new(it))),
-            System::Mqtt => Err(Error::Address),
+            System::Mqtt => Mqtt::new(sink, &url, token).map(|it| Self::Mqtt(Box::new(it))),
         }
     }
 
-    /// Sends messages once, and says of each what came of it.
-    async fn send(&mut self, parcels: &[Parcel<'_>]) -> Vec<(u64, Outcome)> {
+    /// Sends messages once, and says of each what came of it, and what was answered.
+    async fn send(&mut self, parcels: &[Parcel<'_>]) -> (Vec<(u64, Outcome)>, Vec<Answer>) {
         match self {
             Self::Http(http) => http.send(parcels).await,
-            Self::Influxdb(influxdb) => influxdb.send(parcels).await,
+            Self::Influxdb(influxdb) => (influxdb.send(parcels).await, Vec::new()),
+            Self::Mqtt(mqtt) => (mqtt.send(parcels).await, Vec::new()),
         }
     }
 }
@@ -200,6 +206,9 @@ pub enum Error {
     /// The address cannot be understood.
     #[error("its address cannot be used (configuration key `sinks.url`)")]
     Address,
+    /// Nobody says whose certificates are believed.
+    #[error("authorities have to be named for mqtts:// (configuration key `sinks.ca_file`)")]
+    Authorities,
     /// TLS cannot be set up: mostly, the system has no list of authorities.
     #[error("cannot set up TLS; name authorities in `sinks.ca_file`")]
     Client(#[source] reqwest::Error),
@@ -211,6 +220,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A certificate or a key cannot be used.
+    #[error("a certificate or a key cannot be used")]
+    Tls(#[source] rustls::Error),
     /// The token cannot be read.
     #[error("its token cannot be read (configuration key `sinks.token_file`)")]
     Token(#[from] setup::Error),

@@ -13,7 +13,7 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
@@ -21,6 +21,7 @@ const PACKAGES: [Package; 8] = [
     Package { name: "curl", probe: &["curl", "--version"] },
     Package { name: "faketime", probe: &["which", "faketime"] },
     Package { name: "influxdb", probe: &["influxd", "version"] },
+    Package { name: "mosquitto", probe: &["which", "mosquitto", "mosquitto_passwd"] },
     Package { name: "mosquitto-clients", probe: &["which", "mosquitto_pub", "mosquitto_sub"] },
     Package { name: "openssl", probe: &["openssl", "version"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },

@@ -167,6 +167,32 @@ fn a_group_is_edited_and_a_long_query_is_not_put_into_an_address() {
 }
 
 #[test]
+fn dead_letters_of_sinks_are_looked_at_sent_again_and_removed() {
+    let all = "POST /sinks/backend/dead-letters/replay";
+    sends(&["sink", "replay", "backend"], all, &json!(null));
+    let one = "POST /sinks/backend/dead-letters/7/replay";
+    sends(&["sink", "replay", "backend", "7"], one, &json!(null));
+    sends(&["sink", "discard", "backend"], "DELETE /sinks/backend/dead-letters", &json!(null));
+    let one = "DELETE /sinks/backend/dead-letters/7";
+    sends(&["sink", "discard", "backend", "7"], one, &json!(null));
+    let page = json!({ "items": [{ "position": 7 }], "next": null });
+    let line = "GET /sinks/backend/dead-letters?limit=100";
+    let (run, _) = ask(line, (200, page), &["sink", "dead", "backend"]);
+    assert_eq!(run.stdout, "[{\"position\":7}]\n");
+}
+
+#[test]
+fn a_device_that_was_silent_for_a_day_shows_what_it_measured_last() {
+    let world = World::logged_in();
+    let last = json!({ "position": 7, "payload": { "celsius": 21.5 } });
+    let page = json!({ "last": last, "items": [], "next": null });
+    world.server.on("GET /devices/d-1/telemetry?limit=100", (200, page.clone()));
+    world.server.on("GET /devices/d-1/telemetry", (200, page));
+    let run = world.run(&["device", "telemetry", "d-1"]);
+    assert_eq!(run.stdout, "[{\"payload\":{\"celsius\":21.5},\"position\":7}]\n", "{run:?}");
+}
+
+#[test]
 fn webhooks_are_added_tried_looked_at_and_removed() {
     let url = "https://hooks.example/w";
     let everything = json!({ "url": url, "events": [] });

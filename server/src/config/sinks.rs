@@ -14,6 +14,9 @@ use crate::domain::sink::{SINKS_MAX, Subject, System};
 /// Longest time in seconds that a sink has to answer: what waits behind it must not wait for ever.
 const TIMEOUT_S_MAX: u64 = 120;
 
+/// Longest prefix of topics in bytes: brokers may allow few levels and short names.
+const TOPIC_PREFIX_BYTES_MAX: usize = 128;
+
 /// What stands for the name of the device in an address.
 pub const DEVICE_PLACE: &str = "{device}";
 
@@ -48,6 +51,15 @@ pub struct Sink {
     /// For `influxdb`: the name of the measurement of numbers; that of texts ends with `_text`.
     #[serde(default = "default_measurement")]
     pub measurement: String,
+    /// For `mqtt`: what comes before the topics that devices use here.
+    #[serde(default)]
+    pub topic_prefix: String,
+    /// For `mqtt`: PEM files of a client certificate and its key, both or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// The key of that certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// Seconds that the sink has to answer.
     #[serde(default = "default_timeout_s")]
     pub timeout_s: u64,
@@ -84,8 +96,24 @@ impl Sink {
         check(!self.messages.is_empty(), "sinks.messages", "must name something")?;
         let name: Result<SinkId, _> = self.measurement.parse();
         check(name.is_ok(), "sinks.measurement", "must be a name of letters, digits, `_`, `-`")?;
+        let prefix = &self.topic_prefix;
+        let is_prefix = prefix.len() <= TOPIC_PREFIX_BYTES_MAX
+            && !prefix.starts_with('$')
+            && !prefix.contains(|c: char| matches!(c, '+' | '#') || c.is_control());
+        let rule = "must be short, without wildcards, and not begin with `$`";
+        check(is_prefix, "sinks.topic_prefix", rule)?;
+        let is_pair = self.cert_file.is_some() == self.key_file.is_some()
+            && (self.cert_file.is_none() || self.kind == System::Mqtt);
+        check(is_pair, "sinks.cert_file", "comes with `key_file`, for mqtt only")?;
         let is_short = (1..=TIMEOUT_S_MAX).contains(&self.timeout_s);
         check(is_short, "sinks.timeout_s", "must be 1 to 120")
+    }
+
+    /// Returns the machine that it is on. The rest of the address may be a secret.
+    pub fn origin(&self) -> String {
+        let Some(url) = self.address() else { return String::new() };
+        let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or_default())
     }
 
     /// Returns where it is, if that may be.
@@ -172,6 +200,8 @@ mod tests {
             (sink(&format!("{good}\nmessages = []")), "sinks.messages"),
             (sink(&format!("{good}\nmeasurement = 'a b'")), "sinks.measurement"),
             (sink(&format!("{good}\ntimeout_s = 0")), "sinks.timeout_s"),
+            (sink(&format!("{good}\ntopic_prefix = 'a/+/'")), "sinks.topic_prefix"),
+            (sink(&format!("{good}\ncert_file = 'a'")), "sinks.cert_file"),
         ] {
             let message = load(&text).unwrap_err();
             assert!(message.contains(&format!("`{key}`")), "{text}: {message}");

@@ -4,16 +4,19 @@
 
 use std::time::Duration;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 use waxwing_tuf::author::{self, director};
 use waxwing_tuf::time::Time;
-use waxwing_wire::DeviceId;
 use waxwing_wire::command::Command;
+use waxwing_wire::{DeviceId, MessageId};
 
 use super::Director;
 
 /// How long a command is good for: one that comes later is not what the operator wants any more.
 pub const COMMAND_LIFE: Duration = Duration::from_mins(5);
+
+/// The name of a command that carries what a back end answered.
+const ANSWER: &str = "answer";
 
 impl Director {
     /// Signs a command to a device. `seq` must rise from command to command.
@@ -24,9 +27,37 @@ impl Director {
         seq: u64,
         now_ms: u64,
     ) -> Result<Vec<u8>, author::Error> {
+        let content = Map::from_iter([("name".to_owned(), command.as_str().into())]);
+        self.tell(device, &content, seq, now_ms)
+    }
+
+    /// Signs what a back end says to a device: `body` is JSON, and signed as a text, for signed files hold
+    /// no numbers but integers.
+    pub fn answer(
+        &self,
+        device: &DeviceId,
+        message_id: &MessageId,
+        body: &str,
+        seq: u64,
+        now_ms: u64,
+    ) -> Result<Vec<u8>, author::Error> {
+        let content = Map::from_iter([
+            ("body".to_owned(), body.into()),
+            ("message_id".to_owned(), message_id.as_str().into()),
+            ("name".to_owned(), ANSWER.into()),
+        ]);
+        self.tell(device, &content, seq, now_ms)
+    }
+
+    fn tell(
+        &self,
+        device: &DeviceId,
+        content: &Map<String, Value>,
+        seq: u64,
+        now_ms: u64,
+    ) -> Result<Vec<u8>, author::Error> {
         let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
         let expires = Time::from_millis(now_ms.saturating_add(life_ms));
-        let content = Map::from_iter([("name".to_owned(), command.as_str().into())]);
-        director::command(self.signer.as_ref(), device.as_str(), seq, expires, &content)
+        director::command(self.signer.as_ref(), device.as_str(), seq, expires, content)
     }
 }

@@ -38,6 +38,10 @@ words!(
         CertificateIssued "certificate_issued",
         /// A command was sent to a device.
         CommandSent "command_sent",
+        /// Messages that a sink did not take were removed.
+        DeadLettersDiscarded "dead_letters_discarded",
+        /// Messages that a sink did not take are sent once more.
+        DeadLettersReplayed "dead_letters_replayed",
         /// A device was registered.
         DeviceCreated "device_created",
         /// The attributes that operators give a device were replaced.

@@ -2,6 +2,7 @@
 //!
 //! The message log is the queue; a sink is a place in it ([`progress`]). Not here: how a message is sent.
 
+pub mod aggregate;
 pub mod line;
 pub mod progress;
 pub mod reading;

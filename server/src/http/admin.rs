@@ -25,6 +25,7 @@ mod precondition;
 mod products;
 mod releases;
 mod rollouts;
+mod sinks;
 mod webhooks;
 mod words;
 
@@ -99,6 +100,11 @@ fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rollouts::dry_run))
         .routes(routes!(rollouts::deployments))
         .routes(routes!(rollouts::recount))
+        .routes(routes!(sinks::list))
+        .routes(routes!(sinks::dead_letters, sinks::discard_all))
+        .routes(routes!(sinks::replay_all))
+        .routes(routes!(sinks::discard_one))
+        .routes(routes!(sinks::replay_one))
         .routes(routes!(webhooks::list, webhooks::create))
         .routes(routes!(webhooks::remove))
         .routes(routes!(webhooks::test))
@@ -127,5 +133,7 @@ fn device_routes(router: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::revoke))
         .routes(routes!(devices::command))
         .routes(routes!(devices::messages))
+        .routes(routes!(devices::telemetry))
+        .routes(routes!(devices::certificate))
         .routes(routes!(devices::set_secret, devices::remove_secret))
 }

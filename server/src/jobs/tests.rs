@@ -102,7 +102,7 @@ async fn messages_without_room_go_sooner_but_not_while_a_copy_would_be_fresh() {
     let shop = Shop::open(1).await;
     let messages: Vec<_> = (0..100).map(|n| message(n, NOW_MS)).collect();
     shop.log.add(&messages).await.unwrap();
-    let limits = Messages { kept_hours: 2, bytes: 1 };
+    let limits = Messages { kept_hours: 2, bytes: 1, ..Messages::default() };
     let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
     assert_eq!(forget_messages(&shop.log, &limits, u64::MAX, NOW_MS + fresh_ms).await.unwrap(), 0);
     assert_eq!(
@@ -116,7 +116,7 @@ async fn what_a_sink_has_not_taken_is_kept_however_old_and_however_full_the_log_
     let shop = Shop::open(1).await;
     let cursor = shop.log.cursor("away", true).await.unwrap();
     shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS)]).await.unwrap();
-    let limits = Messages { kept_hours: 1, bytes: 1 };
+    let limits = Messages { kept_hours: 1, bytes: 1, ..Messages::default() };
     let forget = async || {
         let up_to = shop.log.taken_by_all(&["away"]).await.unwrap();
         forget_messages(&shop.log, &limits, up_to, NOW_MS + 99 * HOUR_MS).await.unwrap()

@@ -14,7 +14,7 @@ use url::Url;
 use waxwing_wire::DeviceId;
 
 use super::client::{self, Answer, Client, Silence};
-use super::{Error, Parcel};
+use super::{Error, Parcel, answers as said};
 use crate::config::{DEVICE_PLACE, Sink};
 use crate::domain::sink::progress::Outcome;
 
@@ -44,6 +44,12 @@ pub(super) struct Http {
     url: String,
 }
 
+/// What came of one message.
+struct Sent {
+    outcome: (u64, Outcome),
+    answer: Option<said::Answer>,
+}
+
 impl Http {
     /// Prepares.
     pub(super) fn new(sink: &Sink, token: Option<&str>) -> Result<Self, Error> {
@@ -51,8 +57,12 @@ impl Http {
         Ok(Self { client, url: sink.url.clone() })
     }
 
-    /// Sends messages. Of a device, none is sent behind one that has to be sent again.
-    pub(super) async fn send(&self, parcels: &[Parcel<'_>]) -> Vec<(u64, Outcome)> {
+    /// Sends messages, and returns what was answered. Of a device, none is sent behind one that has to be
+    /// sent again.
+    pub(super) async fn send(
+        &self,
+        parcels: &[Parcel<'_>],
+    ) -> (Vec<(u64, Outcome)>, Vec<said::Answer>) {
         let mut lanes = BTreeMap::<&DeviceId, Vec<&Parcel<'_>>>::new();
         for parcel in parcels {
             lanes.entry(&parcel.logged.message.device).or_default().push(parcel);
@@ -60,50 +70,54 @@ impl Http {
         let mut lanes: Vec<_> = lanes.into_values().collect();
         lanes.sort_by_key(|lane| lane.first().map(|parcel| parcel.position()));
         let is_away = AtomicBool::new(false);
-        let mut sent = Vec::<BoxFuture<'_, Vec<(u64, Outcome)>>>::with_capacity(lanes.len());
+        let mut sent = Vec::<BoxFuture<'_, Vec<Sent>>>::with_capacity(lanes.len());
         for lane in lanes {
             sent.push(Box::pin(self.send_lane(lane, &is_away)));
         }
         let sent: Vec<_> = stream::iter(sent).buffer_unordered(LANES_MAX).collect().await;
-        let mut outcomes: Vec<_> = sent.into_iter().flatten().collect();
+        let (mut outcomes, answers): (Vec<_>, Vec<_>) =
+            sent.into_iter().flatten().map(|Sent { outcome, answer }| (outcome, answer)).unzip();
         outcomes.sort_by_key(|(position, _)| *position);
-        outcomes
+        (outcomes, answers.into_iter().flatten().collect())
     }
 
-    async fn send_lane(&self, lane: Vec<&Parcel<'_>>, is_away: &AtomicBool) -> Vec<(u64, Outcome)> {
-        let mut outcomes = Vec::with_capacity(lane.len());
+    async fn send_lane(&self, lane: Vec<&Parcel<'_>>, is_away: &AtomicBool) -> Vec<Sent> {
+        let mut all = Vec::with_capacity(lane.len());
         for parcel in lane {
             if is_away.load(Ordering::Relaxed) {
                 break;
             }
-            let outcome = self.send_one(parcel).await;
-            let is_over = matches!(outcome, Outcome::Refused(_) | Outcome::Taken);
-            if matches!(outcome, Outcome::Unreachable { .. }) {
+            let sent = self.send_one(parcel).await;
+            let is_over = matches!(sent.outcome.1, Outcome::Refused(_) | Outcome::Taken);
+            if matches!(sent.outcome.1, Outcome::Unreachable { .. }) {
                 is_away.store(true, Ordering::Relaxed);
             }
-            outcomes.push((parcel.position(), outcome));
+            all.push(sent);
             if !is_over {
                 break;
             }
         }
-        outcomes
+        all
     }
 
-    async fn send_one(&self, parcel: &Parcel<'_>) -> Outcome {
-        let device = parcel.logged.message.device.as_str();
-        let Ok(url) = Url::parse(&self.url.replace(DEVICE_PLACE, device)) else {
-            return Outcome::Refused("the address of the sink has no place for the device".into());
+    async fn send_one(&self, parcel: &Parcel<'_>) -> Sent {
+        let message = &parcel.logged.message;
+        let answered = match Url::parse(&self.url.replace(DEVICE_PLACE, message.device.as_str())) {
+            Ok(url) => {
+                let request = described(self.client.post(url), parcel);
+                client::send(request, ANSWER_BYTES_MAX).await
+            }
+            Err(_) => Err(Silence::NotReached),
         };
-        let request = described(self.client.post(url), parcel);
-        match client::send(request, ANSWER_BYTES_MAX).await {
-            Ok(answer) => outcome(&answer),
-            Err(silence @ (Silence::Broken | Silence::TimedOut)) => {
-                Outcome::Failed(silence.as_str().to_owned())
-            }
-            Err(silence @ Silence::NotReached) => {
-                Outcome::Unreachable { reason: silence.as_str().to_owned(), retry_after_ms: None }
-            }
-        }
+        let body = answered.as_ref().ok().filter(|answer| answer.status.is_success());
+        let body = body.and_then(|answer| said::body(answer.body.as_deref()?));
+        let answer = body.map(|body| said::Answer {
+            device: message.device.clone(),
+            message_id: message.message_id.clone(),
+            body,
+        });
+        let outcome = answered.as_ref().map_or_else(|silence| unanswered(*silence), outcome);
+        Sent { outcome: (parcel.position(), outcome), answer }
     }
 }
 
@@ -121,6 +135,15 @@ fn described(request: RequestBuilder, parcel: &Parcel<'_>) -> RequestBuilder {
         request = request.header(PRODUCT, product.as_str());
     }
     if parcel.again { request.header(AGAIN, "true") } else { request }
+}
+
+/// What no answer means: only a back end that was reached may have been upset by the message.
+fn unanswered(silence: Silence) -> Outcome {
+    let reason = silence.as_str().to_owned();
+    match silence {
+        Silence::Broken | Silence::TimedOut => Outcome::Failed(reason),
+        Silence::NotReached => Outcome::Unreachable { reason, retry_after_ms: None },
+    }
 }
 
 /// Reads an answer: what is about this message, what about the back end, and what about the way there.

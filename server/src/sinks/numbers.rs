@@ -30,6 +30,7 @@ pub struct Numbers {
     behind: Family<Labels, Number>,
     dead: Family<Labels, Number>,
     dropped: Family<Labels, Counter>,
+    answers: Family<OutcomeLabels, Counter>,
 }
 
 impl Numbers {
@@ -43,11 +44,18 @@ impl Numbers {
         registry.register("sink_dead_letters", help, self.dead.clone());
         let help = "Dead letters that there was no room for";
         registry.register("sink_dead_letters_dropped", help, self.dropped.clone());
+        let help = "Answers of back ends to devices, by what became of them";
+        registry.register("sink_answers", help, self.answers.clone());
     }
 
     pub(super) fn count(&self, sink: &str, outcome: &Outcome) {
         let labels = OutcomeLabels { sink: sink.to_owned(), outcome: word(outcome) };
         self.messages.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn answered(&self, sink: &str, outcome: &'static str) {
+        let labels = OutcomeLabels { sink: sink.to_owned(), outcome };
+        self.answers.get_or_create(&labels).inc();
     }
 
     pub(super) fn behind(&self, sink: &str, messages: u64) {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Parcel, Sink, Target, lock};
+use super::{Parcel, Sink, Target, answers, lock};
 use crate::app::App;
 use crate::domain::sink::Subject;
 use crate::domain::sink::progress::{Cursor, Dead, Outcome, Progress};
@@ -147,7 +147,8 @@ impl Worker {
         let letters = letters.filter_map(|(it, again)| Some((state.held.get(it)?, again)));
         let parcels: Vec<_> =
             letters.map(|(logged, again)| parcel(&self.app, logged, again)).collect();
-        let outcomes = self.target.send(&parcels).await;
+        let (outcomes, said) = self.target.send(&parcels).await;
+        answers::route(&self.app, self.sink.name(), &said).await;
         self.note(&outcomes);
         let now_ms = self.now_ms();
         let jitter = u16::from_be_bytes(random::bytes(self.app.random.as_ref()));
@@ -173,7 +174,8 @@ impl Worker {
         }
         let letters = asked.iter().map(|DeadLetter { logged, .. }| parcel(&self.app, logged, true));
         let letters: Vec<_> = letters.collect();
-        let outcomes = self.target.send(&letters).await;
+        let (outcomes, said) = self.target.send(&letters).await;
+        answers::route(&self.app, self.sink.name(), &said).await;
         self.note(&outcomes);
         let is_away = |it: &Outcome| matches!(it, Outcome::Unreachable { .. });
         let away = outcomes.iter().any(|(_, outcome)| is_away(outcome));

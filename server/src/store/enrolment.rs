@@ -246,6 +246,20 @@ pub async fn certificates_until(store: &Store, until_ms: [u64; 4]) -> Result<[u6
     ])
 }
 
+/// Returns a certificate of a device by its serial number, whatever has become of it.
+pub async fn issued(
+    db: &mut SqliteConnection,
+    device: &DeviceId,
+    serial: &str,
+) -> Result<Option<Issued>, Error> {
+    let row = sqlx::query("SELECT * FROM certificates WHERE device = $1 AND serial = $2")
+        .bind(device.as_str())
+        .bind(serial)
+        .fetch_optional(db)
+        .await?;
+    row.as_ref().map(|row| read_issued(&Row::new("certificates", row))).transpose()
+}
+
 fn read_issued(row: &Row<'_>) -> Result<Issued, Error> {
     Ok(Issued {
         serial: row.text("serial")?,

@@ -4,6 +4,7 @@
 //! telemetry keeps nothing else from being written. No id of a device stands for two messages (D24).
 
 mod sinks;
+mod telemetry;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -192,22 +193,6 @@ impl MessageLog {
         rows.iter().map(|row| read(&Row::new("messages", row))).collect()
     }
 
-    /// Returns the last message of a device of one kind.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn latest(&self, device: &DeviceId, kind: Kind) -> Result<Option<Logged>, Error> {
-        let row = sqlx::query(
-            "SELECT * FROM messages WHERE device = $1 AND kind = $2 ORDER BY position DESC LIMIT 1",
-        )
-        .bind(device.as_str())
-        .bind(kind.as_str())
-        .fetch_optional(&self.readers)
-        .await?;
-        row.as_ref().map(|row| read(&Row::new("messages", row))).transpose()
-    }
-
     /// Returns how many bytes the messages take on the disk, indexes included.
     ///
     /// # Errors
@@ -231,6 +216,8 @@ impl MessageLog {
     /// When the disk fails or is full.
     pub async fn forget(&self, before_ms: u64, up_to: u64, limit: u32) -> Result<u64, Error> {
         let _turn = self.turn.lock().await;
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        telemetry::keep_last(&mut transaction, before_ms, up_to, limit).await?;
         let done = sqlx::query(
             "DELETE FROM messages WHERE position IN (SELECT position FROM messages \
              WHERE position <= $2 ORDER BY position LIMIT $3) AND received_at < $1",
@@ -238,8 +225,9 @@ impl MessageLog {
         .bind(to_integer(before_ms))
         .bind(to_integer(up_to))
         .bind(limit)
-        .execute(&self.writer)
+        .execute(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         Ok(done.rows_affected())
     }
 

@@ -22,4 +22,5 @@ mod releases;
 mod rollouts;
 mod secure_boot;
 mod support;
+mod telemetry;
 mod webhooks;

@@ -25,6 +25,7 @@ mod program;
 mod revocation;
 mod server_ca;
 mod sessions;
+mod sinks;
 mod strangers;
 mod support;
 mod webhooks;

@@ -181,10 +181,14 @@ impl Line {
         assert_eq!(self.packet().await, Some((0x90, vec![0, 1, 0, 1])));
     }
 
+    /// Returns a message with `QoS` 1.
+    pub(crate) fn publication(topic: &str, payload: &str) -> Vec<u8> {
+        packet(0x32, &[&text(topic)[..], &[0, 1, 0], payload.as_bytes()].concat())
+    }
+
     /// Publishes with `QoS` 1 and returns the reason code of the acknowledgement.
     pub(crate) async fn publish(&mut self, topic: &str, payload: &str) -> u8 {
-        let body = [&text(topic)[..], &[0, 1, 0], payload.as_bytes()].concat();
-        self.send(&packet(0x32, &body)).await;
+        self.send(&Self::publication(topic, payload)).await;
         let (header, body) = self.packet().await.unwrap();
         assert_eq!((header, &body[..2]), (0x40, &[0, 1][..]));
         body.get(2).copied().unwrap_or(0)

@@ -115,7 +115,7 @@ async fn an_operator_cannot_speak_for_a_device() {
     let genuine = sealed(&server, &device.key, "d-1", Kind::Telemetry);
     assert_eq!(line.publish("waxwing/v1/d-1/telemetry", &genuine).await, 0x87);
     let log = &server.running.app.log;
-    assert_eq!(log.latest(&id("d-1"), Kind::Telemetry).await.unwrap(), None);
+    assert_eq!(log.last_telemetry(&id("d-1")).await.unwrap(), None);
     let http = server.connect(server.device(), Some(&ada)).await;
     let is_let_in = match http {
         Ok(mut client) => client.try_send(Method::GET, "/", &[], "").await.is_ok(),

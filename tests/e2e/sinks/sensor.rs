@@ -57,22 +57,47 @@ impl Sensor {
         Ok(header.seal(payload, &hex(&signature)))
     }
 
-    /// Says these with `QoS` 1, each a payload, and returns once all are acknowledged. Their ids are
-    /// numbers from `first` on.
-    pub(super) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<()> {
+    /// Begins a session in which what is sent to it is kept.
+    pub(super) fn listen(&self, server: &Server) -> Result<()> {
+        run(
+            self.client("mosquitto_sub", server)?.args(["-t", &self.topic(Kind::Command), "-E"]),
+            b"",
+        )
+        .map(drop)
+    }
+
+    /// Returns the next message to it.
+    pub(super) fn next(&self, server: &Server) -> Result<String> {
+        let mut client = self.client("mosquitto_sub", server)?;
+        run(client.args(["-t", &self.topic(Kind::Command), "-C", "1", "-W", "60"]), b"")
+    }
+
+    /// Says these with `QoS` 1, each a payload, and returns what it sent once all are acknowledged. Their ids
+    /// are numbers from `first` on.
+    pub(super) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<String> {
         let sealed = payloads.iter().enumerate();
         let sealed = sealed.map(|(n, it)| self.seal(&format!("m-{}", first + n), it));
         let lines = sealed.collect::<Result<Vec<_>>>()?.join("\n") + "\n";
-        let topic = Topic { device: self.device.clone(), kind: Kind::Telemetry }.to_string();
-        let (host, port) = server.address(Listener::Mqtt).rsplit_once(':').context("an address")?;
-        let mut client = Command::new("mosquitto_pub");
-        client.args(["-V", "5", "-q", "1", "-l", "-h", host, "-p", port, "-t", &topic]);
-        client.args(["-i", self.device.as_str()]).arg("--cafile").arg(server.ca());
-        client.arg("--cert").arg(self.folder.join("cert.pem"));
-        client.arg("--key").arg(self.folder.join("key.pem"));
+        let mut client = self.client("mosquitto_pub", server)?;
+        client.args(["-l", "-t", &self.topic(Kind::Telemetry)]);
         let said = run(client.stderr(Stdio::piped()), lines.as_bytes())?;
         ensure!(said.is_empty(), "mosquitto_pub says: {said}");
-        Ok(())
+        Ok(lines)
+    }
+
+    fn topic(&self, kind: Kind) -> String {
+        Topic { device: self.device.clone(), kind }.to_string()
+    }
+
+    /// Prepares a client of Mosquitto's, in a session that lasts.
+    fn client(&self, program: &str, server: &Server) -> Result<Command> {
+        let (host, port) = server.address(Listener::Mqtt).rsplit_once(':').context("an address")?;
+        let mut client = Command::new(program);
+        client.args(["-V", "5", "-q", "1", "-c", "-x", "3600", "-i", self.device.as_str()]);
+        client.args(["-h", host, "-p", port]).arg("--cafile").arg(server.ca());
+        client.arg("--cert").arg(self.folder.join("cert.pem"));
+        client.arg("--key").arg(self.folder.join("key.pem"));
+        Ok(client)
     }
 }
 

@@ -1,10 +1,12 @@
 //! `/api/v1/devices`: identities, what they are called by, and what was last seen of them.
 
 mod actions;
+mod certificates;
 mod labels;
 mod messages;
 mod secret;
 mod standing;
+mod telemetry;
 mod view;
 
 use std::sync::Arc;
@@ -15,14 +17,15 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, ProductId};
 
 pub(super) use self::actions::*;
+pub(super) use self::certificates::*;
 pub(super) use self::labels::*;
 pub(super) use self::messages::*;
 pub(super) use self::secret::*;
 pub(super) use self::standing::*;
+pub(super) use self::telemetry::*;
 pub(super) use self::view::{DeviceView, Item};
 use super::input::{Author, Body, DevicesQuery, Query, limit, name};
 use super::output::Page;
@@ -80,7 +83,7 @@ pub(super) async fn show(
 ) -> Result<Json<DeviceView>, Problem> {
     let device = find(&app, &device)?;
     let seen = store::devices::seen(&app.store, &device.id).await?;
-    let telemetry = app.log.latest(&device.id, Kind::Telemetry).await?;
+    let telemetry = app.log.last_telemetry(&device.id).await?;
     Ok(Json(DeviceView::new(&app, &device, seen, telemetry)))
 }
 

@@ -15,7 +15,7 @@ async fn telemetry_is_kept_as_sent_and_its_ids_survive_a_restart() {
     let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
     assert_eq!(outcome.unwrap(), Accepted::Applied);
     let desk = desk.restarted().await;
-    let kept = desk.shop.log.latest(&device, Kind::Telemetry).await.unwrap().unwrap().message;
+    let kept = desk.shop.log.last_telemetry(&device).await.unwrap().unwrap().message;
     assert_eq!((kept.envelope.as_bytes(), kept.received_at), (&*sealed, NOW_MS));
     assert_eq!(kept.signed_by, desk.shop.fleet.device(&device).unwrap().certificates[0].serial);
     let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
@@ -85,7 +85,7 @@ async fn the_record_of_a_device_says_how_it_signs_and_the_message_does_not() {
         let outcome = say(n, kind, bytes).await;
         assert!(matches!(outcome, Err(Refused::Signature)), "{n} {kind}: {outcome:?}");
     }
-    let logged = desk.shop.log.latest(&Shop::device(0), Kind::Telemetry).await.unwrap().unwrap();
+    let logged = desk.shop.log.last_telemetry(&Shop::device(0)).await.unwrap().unwrap();
     assert_eq!(logged.message.signed_by, SIGNED_BY_SECRET);
 }
 

@@ -1,0 +1,106 @@
+//! A log that is full of what a sink has not taken, and what telemetry comes to.
+
+use std::time::Duration;
+
+use waxwing_server::clock::Clock as _;
+use waxwing_server::config::Config;
+use waxwing_server::jobs::forget;
+use waxwing_server::store::messages::Message;
+use waxwing_wire::envelope::Header;
+use waxwing_wire::topic::Kind;
+
+use crate::mqtt::{Line, sealed};
+use crate::support::{Folder, Server, id};
+
+const TOPIC: &str = "waxwing/v1/d-1/telemetry";
+
+/// The smallest log there may be.
+const LOG_BYTES: u64 = 16 << 20;
+
+/// A folder with a sink that is not there.
+fn folder(configure: impl FnOnce(&mut Config)) -> Folder {
+    let mut folder = Folder::new();
+    let sink = "name = 'away'\nkind = 'http'\nurl = 'http://127.0.0.1:1/'";
+    folder.config.sinks = vec![toml::from_str(sink).unwrap()];
+    configure(&mut folder.config);
+    folder
+}
+
+#[tokio::test]
+async fn a_message_is_not_acknowledged_while_the_disk_queue_is_full_and_none_is_lost_for_it() {
+    let folder = folder(|config| {
+        config.messages.bytes = LOG_BYTES;
+        config.messages.kept_hours = 1;
+    });
+    let server = folder.start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let sealed = sealed(&server, &device.key, "d-1", Kind::Telemetry);
+    let mut line = Line::open(&server, &device, "d-1").await;
+    let kept = fill(&server).await;
+
+    line.send(&Line::publication(TOPIC, &sealed)).await;
+    let closed = Some((0xe0, vec![0x89]));
+    assert_eq!(line.packet().await, closed, "server busy, and no PUBACK before it");
+    assert_eq!(line.packet().await, None);
+    // However old they are: the sink has not taken them.
+    server.clock.advance(Duration::from_hours(100));
+    forget(app, app.clock.now_ms()).await.unwrap();
+    assert_eq!(app.log.after(0, u32::MAX).await.unwrap().len(), kept);
+
+    // Once it has, there is room again.
+    let taken = *app.log.newest().borrow();
+    let cursor = app.log.cursor("away", false).await.unwrap();
+    let cursor = waxwing_server::domain::sink::progress::Cursor { taken, ..cursor };
+    app.log.move_sink("away", cursor, &[], 0).await.unwrap();
+    forget(app, app.clock.now_ms()).await.unwrap();
+    let sealed = crate::mqtt::sealed(&server, &device.key, "d-1", Kind::Telemetry);
+    let mut line = Line::open(&server, &device, "d-1").await;
+    assert_eq!(line.publish(TOPIC, &sealed).await, 0);
+}
+
+/// Fills the log, and returns how many messages it holds.
+async fn fill(server: &Server) -> usize {
+    let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(7000));
+    for number in 0.. {
+        let header = Header {
+            device_id: id("d-1"),
+            timestamp: 0,
+            message_id: format!("f-{number}").parse().unwrap(),
+        };
+        let message = Message {
+            device: id("d-1"),
+            kind: Kind::Telemetry,
+            message_id: header.message_id.clone(),
+            signed_by: "00".to_owned(),
+            received_at: server.clock.now_ms(),
+            envelope: header.seal(&payload, "00"),
+        };
+        if server.running.app.log.add(&[message]).await.is_err() {
+            return number;
+        }
+    }
+    unreachable!("the log has a limit")
+}
+
+#[tokio::test]
+async fn telemetry_is_added_up_by_product_and_shown_by_device() {
+    let folder = folder(|config| config.messages.aggregates = vec!["celsius".to_owned()]);
+    let server = folder.start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    let sealed = sealed(&server, &device.key, "d-1", Kind::Telemetry);
+    assert_eq!(line.publish(TOPIC, &sealed).await, 0);
+    assert_eq!(line.publish(TOPIC, &sealed).await, 0, "a duplicate, which counts once");
+    let url = format!("http://{}/metrics", server.running.addresses.ops);
+    let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
+    for expected in [
+        r#"waxwing_telemetry_values_total{product="th1",reading="celsius"} 1"#,
+        r#"waxwing_telemetry_sum{product="th1",reading="celsius"} 21.5"#,
+        r#"waxwing_telemetry_min{product="th1",reading="celsius"} 21.5"#,
+        r#"waxwing_telemetry_max{product="th1",reading="celsius"} 21.5"#,
+    ] {
+        assert!(metrics.lines().any(|line| line == expected), "{expected} in {metrics}");
+    }
+    assert!(!metrics.contains("d-1"), "no series names a device: {metrics}");
+}
