@@ -5,6 +5,7 @@
 //! and one device, and leaves a [`Sighting`] that is written behind; counts and clocks are in the
 //! ledger, where polls do not look. Not here: SQL, signing, and what the rules are.
 
+mod arena;
 mod catalogue;
 mod effects;
 mod health;
@@ -317,6 +318,11 @@ impl Fleet {
     pub fn stamp(&self, now_ms: u64) -> u64 {
         let last = self.shared.stamp.fetch_max(now_ms, Ordering::SeqCst);
         if last < now_ms { now_ms } else { self.shared.stamp.fetch_add(1, Ordering::SeqCst) + 1 }
+    }
+
+    /// Takes note of a change that was made at a time: what comes is later.
+    fn was_stamped(&self, at: u64) {
+        self.shared.stamp.fetch_max(at, Ordering::SeqCst);
     }
 
     /// Adds what the fleet counts to the metrics of the server.

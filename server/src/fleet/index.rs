@@ -67,26 +67,23 @@ impl Index {
             self.places.push(place);
         }
         self.put_version(number, old, new);
-        let (before, after) = (old.map(labels).unwrap_or_default(), labels(new));
-        for (field, value) in
-            before.iter().filter(|(field, value)| after.get(*field) != Some(value))
-        {
+        let Some(old) = old else {
+            let texts = (members, self.places.as_slice());
+            labels(new).for_each(|label| insert(&mut self.values, number, label, texts));
+            return;
+        };
+        let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            (labels(old).collect(), labels(new).collect());
+        for (field, value) in before.iter().filter(|(field, it)| after.get(*field) != Some(it)) {
             let Some(values) = self.values.get_mut(field) else { continue };
             values.remove(value, number);
             if values.is_empty() {
                 self.values.remove(field);
             }
         }
-        for (field, value) in
-            after.iter().filter(|(field, value)| before.get(*field) != Some(value))
-        {
-            if !self.values.contains_key(field) {
-                self.values.insert(field.clone(), Values::default());
-            }
-            if let Some(values) = self.values.get_mut(field) {
-                values.insert(value, number, Texts { field, places: &self.places, members });
-            }
-        }
+        let new = after.into_iter().filter(|(field, value)| before.get(field) != Some(value));
+        let texts = (members, self.places.as_slice());
+        new.for_each(|label| insert(&mut self.values, number, label, texts));
     }
 
     fn put_version(&mut self, number: u32, old: Option<&Device>, new: &Device) {
@@ -249,14 +246,28 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Returns what a device has in all the fields that are indexed by text.
-fn labels(device: &Device) -> BTreeMap<Field, &str> {
+/// Adds a device under its value of a field.
+fn insert(
+    all: &mut BTreeMap<Field, Values>,
+    number: u32,
+    (field, value): (Field, &str),
+    (members, places): (&Members, &[Place]),
+) {
+    let values = match all.get_mut(&field) {
+        Some(values) => values,
+        None => all.entry(field.clone()).or_default(),
+    };
+    values.insert(value, number, Texts { field: &field, places, members });
+}
+
+/// Returns what a device has in all the fields that are indexed by text, each field once.
+fn labels(device: &Device) -> impl Iterator<Item = (Field, &str)> {
     let tags =
         device.tags.iter().map(|(key, value)| (Field::TagValue(key.clone()), value.as_str()));
     let attributes = device.attributes.iter();
     let attributes = attributes.map(|(key, value)| (Field::Attribute(key.to_owned()), value));
     let own = [(Field::Product, device.product.as_str()), (Field::Status, device.status.as_str())];
-    own.into_iter().chain(tags).chain(attributes).collect()
+    own.into_iter().chain(tags).chain(attributes)
 }
 
 /// Tells whether a part of a query is answered without looking at devices.

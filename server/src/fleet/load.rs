@@ -6,14 +6,15 @@ use waxwing_wire::{Digest, ProductId};
 
 use super::Fleet;
 use super::writing::latest_change;
-use crate::domain::effect::{Lost, NewDeployment};
-use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
+use crate::domain::effect::Lost;
+use crate::domain::{Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
+use crate::store::devices::Stored;
 use crate::store::{
     Error, Store, clock_mark, contact, devices, groups, metadata, products, releases, rollouts,
 };
 
-/// All that is durable and matters to devices.
+/// All that is durable and matters to devices, the devices aside.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
     /// The products.
@@ -24,12 +25,8 @@ pub struct Records {
     pub releases: Vec<Release>,
     /// Their groups.
     pub groups: Vec<Group>,
-    /// Their devices.
-    pub devices: Vec<Device>,
     /// Their rollouts.
     pub rollouts: Vec<Rollout>,
-    /// The part of devices in rollouts.
-    pub deployments: Vec<NewDeployment>,
     /// Devices that had no contact for long.
     pub lost: Vec<Lost>,
     /// When the server last said that it was alive, in Unix milliseconds; 0 if never.
@@ -49,7 +46,7 @@ impl Fleet {
             let pins = pins(store, &product.id).await?;
             pinned.extend(pins.map(|pins| (product.id.clone(), pins)));
         }
-        let fleet = Self::restored(Records {
+        let fleet = Self::begin(Records {
             products,
             pins: pinned,
             releases: releases::all(store).await?,
@@ -57,7 +54,6 @@ impl Fleet {
             rollouts: rollouts::all(store).await?,
             lost: contact::all(store).await?,
             alive_at: clock_mark::read(store).await?,
-            ..Records::default()
         });
         // One after the other: a million of them are not in memory twice.
         devices::for_each(store, |(device, deployments)| fleet.enter(&device, deployments)).await?;
@@ -65,9 +61,19 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Returns the fleet as it was when these records were all there is. Counters are counted from the
-    /// deployments, so they cannot drift.
-    pub fn restored(records: Records) -> Self {
+    /// Returns the fleet as it was when these records were all there is, with these devices and their part
+    /// in the rollouts. Counters are counted from the deployments, so they cannot drift.
+    pub fn restored(records: Records, devices: impl IntoIterator<Item = Stored>) -> Self {
+        let fleet = Self::begin(records);
+        for (device, deployments) in devices {
+            fleet.enter(&device, deployments);
+        }
+        fleet.settle();
+        fleet
+    }
+
+    /// Returns the fleet before any device.
+    fn begin(records: Records) -> Self {
         let fleet = Self::default();
         fleet.ledger().set_alive_at(records.alive_at);
         for (product, pins) in records.pins {
@@ -85,23 +91,15 @@ impl Fleet {
         for rollout in rollouts {
             fleet.put_rollout(rollout);
         }
-        for device in records.devices {
-            fleet.enter(&device, Vec::new());
-        }
-        for (rollout, device, deployment) in records.deployments {
-            fleet.put_deployment(&device, &rollout, deployment);
-        }
         records.lost.iter().for_each(|lost| fleet.put_lost(lost));
-        fleet.settle();
         fleet
     }
 
     /// Takes note of what depends on all devices together.
     fn settle(&self) {
-        for campaign in self.shared.catalogue.load_full().open() {
-            self.see_room(campaign, 0);
-        }
-        self.stamp(latest_change(self));
+        let catalogue = self.shared.catalogue.load_full();
+        catalogue.open().for_each(|campaign| self.see_room(campaign, 0));
+        self.was_stamped(latest_change(&catalogue));
     }
 }
 

@@ -4,17 +4,19 @@
 //! Read where it lies, written as a whole. Not here: where the pieces lie ([`super::members`]), and
 //! what a device is. The bytes never leave the process, so their format may change with every release.
 
-use std::cmp::Reverse;
+mod deployments;
+
 use std::collections::BTreeMap;
 use std::iter;
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use semver::Version;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use waxwing_wire::report::State;
-use waxwing_wire::{DeviceId, ErrorCode, ProductId};
+use waxwing_wire::{DeviceId, ProductId};
 
+use self::deployments::{Parts, deployment};
 use crate::domain::device::{
     Attributes, Certificate, CertificateStatus, Status, TIME_ZONE_TAG, zone_named,
 };
@@ -23,12 +25,15 @@ use crate::domain::{Deployment, Device};
 use crate::pki::csr::{point_of, spki_of};
 use crate::pki::peer::{serial_bytes, serial_text};
 
+/// Most devices take less.
+const USUAL_BYTES: usize = 512;
+
 /// Why reading cannot fail.
 const PACKED_HERE: &str = "it was packed here";
 
 /// A device and its part in the rollouts.
 #[derive(Clone, Debug)]
-pub(super) struct Packed(Box<[u8]>);
+pub(super) struct Packed(Vec<u8>);
 
 /// What there is in it, read where it lies.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,7 +73,7 @@ pub(super) struct Member<'a> {
 
 /// Any number of things of one kind.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
-struct List<'a>(&'a [u8]);
+struct List<'a>(#[serde(serialize_with = "at_once")] &'a [u8]);
 
 /// A label: key and value.
 type Label<'a> = (&'a str, &'a str);
@@ -77,20 +82,21 @@ type Label<'a> = (&'a str, &'a str);
 /// hexadecimal, and nearly all keys are points of one curve.
 type PackedCertificate<'a> = (Short<'a>, Short<'a>, CertificateStatus, u64);
 
-/// A deployment, with the number of its rollout: state, code, attempt, tries, how often it was
-/// deferred, hop, phase; not before when, when it changed, when it was decided.
-type PackedDeployment = (u32, u8, ErrorCode, u32, u32, u8, u8, u8, (u64, u64, u64));
-
 /// Something that mostly has a shorter form.
 #[derive(Debug, Deserialize, Serialize)]
 enum Short<'a> {
-    AsIs(&'a [u8]),
-    Shortened(&'a [u8]),
+    AsIs(#[serde(serialize_with = "at_once")] &'a [u8]),
+    Shortened(#[serde(serialize_with = "at_once")] &'a [u8]),
 }
 
 impl Packed {
-    /// Packs a device that has no part in any rollout yet.
-    pub(super) fn new(number: u32, device: &Device) -> Self {
+    /// Packs a device with its part in the rollouts.
+    pub(super) fn new(
+        number: u32,
+        device: &Device,
+        deployments: impl Iterator<Item = (u32, Deployment)>,
+    ) -> Self {
+        let parts = Parts::new(deployments);
         let nothing = Member {
             id: device.id.as_str(),
             number,
@@ -98,7 +104,7 @@ impl Packed {
             status: device.status,
             changed_at: 0,
             seen_at: 0,
-            ended_at: 0,
+            ended_at: parts.ended_at,
             created_at: 0,
             version: None,
             tags: List::default(),
@@ -106,29 +112,50 @@ impl Packed {
             reported: List::default(),
             certificates: List::default(),
             message_secret: &[],
-            open: List::default(),
-            ended: List::default(),
+            open: List(&parts.open),
+            ended: List(&parts.ended),
         };
         nothing.become_of(device)
     }
 
+    /// Copies what was packed before.
+    pub(super) fn copied(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+
     /// Returns what there is in it.
     pub(super) fn member(&self) -> Member<'_> {
-        let (member, message_secret) = postcard::take_from_bytes(&self.0).expect(PACKED_HERE);
-        Member { message_secret, ..member }
+        Member::read(&self.0)
     }
 
     /// Returns its name.
     pub(super) fn id(&self) -> &str {
-        let (id, _) = postcard::take_from_bytes(&self.0).expect(PACKED_HERE);
-        id
+        Member::id_in(&self.0)
+    }
+
+    /// Returns it as it is laid away.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 impl<'a> Member<'a> {
+    /// Reads what was packed.
+    pub(super) fn read(bytes: &'a [u8]) -> Self {
+        let (member, message_secret) = postcard::take_from_bytes(bytes).expect(PACKED_HERE);
+        Self { message_secret, ..member }
+    }
+
+    /// Returns the name in what was packed.
+    pub(super) fn id_in(bytes: &'a [u8]) -> &'a str {
+        postcard::take_from_bytes(bytes).expect(PACKED_HERE).0
+    }
+
     fn pack(&self) -> Packed {
-        let packed = postcard::to_allocvec(self).expect("a device is a few kilobytes at most");
-        Packed([&packed, self.message_secret].concat().into())
+        let bytes = Vec::with_capacity(USUAL_BYTES + self.message_secret.len());
+        let mut bytes = postcard::to_extend(self, bytes).expect("memory can be written to");
+        bytes.extend_from_slice(self.message_secret);
+        Packed(bytes)
     }
 
     /// Returns the member after a change of the device itself.
@@ -167,17 +194,9 @@ impl<'a> Member<'a> {
         &self,
         deployments: impl Iterator<Item = (u32, Deployment)>,
     ) -> Packed {
-        let (mut ended, open): (Vec<_>, Vec<_>) =
-            deployments.partition(|(_, deployment)| deployment.state.is_final());
-        ended.sort_unstable_by_key(|(rollout, _)| Reverse(*rollout));
-        let ended_at = ended.iter().map(|(_, deployment)| deployment.changed_at).max();
-        Member {
-            ended_at: ended_at.unwrap_or(0),
-            open: List(&list(open.into_iter().map(packed_deployment))),
-            ended: List(&list(ended.into_iter().map(packed_deployment))),
-            ..self.clone()
-        }
-        .pack()
+        let parts = Parts::new(deployments);
+        let (open, ended) = (List(&parts.open), List(&parts.ended));
+        Member { ended_at: parts.ended_at, open, ended, ..self.clone() }.pack()
     }
 
     /// Returns its name.
@@ -309,6 +328,11 @@ fn list<T: Serialize>(items: impl Iterator<Item = T>) -> Vec<u8> {
     items.fold(Vec::new(), push)
 }
 
+/// Writes bytes together: as a slice they would be written one by one.
+fn at_once<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bytes(bytes)
+}
+
 fn packed_certificates(certificates: &[Certificate]) -> Vec<u8> {
     certificates.iter().fold(Vec::new(), |packed, certificate| {
         let Certificate { serial, spki, status, expires_at } = certificate;
@@ -330,34 +354,6 @@ fn certificate((serial, key, status, expires_at): PackedCertificate<'_>) -> Cert
         Short::Shortened(point) => spki_of(point),
     };
     Certificate { serial, spki, status, expires_at }
-}
-
-fn packed_deployment((rollout, it): (u32, Deployment)) -> PackedDeployment {
-    let Deployment { state, code, attempt, tries, deferred, not_before, .. } = it;
-    let Deployment { hop, phase, changed_at, decided_at, .. } = it;
-    let state = State::ALL.iter().position(|other| *other == state);
-    let state = state.and_then(|state| u8::try_from(state).ok()).expect("it is one of them");
-    let times = (not_before, changed_at, decided_at);
-    (rollout, state, code, attempt, tries, deferred, hop, phase, times)
-}
-
-fn deployment(packed: PackedDeployment) -> (u32, Deployment) {
-    let (rollout, state, code, attempt, tries, deferred, hop, phase, times) = packed;
-    let (not_before, changed_at, decided_at) = times;
-    let state = *State::ALL.get(usize::from(state)).expect(PACKED_HERE);
-    let deployment = Deployment {
-        state,
-        code,
-        attempt,
-        tries,
-        deferred,
-        not_before,
-        hop,
-        phase,
-        changed_at,
-        decided_at,
-    };
-    (rollout, deployment)
 }
 
 #[cfg(test)]

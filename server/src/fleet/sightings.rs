@@ -3,11 +3,11 @@
 //! Written to the database once a second, one row per device however often it polled. What is lost
 //! in a crash comes back with the next poll. Bounded by the number of devices.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
+use hashbrown::{DefaultHashBuilder, HashMap};
 use waxwing_wire::DeviceId;
 
 use crate::domain::Sighting;
@@ -18,13 +18,17 @@ const SHARDS: usize = 64;
 /// Sightings that are not written yet.
 #[derive(Debug)]
 pub struct Sightings {
-    hasher: RandomState,
+    /// A quick one: only registered devices are noted.
+    hasher: DefaultHashBuilder,
     shards: [Mutex<HashMap<DeviceId, Sighting>>; SHARDS],
 }
 
 impl Default for Sightings {
     fn default() -> Self {
-        Self { hasher: RandomState::new(), shards: std::array::from_fn(|_| Mutex::default()) }
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 }
 

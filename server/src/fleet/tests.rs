@@ -328,8 +328,7 @@ fn nobody_is_told_to_come_back_soon_while_there_are_no_bytes_to_send() {
 #[test]
 fn changes_are_later_than_all_before_even_when_the_clock_goes_back() {
     let fleet = fleet();
-    fleet.put_device(Device { changed_at: 500, ..device("d-1", &[]) });
-    fleet.stamp(writing::latest_change(&fleet));
+    fleet.enter(&Device { changed_at: 500, ..device("d-1", &[]) }, Vec::new());
     assert_eq!([fleet.stamp(400), fleet.stamp(400), fleet.stamp(900)], [501, 502, 900]);
 }
 

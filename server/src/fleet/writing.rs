@@ -1,5 +1,6 @@
 //! Bringing the fleet up to date, after a change was committed and before the next one begins.
 
+use std::iter;
 use std::sync::Arc;
 
 use waxwing_wire::{DeviceId, ProductId, RolloutId};
@@ -24,7 +25,7 @@ impl Fleet {
         for back in back.filter(|back| back.back_from == Some(campaign.number)) {
             ledger.move_member(back, Some(&before), &member);
         }
-        self.shared.members.put(after);
+        self.shared.members.put(&after);
     }
 
     /// Takes note that devices polled which have a whole image and have not switched to it: as long as
@@ -33,8 +34,8 @@ impl Fleet {
         let catalogue = self.shared.catalogue.load_full();
         let members = &self.shared.members;
         for (device, sighting) in polls {
-            let is_waiting = |packed: Packed| packed.member().is_about_to_switch();
-            if !members.get(device).is_some_and(is_waiting) {
+            let rests = members.with(device, |member| !member.is_about_to_switch());
+            if rests != Some(false) {
                 continue;
             }
             let mut ledger = self.ledger();
@@ -45,7 +46,7 @@ impl Fleet {
             for campaign in catalogue.campaigns_of(&before) {
                 ledger.move_member(campaign, Some(&before), &member);
             }
-            members.put(after);
+            members.put(&after);
         }
     }
 
@@ -71,7 +72,7 @@ impl Fleet {
         let old = old.as_ref().map(Packed::member);
         let new = match &old {
             Some(old) => old.become_of(&device),
-            None => Packed::new(ledger.index.next_number(), &device),
+            None => Packed::new(ledger.index.next_number(), &device, iter::empty()),
         };
         let before = old.as_ref().map(Member::device);
         let member = new.member();
@@ -81,7 +82,7 @@ impl Fleet {
             }
         }
         let number = member.number;
-        let place = members.put(new);
+        let place = members.put(&new);
         ledger.index.put((number, place), before.as_ref(), &device, members);
     }
 
@@ -92,12 +93,14 @@ impl Fleet {
         let number = ledger.index.next_number();
         let deployments = deployments.into_iter();
         let numbered = |(rollout, it): (RolloutId, _)| Some((catalogue.number(&rollout)?, it));
-        let new = Packed::new(number, device);
-        let new = new.member().with_deployments(deployments.filter_map(numbered));
+        let new = Packed::new(number, device, deployments.filter_map(numbered));
+        let member = new.member();
         for campaign in catalogue.of_product(&device.product) {
-            ledger.move_member(campaign, None, &new.member());
+            ledger.move_member(campaign, None, &member);
         }
-        let place = members.put(new);
+        let changes = member.deployments().map(|(_, it)| it.changed_at.max(it.decided_at));
+        self.was_stamped(changes.fold(member.changed_at, u64::max));
+        let place = members.put(&new);
         ledger.index.put((number, place), None, device, members);
     }
 
@@ -161,20 +164,13 @@ impl Fleet {
     }
 }
 
-/// The latest time of any change that decisions look at.
-pub(super) fn latest_change(fleet: &Fleet) -> u64 {
-    let catalogue = fleet.shared.catalogue.load();
+/// The latest time of any change of what is in the catalogue.
+pub(super) fn latest_change(catalogue: &Catalogue) -> u64 {
     let releases = catalogue.releases.values().flat_map(|all| all.values().map(|r| r.changed_at));
     let rollouts = catalogue.campaigns.values().flat_map(|campaign| {
         let phases = campaign.rollout.started().map(|phase| phase.at);
         phases.chain([campaign.rollout.changed_at])
     });
     let pins = catalogue.pins.values().map(|pins| pins.changed_at);
-    let mut latest = releases.chain(rollouts).chain(pins).max().unwrap_or(0);
-    fleet.shared.members.for_each(|member| {
-        let deployments = member.deployments();
-        let deployments = deployments.map(|(_, it)| it.changed_at.max(it.decided_at));
-        latest = deployments.chain([member.changed_at, latest]).max().unwrap_or(latest);
-    });
-    latest
+    releases.chain(rollouts).chain(pins).max().unwrap_or(0)
 }

@@ -1,12 +1,14 @@
 //! Devices with the certificates they may use.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::sync::Arc;
 
 use semver::Version;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use sqlx::SqliteConnection;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
@@ -38,8 +40,14 @@ struct Line {
     deployments: Vec<StoredDeployment>,
 }
 
-/// Devices that are read at once: some fifty kilobytes, which the allocator does not keep for good.
-const PAGE: u32 = 100;
+/// Devices that are read at once: some five hundred kilobytes.
+const PAGE: u32 = 1_000;
+
+/// Pages that are read before they are needed: enough that nobody waits.
+const PAGES_AHEAD: usize = 2;
+
+/// A page that is being taken apart.
+type ReadPage = JoinHandle<Result<Vec<Line>, Error>>;
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -238,22 +246,33 @@ pub async fn page(
 ///
 /// When the database fails or a row is damaged.
 pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
-    let mut page = read_page(store.clone(), String::new()).await?;
-    while let Some((last, devices)) = page {
-        let next = tokio::spawn(read_page(store.clone(), last));
-        let lines: Vec<&RawValue> =
-            serde_json::from_str(&devices).map_err(|it| damaged(&it, ""))?;
-        for line in lines {
-            take(read(line.get()).map_err(|error| damaged(&error, line.get()))?);
+    let (send, mut pages) = mpsc::channel(PAGES_AHEAD);
+    let reader = tokio::spawn(read_all(store.clone(), send));
+    while let Some(page) = pages.recv().await {
+        page.await??.into_iter().map(Line::read).for_each(&mut take);
+    }
+    reader.await?
+}
+
+/// Reads page after page. Each is taken apart while the database reads the next.
+async fn read_all(store: Store, send: mpsc::Sender<ReadPage>) -> Result<(), Error> {
+    let mut after = String::new();
+    while let Some((last, devices)) = read_page(&store, &after).await? {
+        let before = mem::replace(&mut after, last);
+        let lines = tokio::spawn(async move {
+            serde_json::from_str(&devices).map_err(|error| damaged(&before, &error))
+        });
+        if send.send(lines).await.is_err() {
+            // Whoever took them has met a damaged page.
+            break;
         }
-        page = next.await??;
     }
     Ok(())
 }
 
 /// Returns the devices behind a name as JSON, and the name of the last; nothing if there are none. As
 /// rows, each value of each of them would be handed from thread to thread by itself.
-async fn read_page(store: Store, after: String) -> Result<Option<(String, String)>, Error> {
+async fn read_page(store: &Store, after: &str) -> Result<Option<(String, String)>, Error> {
     let row = sqlx::query(
         "SELECT max(id) AS last, json_group_array(json_array(id, product, json(tags), \
            json(attributes), json(reported_attributes), version, status, created_at, changed_at, \
@@ -274,30 +293,32 @@ async fn read_page(store: Store, after: String) -> Result<Option<(String, String
     Ok(Some((last, row.text("devices")?)))
 }
 
-fn damaged(error: &serde_json::Error, line: &str) -> Error {
-    Error::Damaged { table: "devices", column: "of the list", value: format!("{line}: {error}") }
+fn damaged(before: &str, error: &serde_json::Error) -> Error {
+    let value = format!("of one of the {PAGE} after `{before}`: {error}");
+    Error::Damaged { table: "devices", column: "of the list", value }
 }
 
-fn read(line: &str) -> Result<Stored, serde_json::Error> {
-    let line: Line = serde_json::from_str(line)?;
-    let mut certificates = line.certificates;
-    certificates.sort_by_key(|certificate| certificate.4);
-    let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at, _)| {
-        Certificate { serial, spki: spki.0, status, expires_at }
-    });
-    let device = Device {
-        id: line.id,
-        product: line.product,
-        tags: line.tags,
-        attributes: Attributes { given: line.given, reported: line.reported },
-        version: line.version.map(Arc::new),
-        status: line.status,
-        created_at: line.created_at,
-        changed_at: line.changed_at,
-        certificates: certificates.collect(),
-        message_secret: Some(line.message_secret.0).filter(|sealed| !sealed.is_empty()),
-    };
-    Ok((device, line.deployments.into_iter().map(deployment).collect()))
+impl Line {
+    fn read(self) -> Stored {
+        let mut certificates = self.certificates;
+        certificates.sort_by_key(|certificate| certificate.4);
+        let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at, _)| {
+            Certificate { serial, spki: spki.0, status, expires_at }
+        });
+        let device = Device {
+            id: self.id,
+            product: self.product,
+            tags: self.tags,
+            attributes: Attributes { given: self.given, reported: self.reported },
+            version: self.version.map(Arc::new),
+            status: self.status,
+            created_at: self.created_at,
+            changed_at: self.changed_at,
+            certificates: certificates.collect(),
+            message_secret: Some(self.message_secret.0).filter(|sealed| !sealed.is_empty()),
+        };
+        (device, self.deployments.into_iter().map(deployment).collect())
+    }
 }
 
 fn deployment(stored: StoredDeployment) -> (RolloutId, Deployment) {
@@ -327,8 +348,10 @@ impl TryFrom<&str> for Hexadecimal {
     type Error = &'static str;
 
     fn try_from(text: &str) -> Result<Self, Self::Error> {
-        let digits = (0..text.len()).step_by(2).map(|at| text.get(at..at + 2));
-        let bytes = digits.map(|two| u8::from_str_radix(two?, 16).ok()).collect::<Option<_>>();
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
+        let bytes = bytes.collect::<Option<_>>().filter(|_| rest.is_empty());
         bytes.map(Self).ok_or("not hexadecimal")
     }
 }

@@ -16,6 +16,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +32,7 @@ const AUDIT_S: u64 = 3600;
 /// A scenario with what came of it.
 pub(crate) type Done = (Scenario, Result<Summary, Broken>);
 
-/// Runs scenarios on all cores, in the order in which they were given.
+/// Runs scenarios on all cores: first those that may take longest, or one core would wait for the other.
 ///
 /// # Errors
 ///
@@ -42,12 +43,14 @@ pub(crate) fn run_all(
     seed: u64,
     say: impl Fn(&Done) + Sync,
 ) -> anyhow::Result<Vec<Done>> {
+    let mut longest_first: Vec<_> = scenarios.iter().collect();
+    longest_first.sort_by_key(|scenario| Reverse(scenario.hours_max));
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+        while let Some(scenario) = longest_first.get(next.fetch_add(1, Ordering::Relaxed)) {
             let honesty = Honesty::Honest;
             let outcome = run(scenario, Run { devices, seed, honesty, audit_s: AUDIT_S });
-            let one = (scenario.clone(), outcome);
+            let one = (Scenario::clone(scenario), outcome);
             say(&one);
             done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(one);
         }

@@ -1,6 +1,9 @@
 //! What is packed comes out again, and is found.
 
+use std::iter;
+
 use proptest::prelude::*;
+use waxwing_wire::ErrorCode;
 
 use super::*;
 use crate::domain::device::Tags;
@@ -70,7 +73,7 @@ proptest! {
         seen_at in any::<u64>(),
         changes in prop::collection::vec((0_u32..6, any_deployment()), 0..12),
     ) {
-        let mut packed = Packed::new(7, &first).member().seen(seen_at);
+        let mut packed = Packed::new(7, &first, iter::empty()).member().seen(seen_at);
         let mut expected = BTreeMap::new();
         for (rollout, deployment) in changes {
             packed = packed.member().deployed(rollout, deployment);
@@ -93,7 +96,7 @@ proptest! {
 
     #[test]
     fn a_packed_device_answers_queries_as_the_device_does(device in device(), key in "[a-c]") {
-        let packed = Packed::new(0, &device);
+        let packed = Packed::new(0, &device, iter::empty());
         let member = packed.member();
         let fields = [
             Field::Attribute(key.clone()),

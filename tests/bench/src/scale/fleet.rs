@@ -65,9 +65,9 @@ fn restored(devices: usize, finished: usize) -> anyhow::Result<Fleet> {
         products: vec![fleet::product()?],
         releases: (0..3).map(fleet::release).collect::<anyhow::Result<_>>()?,
         groups: vec![fleet::group()?],
-        devices: (0..devices).map(certified).collect::<anyhow::Result<_>>()?,
         ..Records::default()
     };
+    let mut parts = Vec::new();
     for number in 0..finished {
         let at = u64::try_from(number)? + 1;
         let mut rollout = fleet::rollout(&format!("old-{number}"), 0, &[50, 100], at)?;
@@ -75,14 +75,14 @@ fn restored(devices: usize, finished: usize) -> anyhow::Result<Fleet> {
         rollout.state = State::Finished;
         let offered = Deployment::waiting().offered(0, NOW_MS - 1_000);
         let healthy = Deployment { state: report::State::Healthy, attempt: 1, ..offered };
-        let ended = ids.iter().map(|device| (rollout.id.clone(), device.clone(), healthy));
-        records.deployments.extend(ended);
+        parts.push((rollout.id.clone(), healthy));
         records.rollouts.push(rollout);
     }
     let mut next = fleet::rollout("next", 1, &[50, 100], NOW_MS)?;
     next.start(ids.iter(), NOW_MS)?;
     records.rollouts.push(next);
-    Ok(Fleet::restored(records))
+    let members = (0..devices).map(|n| Ok((certified(n)?, parts.clone())));
+    Ok(Fleet::restored(records, members.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
 /// A device with a certificate, seen with a version.

@@ -116,6 +116,16 @@ impl Cast {
         (hours + ahead).rem_euclid(24)
     }
 
+    /// Returns the names of the time zones in which there may be devices.
+    pub(super) fn zones() -> impl Iterator<Item = &'static str> {
+        ZONES.iter().map(|(name, _)| *name)
+    }
+
+    /// Returns the time zone of a device.
+    pub(super) fn zone_of(&self, number: u32) -> &'static str {
+        self.zone(number).map_or("UTC", |(name, _)| name)
+    }
+
     /// Returns all that is stored before anything happens, the devices aside.
     pub(super) fn records() -> Records {
         let everybody = Group {

@@ -10,7 +10,7 @@ use waxwing_server::domain::effect::{Effect, Moved, NewDeployment};
 use waxwing_server::domain::rollout::State;
 use waxwing_server::domain::{Deployment, Device, Rollout};
 use waxwing_server::fleet::Records;
-use waxwing_wire::{DeviceId, RolloutId};
+use waxwing_server::store::devices::Stored;
 
 use super::cast::{self, Cast, Each};
 
@@ -154,21 +154,30 @@ impl Disk {
         }
     }
 
-    /// Returns everything, as a server that starts reads it.
-    pub(super) fn records(&self, cast: &Cast) -> Records {
-        let versions = cast::shared_versions();
-        let device = |(number, row): (u32, &Row)| Device {
-            version: row.image.map(|image| versions.of(image.into()).clone()),
-            changed_at: row.changed_at,
-            ..cast.device(number)
-        };
+    /// Returns everything but the devices, as a server that starts reads it.
+    pub(super) fn records(&self) -> Records {
         Records {
-            devices: self.devices.iter().map(device).collect(),
             rollouts: self.rollouts.iter().map(|(_, rollout)| rollout.clone()).collect(),
-            deployments: self.rows(cast).collect(),
             alive_at: self.alive_at,
             ..Cast::records()
         }
+    }
+
+    /// Returns the devices with their part in the rollouts, as a server that starts reads them.
+    pub(super) fn members<'a>(&'a self, cast: &'a Cast) -> impl Iterator<Item = Stored> + 'a {
+        let versions = cast::shared_versions();
+        let names: Vec<_> = (0..self.deployments.len()).map(cast::rollout_id).collect();
+        self.devices.iter().map(move |(number, row)| {
+            let device = Device {
+                version: row.image.map(|image| versions.of(image.into()).clone()),
+                changed_at: row.changed_at,
+                ..cast.device(number)
+            };
+            let parts = self.deployments.iter().zip(&names);
+            let parts =
+                parts.filter_map(|((_, all), name)| Some((name.clone(), (*all.of(number))?)));
+            (device, parts.collect())
+        })
     }
 
     pub(super) fn deployment(&self, rollout: u32, device: u32) -> Option<Deployment> {
@@ -195,18 +204,6 @@ impl Disk {
     /// Tells whether all these messages of a device were taken in.
     pub(super) fn has_heard_all(&self, device: u32, messages: u64) -> bool {
         messages & !self.devices.of(device).messages == 0
-    }
-
-    fn rows<'a>(
-        &'a self,
-        cast: &'a Cast,
-    ) -> impl Iterator<Item = (RolloutId, DeviceId, Deployment)> + 'a {
-        let all = self.deployments.iter();
-        all.flat_map(move |(rollout, _)| {
-            let id = cast::rollout_id(rollout);
-            let rows = self.deployments_in(rollout);
-            rows.map(move |(device, it)| (id.clone(), cast.id(device).clone(), it))
-        })
     }
 
     fn remember(&mut self, now_ms: u64, before: impl FnOnce() -> Before) {

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use waxwing_server::domain::rollout::plan::Timeouts;
+use waxwing_server::domain::rollout::window::Window;
 use waxwing_server::domain::rollout::{Change, Gate, PhasePlan, Plan, Size, State, Urgency};
 
 use super::cast::{self, IMAGE_BYTES};
@@ -168,7 +169,13 @@ impl Scenario {
 
     /// Tells whether answers depend on the time of day.
     pub(super) fn has_windows(&self) -> bool {
-        self.rollouts.iter().any(|planned| !planned.plan.windows.is_empty())
+        self.windows().next().is_some()
+    }
+
+    /// Returns the windows of each plan that has some.
+    pub(super) fn windows(&self) -> impl Iterator<Item = &[Window]> {
+        let all = self.rollouts.iter().map(|planned| planned.plan.windows.as_slice());
+        all.filter(|windows| !windows.is_empty())
     }
 }
 

@@ -83,7 +83,7 @@ impl Server {
     pub(super) fn new(cast: &Cast, honesty: Honesty) -> Self {
         let disk = Disk::new(cast.devices(), honesty);
         Self {
-            fleet: Fleet::restored(disk.records(cast)),
+            fleet: Fleet::restored(disk.records(), disk.members(cast)),
             auditor: Auditor::new(cast.devices()),
             disk,
             accident: None,
@@ -105,11 +105,12 @@ impl Server {
         &self.fleet
     }
 
-    /// Returns the rollouts that run, each with the number of devices that it could let in.
-    pub(super) fn rooms(&self) -> impl Iterator<Item = u64> {
+    /// Returns for how many devices there is room. The newest rollout that runs reaches everybody, and
+    /// whoever waits for a place in it gets none in another.
+    pub(super) fn room(&self) -> u64 {
         let all = self.disk.rollouts.iter();
-        let running = all.filter(|(_, rollout)| rollout.state == State::Running);
-        running.map(|(_, rollout)| self.fleet.room(&rollout.id))
+        let newest = all.filter(|(_, rollout)| rollout.state == State::Running).last();
+        newest.map_or(0, |(_, rollout)| self.fleet.room(&rollout.id))
     }
 
     /// Returns what its clock says.
@@ -271,7 +272,7 @@ impl Server {
     fn restart(&mut self, cast: &Cast, now_ms: u64) -> Result<(), Violation> {
         self.away_until = None;
         self.fleet = Fleet::default();
-        self.fleet = Fleet::restored(self.disk.records(cast));
+        self.fleet = Fleet::restored(self.disk.records(), self.disk.members(cast));
         for (device, before) in std::mem::take(&mut self.answers) {
             let after = self.fleet.decide(cast.id(device), now_ms);
             let offers =

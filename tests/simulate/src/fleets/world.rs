@@ -5,11 +5,12 @@
 mod ring;
 mod steps;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
+use std::fmt;
 
 use fastrand::Rng;
-use waxwing_server::domain::rollout::{Change, Phase, Rollout, State};
+use waxwing_server::domain::device::zone_named;
+use waxwing_server::domain::rollout::{Change, Phase, Rollout, State, window};
 use waxwing_wire::report::State as Step;
 
 use self::ring::POLL_S;
@@ -76,13 +77,30 @@ pub(crate) struct Summary {
 /// Something that happens to a device: when, in which order, to whom, in which epoch of its life.
 type Event = (u64, u64, u32, u8, Happens);
 
+/// What happens just now.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    ToDevice(u32, Happens),
+    Other(&'static str),
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ToDevice(device, happens) => write!(f, "d-{device}: {happens:?}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
 struct World<'a> {
     scenario: &'a Scenario,
     run: Run,
     cast: Cast,
     server: Server,
     units: Each<Unit>,
-    queue: BinaryHeap<Reverse<Event>>,
+    /// By the second in which they happen.
+    queue: BTreeMap<u64, Vec<Event>>,
     events: u64,
     ring: Each<Vec<u32>>,
     rng: Rng,
@@ -90,7 +108,7 @@ struct World<'a> {
     crash_at: u64,
     sampled: u64,
     adoption: Vec<(u64, Vec<u64>)>,
-    doing: String,
+    doing: Doing,
 }
 
 /// Runs a scenario. The same seed gives the same run again.
@@ -100,7 +118,7 @@ pub(crate) fn run(scenario: &Scenario, run: Run) -> Result<Summary, Broken> {
         Ok(()) => Ok(world.summary()),
         Err(Violation(promise)) => {
             let after_ms = world.now_ms - BEGINNING_MS;
-            Err(Broken { promise, after_ms, event: world.doing })
+            Err(Broken { promise, after_ms, event: world.doing.to_string() })
         }
     }
 }
@@ -116,13 +134,13 @@ impl<'a> World<'a> {
         let mut world = Self {
             server: Server::new(&cast, run.honesty),
             ring: Each::new(POLL_S, |_| Vec::new()),
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             events: 0,
             now_ms: BEGINNING_MS,
             crash_at: 0,
             sampled: 0,
             adoption: Vec::new(),
-            doing: String::new(),
+            doing: Doing::Other("the beginning"),
             scenario,
             run,
             cast,
@@ -155,7 +173,7 @@ impl<'a> World<'a> {
             self.now_ms += SECOND_MS;
             self.second()?;
         }
-        "the end".clone_into(&mut self.doing);
+        self.doing = Doing::Other("the end");
         self.server.audit(&self.cast, &self.units, self.now_ms)?;
         self.check_ends()
     }
@@ -163,33 +181,51 @@ impl<'a> World<'a> {
     fn second(&mut self) -> Result<(), Violation> {
         let slow = self.scenario.slow.as_ref().filter(|(hours, _)| hours.contains(&self.hours()));
         self.server.slow_ms = slow.map_or(0, |(_, hours)| hours * HOUR_MS);
-        "an operator".clone_into(&mut self.doing);
-        if self.scenario.has_windows() && self.now_ms.is_multiple_of(HOUR_MS) {
-            (0..self.cast.devices()).for_each(|device| self.unsettle(device));
+        self.doing = Doing::Other("an operator");
+        if self.now_ms.is_multiple_of(HOUR_MS) {
+            self.look_at_windows();
         }
         self.operate();
         self.hear_news(None)?;
         self.meet_accidents();
-        while let Some(Reverse((at, _, device, epoch, happens))) = self.queue.peek().copied()
-            && at <= self.now_ms
-        {
-            self.queue.pop();
-            self.happen(device, epoch, happens)?;
+        while let Some(due) = self.queue.first_entry().filter(|it| *it.key() <= self.now_ms) {
+            let mut due = due.remove();
+            due.sort_unstable();
+            for (_, _, device, epoch, happens) in due {
+                self.happen(device, epoch, happens)?;
+            }
         }
         self.go_round()?;
         let sample = self.sample()?;
-        "the jobs of the server".clone_into(&mut self.doing);
+        self.doing = Doing::Other("the jobs of the server");
         self.server.tick(&self.cast, self.now_ms)?;
         self.hear_news(sample)?;
         let passed_ms = self.now_ms - BEGINNING_MS;
         if passed_ms.is_multiple_of(self.run.audit_s * SECOND_MS) {
-            "the hourly audit".clone_into(&mut self.doing);
+            self.doing = Doing::Other("the hourly audit");
             self.server.audit(&self.cast, &self.units, self.now_ms)?;
         }
         if passed_ms.is_multiple_of(ADOPTION_MS) {
             self.write_adoption_down();
         }
         Ok(())
+    }
+
+    /// Where a window has opened or closed, polls may have another effect. In all plans they do so on the
+    /// hour.
+    fn look_at_windows(&mut self) {
+        for windows in self.scenario.windows() {
+            let is_open = |zone: &str, at| window::is_open(windows, &zone_named(Some(zone)), at);
+            let has_changed =
+                |zone| is_open(zone, self.now_ms) != is_open(zone, self.now_ms - HOUR_MS);
+            let zones: Vec<_> = Cast::zones().filter(|zone| has_changed(zone)).collect();
+            let devices = 0..self.cast.devices();
+            let is_there = |device: &u32| zones.contains(&self.cast.zone_of(*device));
+            let there: Vec<_> = devices.filter(is_there).collect();
+            for device in there {
+                self.unsettle(device);
+            }
+        }
     }
 
     fn is_over(&self) -> bool {

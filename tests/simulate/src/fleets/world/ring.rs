@@ -2,12 +2,15 @@
 //!
 //! A million devices that poll four times an hour are ten million polls for each virtual hour, nearly all
 //! of them without effect. Those are left out: of devices whose last poll had no effect although there was
-//! room, until anything changes, and of the others while there is no room. Again and again one of those is
+//! room, or that are healthy in the newest rollout, until anything changes, and of the others while there
+//! is no room. Again and again one of those is
 //! polled all the same, and must have no effect.
 //!
 //! Not here: what a device does with an answer, see [`super::steps`].
 
 use std::mem;
+
+use waxwing_wire::report::State as Step;
 
 use super::{SECOND_MS, World};
 use crate::fleets::auditor::Violation;
@@ -36,7 +39,7 @@ impl World<'_> {
         if !self.server.is_up() {
             return Ok(());
         }
-        let (room, _) = self.room();
+        let room = self.server.room();
         if room == 0 {
             return Ok(());
         }
@@ -58,9 +61,10 @@ impl World<'_> {
                 wishes += u64::from(self.units.of(device).life == Life::Asking);
             }
             // There was room for it too: it does not want any.
-            let (_, everywhere) = self.room();
+            let has_room = self.server.room() > 0;
+            let has_arrived = self.has_arrived(device);
             let unit = self.units.of_mut(device);
-            let settles = everywhere && !unit.nature.waits_for_a_time();
+            let settles = has_arrived || (has_room && !unit.nature.waits_for_a_time());
             if unit.life == Life::Idle && settles && unit.is_on_line(hour) {
                 unit.life = Life::Settled;
             } else if unit.life == Life::Idle {
@@ -76,11 +80,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Returns for how many devices there is room, and whether there is some in each rollout that runs.
-    fn room(&self) -> (u64, bool) {
-        let rooms =
-            self.server.rooms().fold((0, true), |(sum, all), room| (sum + room, all && room > 0));
-        if rooms.0 == 0 { (0, false) } else { rooms }
+    /// Tells whether a device is healthy in the newest rollout, which nothing older overrules: room elsewhere
+    /// is none of its business.
+    fn has_arrived(&self, device: u32) -> bool {
+        let disk = &self.server.disk;
+        let newest = disk.rollouts.len().checked_sub(1);
+        let deployment = newest.and_then(|newest| disk.deployment(newest, device));
+        deployment.is_some_and(|it| it.state == Step::Healthy)
     }
 
     /// One of those whose polls are left out polls, and nothing may come of it. Returns who it was.
@@ -92,7 +98,7 @@ impl World<'_> {
         let hour = self.cast.hour_at(device, self.now_ms);
         let unit = self.units.of(device);
         let is_left_out =
-            unit.life == Life::Settled || (unit.life == Life::Idle && self.room().0 == 0);
+            unit.life == Life::Settled || (unit.life == Life::Idle && self.server.room() == 0);
         if !is_left_out || !unit.is_on_line(hour) || !self.server.is_up() {
             return Ok(None);
         }

@@ -1,13 +1,11 @@
 //! What happens to a device, step by step, and what it says about it: the agent, as far as a server can
 //! notice. Not here: when the server looks.
 
-use std::cmp::Reverse;
-
 use waxwing_server::fleet::Told;
 use waxwing_wire::ErrorCode;
 use waxwing_wire::report::{Deferral, State as Step};
 
-use super::{HOUR_MS, SECOND_MS, World};
+use super::{Doing, HOUR_MS, SECOND_MS, World};
 use crate::fleets::auditor::Violation;
 use crate::fleets::device::{Fate, Life, Task, WRONG_CLOCK_S};
 use crate::fleets::scenario::Nature;
@@ -48,7 +46,7 @@ impl World<'_> {
         if happens != Happens::Lie && self.units.of(device).epoch != epoch {
             return Ok(());
         }
-        self.doing = format!("d-{device}: {happens:?}");
+        self.doing = Doing::ToDevice(device, happens);
         match happens {
             Happens::Boots => self.boot(device),
             Happens::GoesBack => self.go_back(device),
@@ -388,7 +386,8 @@ impl World<'_> {
     pub(super) fn happens(&mut self, device: u32, at: u64, what: Happens) {
         self.events += 1;
         let epoch = self.units.of(device).epoch;
-        self.queue.push(Reverse((at, self.events, device, epoch, what)));
+        let event = (at, self.events, device, epoch, what);
+        self.queue.entry(at.next_multiple_of(SECOND_MS)).or_default().push(event);
     }
 }
 
