@@ -1,6 +1,7 @@
 //! `waxwing device`: identities, what is said of them, and their tokens.
 
 mod add;
+mod gateways;
 mod revoke;
 
 use std::collections::BTreeMap;
@@ -82,6 +83,14 @@ pub(crate) enum Command {
         /// What it shall do: `poll` asks for updates now.
         command: String,
     },
+    /// Let a device carry what another one says and signs, and its firmware.
+    #[command(after_help = gateways::EXAMPLES)]
+    Gateway(gateways::Args),
+    /// List who may carry for a device, and for whom the device may carry.
+    Gateways {
+        /// The device.
+        device: DeviceId,
+    },
     /// Set and remove tags and attributes of many devices at once.
     #[command(after_help = LABEL_EXAMPLES)]
     Label(Box<Labels>),
@@ -161,6 +170,8 @@ pub(crate) async fn run(
             let answer = api.post(&format!("devices/{device}/commands"), &request).await?;
             out.done(&format!("sent {command} to {device}"), &answer)
         }
+        Command::Gateway(args) => gateways::run(args, api, out).await,
+        Command::Gateways { device } => gateways::list(&device, api, out).await,
         Command::Label(labels) => {
             let answer = api.post("labels", &labels).await;
             let query = labels.query.unwrap_or_default();

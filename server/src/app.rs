@@ -16,6 +16,7 @@ use crate::director::Director;
 use crate::director::clock_guard::{self, Boot, ClockGuard};
 use crate::expiries;
 use crate::fleet::Fleet;
+use crate::gateways::Gateways;
 use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Aggregates, Ingest};
 use crate::jobs;
@@ -63,6 +64,8 @@ pub struct App {
     pub audience: Audience,
     /// What they find again when they are back.
     pub ledger: Ledger,
+    /// Who may carry what others say.
+    pub gateways: Gateways,
     /// Signs for each device what it should run.
     pub director: Director,
     /// The certificate authorities.
@@ -127,6 +130,7 @@ impl App {
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
         let hub = Hub::default();
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
+        let gateways = Gateways::load(&store).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
@@ -148,6 +152,7 @@ impl App {
             hub,
             audience: Audience::default(),
             ledger,
+            gateways,
             director,
             pki,
             tls,

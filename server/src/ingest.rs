@@ -15,12 +15,12 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 use waxwing_tuf::key::PublicKey;
-use waxwing_wire::envelope::Envelope;
+use waxwing_wire::envelope::{Envelope, Header};
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest, Malformed, existing};
 
 pub use self::aggregates::Aggregates;
-pub use self::counters::Counters;
+pub use self::counters::{Counters, word};
 use self::recorder::Recorder;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
@@ -202,16 +202,38 @@ impl Ingest {
         now_ms: u64,
     ) -> Result<Genuine<'a>, Refused> {
         let envelope = Envelope::parse(bytes)?;
-        if envelope.header.device_id != *device {
-            return Err(Refused::WrongSender);
-        }
-        if envelope.header.timestamp.abs_diff(now_ms / 1000) > FRESH_S {
-            return Err(Refused::Stale);
-        }
-        let record = self.fleet.device(device).ok_or(Refused::WrongSender)?;
+        let record = self.sender(device, &envelope.header, now_ms)?;
         let signed_by = self.signed_by(&record, kind, &envelope)?;
         let payload_sha256 = Digest(Sha256::digest(envelope.payload).into());
         Ok(Genuine { envelope, payload_sha256, signed_by })
+    }
+
+    /// Checks a poll that somebody else carried: sender, freshness and signature, always by the key of a
+    /// certificate. That it did not come before is not checked here.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] says why it is none.
+    pub fn poll(
+        &self,
+        device: &DeviceId,
+        envelope: &Envelope<'_>,
+        now_ms: u64,
+    ) -> Result<(), Refused> {
+        let record = self.sender(device, &envelope.header, now_ms)?;
+        let prefix = envelope.header.signed_prefix_of_poll();
+        signer(&record, &prefix, envelope).map(drop).ok_or(Refused::Signature)
+    }
+
+    /// Checks who speaks and when, and returns its record.
+    fn sender(&self, device: &DeviceId, header: &Header, now_ms: u64) -> Result<Device, Refused> {
+        if header.device_id != *device {
+            return Err(Refused::WrongSender);
+        }
+        if header.timestamp.abs_diff(now_ms / 1000) > FRESH_S {
+            return Err(Refused::Stale);
+        }
+        self.fleet.device(device).ok_or(Refused::WrongSender)
     }
 
     /// Checks the signature: by what, the record of the device says and never the message (D23). With
@@ -231,7 +253,8 @@ impl Ingest {
                 genuine.then(|| SIGNED_BY_SECRET.to_owned()).ok_or(Refused::Signature)
             }
             Some(_) | None => {
-                let serial = signer(device, kind, envelope).ok_or(Refused::Signature)?;
+                let prefix = envelope.header.signed_prefix(kind);
+                let serial = signer(device, &prefix, envelope).ok_or(Refused::Signature)?;
                 Ok(serial.to_owned())
             }
         }
@@ -306,15 +329,18 @@ impl From<store::Error> for Refused {
 
 /// Returns the serial number of the certificate whose key made the signature (D25). During a
 /// renewal a device has two.
-fn signer<'a>(device: &'a Device, kind: Kind, envelope: &Envelope<'_>) -> Option<&'a str> {
-    let made_it = |spki: &[u8]| verify(spki, kind, envelope);
+fn signer<'a>(device: &'a Device, prefix: &str, envelope: &Envelope<'_>) -> Option<&'a str> {
+    let made_it = |spki: &[u8]| verifies(spki, prefix, envelope);
     device.certificates.iter().find(|c| made_it(&c.spki)).map(|c| c.serial.as_str())
 }
 
 /// Tells whether the key made the signature of a message: the algorithm is the key's, never the
 /// message's (D23).
 pub(crate) fn verify(spki: &[u8], kind: Kind, envelope: &Envelope<'_>) -> bool {
-    let prefix = envelope.header.signed_prefix(kind);
+    verifies(spki, &envelope.header.signed_prefix(kind), envelope)
+}
+
+fn verifies(spki: &[u8], prefix: &str, envelope: &Envelope<'_>) -> bool {
     let signed = [prefix.as_bytes(), envelope.payload.as_bytes()];
     PublicKey::from_spki_der(spki).is_ok_and(|key| key.verify(&signed, &envelope.signature).is_ok())
 }

@@ -15,6 +15,7 @@ pub mod director;
 pub mod domain;
 pub mod expiries;
 pub mod fleet;
+pub mod gateways;
 pub mod health;
 pub mod http;
 pub mod ingest;

@@ -71,6 +71,7 @@ impl List {
 /// Follows up on a revocation that is committed and in the fleet.
 pub async fn follow_up(app: &App, device: &DeviceId) {
     app.hub.disconnect(device);
+    app.gateways.forget(device);
     app.visits.end(device);
     if let Err(error) = app.tls.end_sessions() {
         tracing::error!(device.id = %device, error = %Chain(&error), "sessions can be resumed");

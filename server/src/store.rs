@@ -12,6 +12,7 @@ pub mod audit;
 pub mod clock_mark;
 pub mod contact;
 pub mod deployments;
+pub mod device_gateways;
 pub mod devices;
 pub mod documents;
 pub mod effects;

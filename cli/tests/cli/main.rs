@@ -6,6 +6,7 @@
 mod add;
 mod alerts;
 mod doctor;
+mod gateways;
 mod login;
 mod requests;
 mod server;

@@ -19,7 +19,7 @@ fn ask(line: &str, answer: (u16, Value), arguments: &[&str]) -> (Run, Value) {
 }
 
 #[track_caller]
-fn sends(arguments: &[&str], line: &str, body: &Value) {
+pub(crate) fn sends(arguments: &[&str], line: &str, body: &Value) {
     let (run, sent) = ask(line, (200, json!({ "id": "made" })), arguments);
     assert_eq!((run.code, run.stdout.as_str()), (0, "{\"id\":\"made\"}\n"), "{}", run.stderr);
     assert_eq!(&sent, body);

@@ -13,11 +13,18 @@ use alloc::vec::Vec;
 
 use crate::id::{DeviceId, MessageId};
 use crate::json::Object;
-use crate::topic::Kind;
+use crate::poll::POLL_BYTES_MAX;
+use crate::topic::{Direction, Kind};
 
 /// Longest envelope: telemetry of a small device with room to spare; one MQTT packet and one
 /// read buffer hold it.
 pub const ENVELOPE_BYTES_MAX: usize = 8 * 1024;
+/// Longest envelope around a poll that a gateway carries: the longest poll, and 1 KiB for what stands
+/// around it.
+pub const SEALED_POLL_BYTES_MAX: usize = POLL_BYTES_MAX + 1024;
+/// What stands in the place of the topic kind in the signed bytes of a poll: no message has this kind, so
+/// neither can be taken for the other.
+const POLL: &str = "poll";
 
 /// What is signed besides the payload.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -33,9 +40,18 @@ pub struct Header {
 impl Header {
     /// Returns the signed bytes that come before the payload.
     pub fn signed_prefix(&self, kind: Kind) -> String {
+        self.prefix(kind.direction(), kind.as_str())
+    }
+
+    /// Returns the signed bytes that come before a poll that a gateway carries.
+    pub fn signed_prefix_of_poll(&self) -> String {
+        self.prefix(Direction::Up, POLL)
+    }
+
+    fn prefix(&self, direction: Direction, kind: &str) -> String {
         format!(
             "waxwing-msg-v1\n{}\n{kind}\n{}\n{}\n{}\n",
-            kind.direction().as_str(),
+            direction.as_str(),
             self.device_id,
             self.timestamp,
             self.message_id,
@@ -81,6 +97,22 @@ impl<'a> Envelope<'a> {
         if bytes.len() > ENVELOPE_BYTES_MAX {
             return Err(crate::Malformed::new("the envelope is larger than 8 KiB"));
         }
+        Self::take_apart(bytes)
+    }
+
+    /// Takes the envelope around a poll apart.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Malformed`] names what is wrong.
+    pub fn parse_poll(bytes: &'a [u8]) -> Result<Self, crate::Malformed> {
+        if bytes.len() > SEALED_POLL_BYTES_MAX {
+            return Err(crate::Malformed::new("the sealed poll is larger than 25 KiB"));
+        }
+        Self::take_apart(bytes)
+    }
+
+    fn take_apart(bytes: &'a [u8]) -> Result<Self, crate::Malformed> {
         let text = str::from_utf8(bytes)
             .map_err(|_| crate::Malformed::new("the envelope is not UTF-8"))?;
         let fields: Fields<'a> = serde_json::from_str(text)?;
@@ -130,6 +162,28 @@ mod tests {
             header().signed_prefix(Kind::Report),
             "waxwing-msg-v1\nup\nreport\nd-1\n1795167000\nm-7\n"
         );
+    }
+
+    #[test]
+    fn a_poll_is_signed_as_nothing_else_is() {
+        let of_poll = header().signed_prefix_of_poll();
+        assert_eq!(of_poll, "waxwing-msg-v1\nup\npoll\nd-1\n1795167000\nm-7\n");
+        assert!(Kind::ALL.into_iter().all(|kind| header().signed_prefix(kind) != of_poll));
+    }
+
+    #[test]
+    fn the_longest_poll_fits_into_its_envelope() {
+        let id = "i".repeat(crate::id::NAME_BYTES_MAX);
+        let header = Header {
+            device_id: DeviceId::parse(&id).unwrap(),
+            timestamp: u64::MAX,
+            message_id: MessageId::parse(&id).unwrap(),
+        };
+        let poll = format!("{{\"a\":\"{}\"}}", "b".repeat(POLL_BYTES_MAX - 8));
+        let sealed = header.seal(&poll, &"0".repeat(2 * 72));
+        assert_eq!(Envelope::parse_poll(sealed.as_bytes()).unwrap().payload, poll);
+        let long = vec![b' '; SEALED_POLL_BYTES_MAX + 1];
+        assert!(Envelope::parse_poll(&long).unwrap_err().to_string().contains("25 KiB"));
     }
 
     #[test]

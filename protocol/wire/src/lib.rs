@@ -15,12 +15,15 @@ pub mod enrol_uri;
 pub mod envelope;
 #[cfg(feature = "serde")]
 pub mod existing;
+pub mod frame;
 pub mod id;
 mod json;
 #[cfg(feature = "serde")]
 mod malformed;
 pub mod poll;
 pub mod provision;
+#[cfg(feature = "serde")]
+pub mod relay;
 pub mod report;
 pub mod topic;
 

@@ -46,6 +46,10 @@ words!(
         DeviceCreated "device_created",
         /// The attributes that operators give a device were replaced.
         DeviceDescribed "device_described",
+        /// A device may carry what another one says.
+        DeviceGatewaySet "device_gateway_set",
+        /// A device may carry nothing for another one any more.
+        DeviceGatewayRemoved "device_gateway_removed",
         /// A device was shut out.
         DeviceRevoked "device_revoked",
         /// A device was given the secret with which it signs its telemetry.

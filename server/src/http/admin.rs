@@ -136,4 +136,6 @@ fn device_routes(router: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::telemetry))
         .routes(routes!(devices::certificate))
         .routes(routes!(devices::set_secret, devices::remove_secret))
+        .routes(routes!(devices::gateways::list))
+        .routes(routes!(devices::gateways::set, devices::gateways::remove))
 }

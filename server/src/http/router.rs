@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 
-use super::device::{images, poll, tuf};
+use super::device::{gateway, images, poll, tuf};
 use super::{Problem, admin, est, ops};
 use crate::app::App;
 use crate::config::CRL_FOLDER;
@@ -27,9 +27,12 @@ pub type Route = (&'static str, fn() -> MethodRouter<Arc<App>>);
 
 /// Every route of the device listener. A list, so that the test that tries each of them with the
 /// certificate of another device learns of a new one.
-pub const DEVICE: [Route; 6] = [
+pub const DEVICE: [Route; 9] = [
     ("/v1/poll", || post(poll::poll)),
     ("/v1/images/{sha256}", || get(images::image)),
+    (gateway::MESSAGES_PATH, || post(gateway::messages)),
+    (gateway::POLL_PATH, || post(gateway::poll)),
+    (gateway::IMAGE_ROUTE, || get(gateway::image)),
     ("/tuf/image/{product}/metadata/{name}", || get(tuf::image_metadata)),
     ("/tuf/image/{product}/targets/{*path}", || get(tuf::image_target)),
     ("/tuf/director/{device}/metadata/{name}", || get(tuf::director_metadata)),

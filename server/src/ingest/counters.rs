@@ -35,7 +35,8 @@ impl Counters {
     }
 }
 
-const fn word(outcome: &Result<Accepted, Refused>) -> &'static str {
+/// The word for what became of a message: stable, for numbers and programs.
+pub const fn word(outcome: &Result<Accepted, Refused>) -> &'static str {
     match outcome {
         Ok(Accepted::Applied) => "applied",
         Ok(Accepted::Contradicts) => "contradicts",

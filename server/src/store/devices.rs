@@ -13,7 +13,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, Store, sessions};
+use super::{Error, Store, device_gateways, sessions};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::{Deployment, Device, Running, Sighting};
 
@@ -153,6 +153,7 @@ pub async fn shut_out(
         .bind(device.as_str())
         .execute(&mut *db)
         .await?;
+    device_gateways::forget(&mut *db, device).await?;
     sessions::remove(db, device).await
 }
 

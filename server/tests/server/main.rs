@@ -13,6 +13,7 @@ mod api;
 mod device_ca;
 mod enrolment;
 mod fleet;
+mod gateways;
 mod health;
 mod images;
 mod listeners;

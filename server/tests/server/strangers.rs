@@ -40,7 +40,12 @@ impl World {
         let hash = sha256(&self.fleet.image);
         let target = format!("th1/stable/1.1.0/{hash}.esp32c3.bin");
         match route {
-            "/v1/poll" | "/.well-known/est/simplereenroll" => Vec::new(),
+            // What gateways carry is granted for each device: `gateways.rs`.
+            "/v1/gateway/messages"
+            | "/v1/gateway/poll"
+            | "/v1/gateway/{device}/images/{sha256}"
+            | "/v1/poll"
+            | "/.well-known/est/simplereenroll" => Vec::new(),
             "/v1/images/{sha256}" => vec![format!("/v1/images/{hash}")],
             "/tuf/image/{product}/metadata/{name}" => {
                 let files = ["1.root.json", "timestamp.json", "1.targets.json"];

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
-use waxwing_wire::Digest;
+use waxwing_wire::{DeviceId, Digest};
 
 use super::admission::Caller;
 use super::range::Part;
@@ -32,17 +32,17 @@ pub async fn image(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let sha256 = sha256.parse().map_err(|_| unknown())?;
-    serve(&app, &caller, &sha256, &headers).await
+    serve(&app, &caller.device.id, &sha256, &headers).await
 }
 
-/// Answers an image that the caller may read.
+/// Answers an image that this device may read.
 pub async fn serve(
     app: &Arc<App>,
-    caller: &Caller,
+    device: &DeviceId,
     sha256: &Digest,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    if !app.fleet.may_read_image(&caller.device.id, sha256) {
+    if !app.fleet.may_read_image(device, sha256) {
         return Err(unknown());
     }
     let blob = read(app, *sha256).await?.ok_or_else(unknown)?;
@@ -98,7 +98,7 @@ fn field(text: String) -> Result<HeaderValue, Problem> {
     HeaderValue::try_from(text).map_err(|error| Problem::internal(&error))
 }
 
-fn unknown() -> Problem {
+pub(super) fn unknown() -> Problem {
     Problem::not_found("image_unknown", "No listed release of the device's product has this image.")
 }
 

@@ -41,7 +41,17 @@ pub async fn poll(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let answered = answer(&app, &caller, body).await;
+    let question = body::read(body, POLL_BYTES_MAX).await?;
+    answer(&app, &caller.device, &question).await
+}
+
+/// Answers the poll of a device that was recognised.
+pub(super) async fn answer(
+    app: &Arc<App>,
+    device: &Device,
+    question: &[u8],
+) -> Result<Response, Problem> {
+    let answered = bundle(app, device, question).await;
     app.metrics.poll(answered.as_ref().map_or(Poll::Refused, |(outcome, _)| *outcome));
     answered.map(|(_, bundle)| {
         const BUNDLE: HeaderValue = HeaderValue::from_static(bundle::MEDIA_TYPE);
@@ -49,10 +59,12 @@ pub async fn poll(
     })
 }
 
-async fn answer(app: &Arc<App>, caller: &Caller, body: Body) -> Result<(Poll, Vec<u8>), Problem> {
-    let request = Request::decode(&body::read(body, POLL_BYTES_MAX).await?)
-        .map_err(|error| Problem::bad_request("poll_malformed", error.to_string()))?;
-    let device = caller.device.as_ref();
+async fn bundle(
+    app: &Arc<App>,
+    device: &Device,
+    question: &[u8],
+) -> Result<(Poll, Vec<u8>), Problem> {
+    let request = Request::decode(question).map_err(malformed)?;
     if request.product != device.product {
         return Err(wrong_product(device, &request));
     }
@@ -217,6 +229,11 @@ fn image_files(
 /// Returns the version of a file that the device has; 0 if it has none.
 fn have(request: &Request, role: &str) -> u64 {
     request.have.get(role).copied().unwrap_or(0)
+}
+
+/// The poll is not what it should be.
+pub(super) fn malformed(error: impl std::fmt::Display) -> Problem {
+    Problem::bad_request("poll_malformed", error.to_string())
 }
 
 fn wrong_product(device: &Device, request: &Request) -> Problem {

@@ -52,7 +52,7 @@ pub async fn image_target(
     if !release.listed || release.path != path || release.sha256 != sha256 {
         return Err(unknown());
     }
-    images::serve(&app, &caller, &sha256, &headers).await
+    images::serve(&app, &caller.device.id, &sha256, &headers).await
 }
 
 /// Answers the Director's files for the caller, signed now.
