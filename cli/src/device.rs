@@ -2,6 +2,7 @@
 
 mod add;
 mod gateways;
+mod readers;
 mod revoke;
 
 use std::collections::BTreeMap;
@@ -91,6 +92,9 @@ pub(crate) enum Command {
         /// The device.
         device: DeviceId,
     },
+    /// Let a device read what another one says, over MQTT.
+    #[command(after_help = readers::EXAMPLES)]
+    Grant(readers::Args),
     /// Set and remove tags and attributes of many devices at once.
     #[command(after_help = LABEL_EXAMPLES)]
     Label(Box<Labels>),
@@ -102,6 +106,11 @@ pub(crate) enum Command {
         /// Devices to show.
         #[arg(long, default_value_t = 1000)]
         limit: usize,
+    },
+    /// List who may read what a device says, and what it may read of others.
+    Readers {
+        /// The device.
+        device: DeviceId,
     },
     /// Refuse devices from now on, for good; their connections end.
     #[command(
@@ -172,6 +181,7 @@ pub(crate) async fn run(
         }
         Command::Gateway(args) => gateways::run(args, api, out).await,
         Command::Gateways { device } => gateways::list(&device, api, out).await,
+        Command::Grant(args) => readers::run(args, api, out).await,
         Command::Label(labels) => {
             let answer = api.post("labels", &labels).await;
             let query = labels.query.unwrap_or_default();
@@ -184,6 +194,7 @@ pub(crate) async fn run(
             let devices = api.list("devices", query.as_slice(), limit).await?;
             out.list(&devices, &["id", "product", "status", "tags", "version", "last_seen_at"])
         }
+        Command::Readers { device } => readers::list(&device, api, out).await,
         Command::Revoke { devices } => revoke::run(&devices, api, out).await,
         Command::Secret { device, remove: true, .. } => {
             let answer = api.remove(&format!("devices/{device}/message-secret")).await?;

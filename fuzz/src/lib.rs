@@ -54,17 +54,23 @@ pub mod mqtt {
     mod codec;
     pub mod connection;
     pub mod filter;
+    pub mod grants;
     pub mod hub;
     pub mod keeper;
+    pub mod meter;
     mod outbox;
     mod reason;
+    pub mod refusals;
     mod scope;
     mod session;
     mod sink;
 
     pub use self::audience::Audience;
     pub use self::connection::{Endpoint, Guest, serve};
+    pub use self::grants::Grants;
     pub use self::hub::Hub;
+    pub use self::meter::Limits;
+    pub use self::refusals::Refusals;
     pub use self::scope::Scope;
     pub use self::sink::{Refused, Sink};
 }

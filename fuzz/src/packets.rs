@@ -5,15 +5,16 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::runtime::{Builder, Runtime};
 use waxwing_wire::DeviceId;
 use waxwing_wire::topic::{Kind, Topic};
 
 use crate::clock::{Clock, FakeClock};
-use crate::mqtt::keeper::{Keeper, Place, Rest, Session, Unavailable, Wish};
-use crate::mqtt::{Audience, Endpoint, Guest, Hub, Refused, Scope, Sink, serve};
+use crate::mqtt::keeper::{Keeper, Place, Rest, Session, Subscribed, Unavailable, Wish};
+use crate::mqtt::{
+    Audience, Endpoint, Grants, Guest, Hub, Limits, Refusals, Refused, Scope, Sink, serve,
+};
 
 /// Bytes of the answers that wait to be read.
 const PIPE_BYTES: usize = 1 << 16;
@@ -45,7 +46,7 @@ impl Keeper for Forgetful {
         Ok(None)
     }
 
-    async fn note(&self, _: &DeviceId, _: u64, _: Option<Qos>) -> Result<(), Unavailable> {
+    async fn note(&self, _: &DeviceId, _: u64, _: Subscribed) -> Result<(), Unavailable> {
         Ok(())
     }
 
@@ -94,10 +95,17 @@ fn serve_client(
     let endpoint = Endpoint {
         hub: Hub::default(),
         audience: Audience::default(),
+        grants: Grants::default(),
         keeper: Forgetful,
+        refusals: Refusals::default(),
         sink: Taken::default(),
     };
-    let guest = Guest { scope, nickname: nickname.to_owned(), until: Duration::MAX };
+    let guest = Guest {
+        scope,
+        nickname: nickname.to_owned(),
+        limits: Limits::NONE,
+        until: Duration::MAX,
+    };
     let answer = RUNTIME.block_on(async {
         let (mut near, far) = duplex(PIPE_BYTES);
         let client = async {

@@ -22,8 +22,8 @@ use crate::ingest::{self, Accepted, Aggregates, Ingest};
 use crate::jobs;
 use crate::logging::Chain;
 use crate::message_secrets::Vault;
-use crate::metrics::Metrics;
-use crate::mqtt::{Audience, Hub, Ledger};
+use crate::metrics::{self, Metrics};
+use crate::mqtt::{Hub, Ledger, Shared};
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::readiness::AuditState;
@@ -60,8 +60,8 @@ pub struct App {
     pub ingest: Ingest,
     /// The devices that are connected by MQTT.
     pub hub: Hub,
-    /// Those who listen to what devices say.
-    pub audience: Audience,
+    /// Who listens to what over MQTT.
+    pub mqtt: Shared,
     /// What they find again when they are back.
     pub ledger: Ledger,
     /// Who may carry what others say.
@@ -129,6 +129,7 @@ impl App {
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
         let hub = Hub::default();
+        let mqtt = Shared::load(&store).await?;
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let gateways = Gateways::load(&store).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
@@ -137,7 +138,7 @@ impl App {
         let sinks = Sinks::new(&config)?;
         let alerts = alerts::Watch::begin(&store, director.steady_ms()).await?;
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
-        let metrics = Arc::new(metrics(&ingest, &fleet, &sinks));
+        let metrics = Arc::new(metrics(&ingest, &fleet, &sinks, &mqtt));
         let app = Self {
             config,
             clock,
@@ -150,7 +151,7 @@ impl App {
             repositories,
             ingest,
             hub,
-            audience: Audience::default(),
+            mqtt,
             ledger,
             gateways,
             director,
@@ -198,18 +199,19 @@ impl App {
         }
         // Whoever listens has heard a duplicate before.
         if taken.as_ref().is_ok_and(|taken| *taken != Accepted::Duplicate) {
-            self.audience.tell(device, kind, bytes);
+            self.mqtt.audience.tell(device, kind, bytes);
         }
         taken
     }
 }
 
-fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks) -> Metrics {
+fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks, mqtt: &Shared) -> Metrics {
     let mut metrics = Metrics::new();
     ingest.counters().register(metrics.registry_mut());
     ingest.aggregates().register(metrics.registry_mut());
     fleet.register(metrics.registry_mut());
     sinks.numbers().register(metrics.registry_mut());
+    metrics::mqtt::register(metrics.registry_mut(), mqtt);
     metrics
 }
 

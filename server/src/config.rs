@@ -10,6 +10,7 @@
 
 mod log;
 mod messages;
+mod mqtt;
 mod sinks;
 mod source;
 mod webhooks;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::log::{Log, LogFormat};
 pub use self::messages::Messages;
+pub use self::mqtt::Mqtt;
 pub use self::sinks::{DEVICE_PLACE, Sink};
 pub use self::webhooks::Webhooks;
 
@@ -64,6 +66,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is kept of what devices say.
     pub messages: Messages,
+    /// How much one device may send.
+    pub mqtt: Mqtt,
     /// Messages to others about rollouts.
     pub webhooks: Webhooks,
     /// Logging.
@@ -85,6 +89,7 @@ impl Default for Config {
             director: Director::default(),
             limits: Limits::default(),
             messages: Messages::default(),
+            mqtt: Mqtt::default(),
             webhooks: Webhooks::default(),
             log: Log::default(),
             sinks: Vec::new(),
@@ -302,6 +307,7 @@ impl Config {
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         self.messages.check()?;
+        self.mqtt.check()?;
         sinks::check_all(&self.sinks)?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),

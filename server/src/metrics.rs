@@ -4,6 +4,7 @@
 
 mod alerts;
 mod listener;
+pub mod mqtt;
 mod outbox;
 mod rollouts;
 

@@ -72,6 +72,7 @@ impl List {
 pub async fn follow_up(app: &App, device: &DeviceId) {
     app.hub.disconnect(device);
     app.gateways.forget(device);
+    app.mqtt.grants.forget(device);
     app.visits.end(device);
     if let Err(error) = app.tls.end_sessions() {
         tracing::error!(device.id = %device, error = %Chain(&error), "sessions can be resumed");

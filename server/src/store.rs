@@ -13,6 +13,7 @@ pub mod clock_mark;
 pub mod contact;
 pub mod deployments;
 pub mod device_gateways;
+pub mod device_readers;
 pub mod devices;
 pub mod documents;
 pub mod effects;

@@ -8,6 +8,7 @@ mod alerts;
 mod doctor;
 mod gateways;
 mod login;
+mod readers;
 mod requests;
 mod server;
 mod watch;

@@ -50,6 +50,10 @@ words!(
         DeviceGatewaySet "device_gateway_set",
         /// A device may carry nothing for another one any more.
         DeviceGatewayRemoved "device_gateway_removed",
+        /// A device may read other messages of another one than before.
+        DeviceReaderSet "device_reader_set",
+        /// A device may read nothing of another one any more.
+        DeviceReaderRemoved "device_reader_removed",
         /// A device was shut out.
         DeviceRevoked "device_revoked",
         /// A device was given the secret with which it signs its telemetry.

@@ -138,4 +138,6 @@ fn device_routes(router: OpenApiRouter<Arc<App>>) -> OpenApiRouter<Arc<App>> {
         .routes(routes!(devices::set_secret, devices::remove_secret))
         .routes(routes!(devices::gateways::list))
         .routes(routes!(devices::gateways::set, devices::gateways::remove))
+        .routes(routes!(devices::readers::list))
+        .routes(routes!(devices::readers::set, devices::readers::remove))
 }

@@ -249,6 +249,11 @@ pub(super) struct Welcome<'a> {
 /// Messages of `QoS` 1 and 2 that a device may have unacknowledged (MQTT 5, 3.2.2.3.3).
 pub(super) const RECEIVE_MAX: u16 = 32;
 
+/// MQTT 5, 1.5.4: text has no null character. That it is UTF-8 was checked before.
+fn text(text: &str) -> Result<String, Reason> {
+    if text.contains('\0') { Err(Reason::MalformedPacket) } else { Ok(text.to_owned()) }
+}
+
 fn packet_id(id: u16) -> Result<PacketId, Reason> {
     PacketId::new(id).ok_or(Reason::MalformedPacket)
 }

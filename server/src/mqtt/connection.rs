@@ -10,15 +10,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
-use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::audience::{Audience, Crowded, Said, Seat};
 use super::filter::Filter;
+use super::grants::{Grants, Readable};
 use super::hub::{Attachment, Hub, Order, Who};
-use super::keeper::{Keeper, Unavailable, Wish};
+use super::keeper::{Keeper, Subscribed, Unavailable, Wish};
+use super::meter::Limits;
 use super::reason::Reason;
+use super::refusals::Refusals;
 use super::scope::Scope;
 use super::session::{Action, Event, Message, Session};
 use super::{Refused, Sink};
@@ -40,8 +43,12 @@ pub struct Endpoint<S, K> {
     pub hub: Hub,
     /// Those who listen to what devices say.
     pub audience: Audience,
+    /// What devices may read of others.
+    pub grants: Grants,
     /// What devices find again.
     pub keeper: K,
+    /// Counts what is refused.
+    pub refusals: Refusals,
     /// Where messages go.
     pub sink: S,
 }
@@ -53,6 +60,8 @@ pub struct Guest {
     pub scope: Scope,
     /// What it is called if it leaves its name empty.
     pub nickname: String,
+    /// How much it may send.
+    pub limits: Limits,
     /// Until when it may stay, on the monotonic clock.
     pub until: Duration,
 }
@@ -69,13 +78,22 @@ pub async fn serve<S: Sink, K: Keeper, A: Future<Output = bool>>(
     is_admitted: impl Fn() -> A,
 ) {
     let (scope, nickname) = (guest.scope.clone(), guest.nickname.clone());
-    let session = Session::new(scope, nickname, clock.monotonic());
+    let session = Session::new(scope, nickname, guest.limits, clock.monotonic());
     let clock = clock.as_ref();
     let deliveries = FuturesOrdered::new();
-    let (attachment, seat, is_kept) = (None, None, false);
-    Connection { endpoint, clock, guest, stream, session, attachment, seat, is_kept, deliveries }
-        .run(is_admitted)
-        .await;
+    let connection = Connection {
+        endpoint,
+        clock,
+        guest,
+        stream,
+        session,
+        attachment: None,
+        seat: None,
+        regranted: endpoint.grants.watch(),
+        is_kept: false,
+        deliveries,
+    };
+    connection.run(is_admitted).await;
 }
 
 struct Connection<'a, S, K, T> {
@@ -87,6 +105,8 @@ struct Connection<'a, S, K, T> {
     attachment: Option<Attachment>,
     /// For who listens to devices.
     seat: Option<Seat>,
+    /// Tells of other grants.
+    regranted: watch::Receiver<u64>,
     /// Whether the keeper waits for the end.
     is_kept: bool,
     /// The messages in the hands of the sink, answered in the order in which they came.
@@ -130,14 +150,44 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
                 Ok(0) | Err(_) => Event::Lost,
                 Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
             },
+            Ok(()) = self.regranted.changed(), if self.seat.is_some() => {
+                Event::Granted(self.readable())
+            }
             said = hear(&mut self.seat) => Event::Said(said),
             () = sleep(rest) => Event::Tick,
         };
         let now = self.clock.monotonic();
         let over = self.guest.until <= now;
         let event = if over { Event::Stop(Reason::MaximumConnectTime) } else { event };
-        let actions = self.session.on(now, event);
+        let mut actions = self.look_at_grants();
+        actions.extend(self.on(event));
         self.carry_out(actions).await
+    }
+
+    /// Tells the session what happened, and counts what it refuses.
+    fn on(&mut self, event: Event<'_>) -> Vec<Action> {
+        let actions = self.session.on(self.clock.monotonic(), event);
+        for (part, reason) in self.session.take_refused() {
+            self.endpoint.refusals.count(part, reason);
+        }
+        actions
+    }
+
+    /// Tells the session what it may read if that has changed.
+    fn look_at_grants(&mut self) -> Vec<Action> {
+        if !self.regranted.has_changed().unwrap_or(false) {
+            return Vec::new();
+        }
+        self.regranted.mark_unchanged();
+        let readable = self.readable();
+        self.on(Event::Granted(readable))
+    }
+
+    fn readable(&self) -> Readable {
+        match &self.guest.scope {
+            Scope::Device(device) => self.endpoint.grants.of(device),
+            Scope::Operator(_) => Readable::new(),
+        }
     }
 
     async fn attach<A: Future<Output = bool>>(
@@ -146,13 +196,17 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
         is_admitted: impl Fn() -> A,
     ) -> Next {
         let who = self.who();
-        self.attachment = Some(self.endpoint.hub.attach(who).await);
+        let attachment = self.endpoint.hub.attach(who).await;
+        self.session.resume(attachment.take_meter());
+        self.attachment = Some(attachment);
+        let readable = self.readable();
+        self.on(Event::Granted(readable));
         let event = if is_admitted().await {
             self.begin(wish).await
         } else {
             Event::Stop(Reason::NotAuthorized)
         };
-        let actions = self.session.on(self.clock.monotonic(), event);
+        let actions = self.on(event);
         self.carry_out(actions).await
     }
 
@@ -194,8 +248,8 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
                         return self.give_up(Reason::QuotaExceeded).await;
                     }
                 }
-                Action::Note(subscription) => {
-                    if self.note(subscription).await.is_err() {
+                Action::Note(subscribed) => {
+                    if self.note(subscribed).await.is_err() {
                         return self.give_up(Reason::ServerBusy).await;
                     }
                 }
@@ -211,13 +265,13 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
 
     /// Ends the connection without another word; whatever else the session wanted, its end comes first.
     fn break_off(&mut self, event: Event<'_>, next: Next) -> Next {
-        let mut actions = self.session.on(self.clock.monotonic(), event);
+        let mut actions = self.on(event);
         if let Some(Action::Close { will }) = actions.pop() { Next::Close { will } } else { next }
     }
 
     /// Ends the connection and says why.
     async fn give_up(&mut self, reason: Reason) -> Next {
-        let actions = self.session.on(self.clock.monotonic(), Event::Stop(reason));
+        let actions = self.on(Event::Stop(reason));
         let mut next = Next::Wait;
         for action in actions {
             match action {
@@ -235,12 +289,12 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
         next
     }
 
-    async fn note(&mut self, subscription: Option<Qos>) -> Result<(), Unavailable> {
+    async fn note(&mut self, subscribed: Subscribed) -> Result<(), Unavailable> {
         let (Scope::Device(device), Some(attachment)) = (&self.guest.scope, &self.attachment)
         else {
             return Ok(());
         };
-        self.endpoint.keeper.note(device, attachment.generation(), subscription).await
+        self.endpoint.keeper.note(device, attachment.generation(), subscribed).await
     }
 
     fn hear(&mut self, filters: Vec<Filter>) -> Result<(), Crowded> {
@@ -285,6 +339,7 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
             let _ = timeout(FAREWELL_TIMEOUT, accept).await;
         }
         if let Some(attachment) = self.attachment {
+            attachment.keep_meter(self.session.meter(), self.clock.monotonic());
             if let (true, Scope::Device(device)) = (self.is_kept, &self.guest.scope) {
                 let rest = self.session.into_rest();
                 self.endpoint.keeper.end(device, attachment.generation(), rest).await;

@@ -6,7 +6,7 @@
 //! Not here: packets ([`session`](super::session)), who may connect, nor what is kept between two
 //! connections ([`keeper`](super::keeper)).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use waxwing_wire::DeviceId;
 
 use super::keeper::{COMMANDS_MAX, Letter};
+use super::meter::Meter;
 use super::reason::Reason;
 
 /// How long a new connection waits for the one it replaces to leave what is to be kept: longer than a
@@ -166,6 +167,10 @@ impl fmt::Debug for Hub {
 #[derive(Debug, Default)]
 struct Clients {
     lines: HashMap<Who, Line>,
+    /// What devices have sent lately that are not connected.
+    meters: HashMap<DeviceId, Meter>,
+    /// When each of them is as good as nothing, soonest first.
+    clear_at: BTreeSet<(Duration, DeviceId)>,
     /// Number of the newest connection.
     generation: u64,
     shut_down: bool,
@@ -174,6 +179,23 @@ struct Clients {
 impl Clients {
     fn device(&mut self, device: &DeviceId) -> Option<&mut Line> {
         self.lines.get_mut(&Who::Device(device.clone()))
+    }
+
+    fn keep_meter(&mut self, device: &DeviceId, meter: Meter, now: Duration) {
+        while let Some((clear_at, device)) = self.clear_at.pop_first() {
+            if clear_at > now {
+                self.clear_at.insert((clear_at, device));
+                break;
+            }
+            // It may have sent more since.
+            if self.meters.get(&device).is_some_and(|meter| meter.clear_at() <= now) {
+                self.meters.remove(&device);
+            }
+        }
+        if meter.clear_at() > now {
+            self.clear_at.insert((meter.clear_at(), device.clone()));
+            self.meters.insert(device.clone(), meter);
+        }
     }
 }
 
@@ -245,6 +267,19 @@ impl Attachment {
     /// Returns when the connection is to end; says so once.
     pub(super) async fn stopped(&mut self) -> Reason {
         stopped(&mut self.stop).await
+    }
+
+    /// Takes what the device has sent lately, on connections before.
+    pub(super) fn take_meter(&self) -> Meter {
+        let Who::Device(device) = &self.who else { return Meter::default() };
+        self.hub.lock().meters.remove(device).unwrap_or_default()
+    }
+
+    /// Keeps what the device has sent lately for its next connection.
+    pub(super) fn keep_meter(&self, meter: Meter, now: Duration) {
+        if let Who::Device(device) = &self.who {
+            self.hub.lock().keep_meter(device, meter, now);
+        }
     }
 
     /// Returns the number of the connection.

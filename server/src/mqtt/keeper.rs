@@ -42,7 +42,7 @@ pub trait Keeper: Send + Sync + 'static {
         &self,
         device: &DeviceId,
         connection: u64,
-        subscription: Option<Qos>,
+        subscribed: Subscribed,
     ) -> impl Future<Output = Result<(), Unavailable>> + Send;
 
     /// Notes that the device took a command. Never waits: one that is not noted comes again.
@@ -69,12 +69,21 @@ pub struct Wish {
 /// A session as it was kept.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Session {
-    /// The subscription to the commands, with its `QoS`.
-    pub subscription: Option<Qos>,
+    /// What it subscribes to.
+    pub subscribed: Subscribed,
     /// The commands, oldest first, and whether each was sent before.
     pub commands: Vec<(Letter, bool)>,
     /// Ids of messages with `QoS` 2 that were taken and not released.
     pub taken: BTreeSet<NonZeroU16>,
+}
+
+/// What a session subscribes to.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Subscribed {
+    /// The device's own commands, with their `QoS`.
+    pub commands: Option<Qos>,
+    /// Topics of other devices.
+    pub feeds: Vec<String>,
 }
 
 /// A command for a device.

@@ -11,7 +11,7 @@ use mqtt_protocol_core::mqtt::packet::Qos;
 use tokio::sync::{mpsc, oneshot};
 use waxwing_wire::DeviceId;
 
-use super::keeper::{Keeper, Letter, Place, Rest, Session, Unavailable, Wish};
+use super::keeper::{Keeper, Letter, Place, Rest, Session, Subscribed, Unavailable, Wish};
 use crate::clock::Clock;
 use crate::logging::Chain;
 use crate::store::sessions::{self, Connection};
@@ -88,10 +88,10 @@ impl Keeper for Ledger {
         &self,
         device: &DeviceId,
         connection: u64,
-        subscription: Option<Qos>,
+        subscribed: Subscribed,
     ) -> Result<(), Unavailable> {
         let connection = connection_of(device, connection);
-        self.ask(|done| Job::Note { connection, subscription, done }).await
+        self.ask(|done| Job::Note { connection, subscribed, done }).await
     }
 
     fn taken(&self, place: Place) {
@@ -111,7 +111,7 @@ enum Job {
     Begin { connection: Connection, wish: Wish, answer: oneshot::Sender<Option<sessions::Session>> },
     End { connection: Connection, rest: Option<Rest>, done: oneshot::Sender<()> },
     Flush { done: oneshot::Sender<()> },
-    Note { connection: Connection, subscription: Option<Qos>, done: oneshot::Sender<()> },
+    Note { connection: Connection, subscribed: Subscribed, done: oneshot::Sender<()> },
     Taken(u64),
 }
 
@@ -159,9 +159,9 @@ async fn apply(
             Some(reply(done, ()))
         }
         Job::Flush { done } => Some(reply(done, ())),
-        Job::Note { connection, subscription, done } => {
-            let subscription = subscription.map(number);
-            sessions::subscribe(db, &connection, subscription).await?;
+        Job::Note { connection, subscribed, done } => {
+            let commands = subscribed.commands.map(number);
+            sessions::subscribe(db, &connection, commands, &subscribed.feeds).await?;
             Some(reply(done, ()))
         }
         Job::Taken(position) => {
@@ -197,10 +197,11 @@ fn unavailable(error: &store::Error) -> Unavailable {
 
 impl From<sessions::Session> for Session {
     fn from(stored: sessions::Session) -> Self {
-        let subscription = stored.subscription.and_then(|qos| Qos::try_from(qos).ok());
+        let commands = stored.subscription.and_then(|qos| Qos::try_from(qos).ok());
+        let subscribed = Subscribed { commands, feeds: stored.feeds };
         let commands = stored.commands.into_iter().filter_map(letter).collect();
         let taken = stored.taken.into_iter().filter_map(NonZeroU16::new).collect();
-        Self { subscription, commands, taken }
+        Self { subscribed, commands, taken }
     }
 }
 

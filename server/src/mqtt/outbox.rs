@@ -31,7 +31,8 @@ pub(super) struct Full;
 
 impl From<Session> for Outbox {
     fn from(session: Session) -> Self {
-        let Session { subscription, commands, taken } = session;
+        let Session { subscribed, commands, taken } = session;
+        let subscription = subscribed.commands;
         let mut outbox = Self { subscription, taken, ..Self::default() };
         for (letter, was_sent) in commands {
             match letter.place.filter(|_| was_sent) {
@@ -142,6 +143,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::mqtt::keeper::Subscribed;
 
     fn outbox(subscription: Option<Qos>) -> Outbox {
         Outbox { subscription, ..Outbox::default() }
@@ -212,9 +214,8 @@ mod tests {
     #[test]
     fn what_was_sent_before_waits_for_its_acknowledgement_and_the_rest_to_be_sent() {
         let commands = vec![(kept(1), true), (kept(2), false)];
-        let subscription = Some(Qos::AtLeastOnce);
-        let mut outbox =
-            Outbox::from(Session { subscription, commands, taken: BTreeSet::default() });
+        let subscribed = Subscribed { commands: Some(Qos::AtLeastOnce), feeds: Vec::new() };
+        let mut outbox = Outbox::from(Session { subscribed, commands, taken: BTreeSet::default() });
         assert_eq!(outbox.unacknowledged().count(), 1);
         assert_eq!(outbox.pop(8).map(|(_, letter)| letter), Some(kept(2)));
     }

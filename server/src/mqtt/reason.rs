@@ -80,4 +80,32 @@ impl Reason {
             Self::SubscriptionIdentifiersNotSupported => 0xa1,
         }
     }
+
+    /// Returns the word for metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::MalformedPacket => "malformed_packet",
+            Self::ProtocolError => "protocol_error",
+            Self::ImplementationSpecific => "implementation_specific",
+            Self::UnsupportedProtocolVersion => "unsupported_protocol_version",
+            Self::ClientIdentifierNotValid => "client_identifier_not_valid",
+            Self::NotAuthorized => "not_authorized",
+            Self::ServerBusy => "server_busy",
+            Self::ServerShuttingDown => "server_shutting_down",
+            Self::BadAuthenticationMethod => "bad_authentication_method",
+            Self::KeepAliveTimeout => "keep_alive_timeout",
+            Self::SessionTakenOver => "session_taken_over",
+            Self::TopicFilterInvalid => "topic_filter_invalid",
+            Self::ReceiveMaximumExceeded => "receive_maximum_exceeded",
+            Self::TopicAliasInvalid => "topic_alias_invalid",
+            Self::PacketTooLarge => "packet_too_large",
+            Self::QuotaExceeded => "quota_exceeded",
+            Self::AdministrativeAction => "administrative_action",
+            Self::PayloadFormatInvalid => "payload_format_invalid",
+            Self::RetainNotSupported => "retain_not_supported",
+            Self::SharedSubscriptionsNotSupported => "shared_subscriptions_not_supported",
+            Self::MaximumConnectTime => "maximum_connect_time",
+            Self::SubscriptionIdentifiersNotSupported => "subscription_identifiers_not_supported",
+        }
+    }
 }

@@ -6,6 +6,7 @@ use waxwing_wire::DeviceId;
 use waxwing_wire::topic::{Direction, Kind, Topic};
 
 use super::filter::Filter;
+use super::grants::Readable;
 use super::reason::Reason;
 
 /// Who a client is, as its certificate says.
@@ -36,20 +37,32 @@ impl Scope {
         }
     }
 
-    /// Returns what the client subscribes to with a filter. A device to its own commands only, and
-    /// without wildcards, since a filter that covers more than it asks for hides a mistake.
+    /// Returns what the client subscribes to with a filter. A device to its own commands, and to what it
+    /// may read of others; without wildcards, since a filter that covers more than it asks for hides a
+    /// mistake.
     ///
     /// # Errors
     ///
     /// The reason to refuse it.
-    pub(super) fn subscribe(&self, filter: &str) -> Result<Subscription, Reason> {
+    pub(super) fn subscribe(
+        &self,
+        filter: &str,
+        readable: &Readable,
+    ) -> Result<Subscription, Reason> {
         match self {
             Self::Device(device) => own(device, filter, Direction::Down)
                 .map(|_| Subscription::Commands)
+                .or_else(|| granted(filter, readable).map(Subscription::Feed))
                 .ok_or(Reason::NotAuthorized),
             Self::Operator(_) => Filter::parse(filter).map(Subscription::Feed),
         }
     }
+}
+
+fn granted(text: &str, readable: &Readable) -> Option<Filter> {
+    let Topic { device, kind } = Topic::parse(text)?;
+    let is_granted = readable.contains(&(device.clone(), kind));
+    is_granted.then_some(Filter { device: Some(device), kind: Some(kind) })
 }
 
 fn own(device: &DeviceId, text: &str, direction: Direction) -> Option<Kind> {
@@ -89,7 +102,9 @@ mod tests {
 
     #[test]
     fn a_device_subscribes_to_its_own_commands_only() {
-        assert_eq!(device().subscribe("waxwing/v1/d-1/command"), Ok(Subscription::Commands));
+        let none = Readable::new();
+        let own = device().subscribe("waxwing/v1/d-1/command", &none);
+        assert_eq!(own, Ok(Subscription::Commands));
         for foreign in [
             "#",
             "waxwing/v1/#",
@@ -101,7 +116,29 @@ mod tests {
             "$share/g/waxwing/v1/d-1/command",
             "$SYS/#",
         ] {
-            assert_eq!(device().subscribe(foreign), Err(Reason::NotAuthorized), "{foreign}");
+            let refused = device().subscribe(foreign, &none);
+            assert_eq!(refused, Err(Reason::NotAuthorized), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_device_subscribes_to_exactly_what_it_was_granted() {
+        let other = DeviceId::parse("d-2").unwrap();
+        let readable = Readable::from([(other.clone(), Kind::Telemetry)]);
+        let feed = Filter { device: Some(other), kind: Some(Kind::Telemetry) };
+        let subscribe = |filter| device().subscribe(filter, &readable);
+        assert_eq!(subscribe("waxwing/v1/d-2/telemetry"), Ok(Subscription::Feed(feed)));
+        for foreign in [
+            "waxwing/v1/d-2/state",
+            "waxwing/v1/d-2/command",
+            "waxwing/v1/d-2/+",
+            "waxwing/v1/d-2/#",
+            "waxwing/v1/+/telemetry",
+            "waxwing/v1/d-2/telemetry/#",
+            "device/d-2/data",
+            "waxwing/v1/d-3/telemetry",
+        ] {
+            assert_eq!(subscribe(foreign), Err(Reason::NotAuthorized), "{foreign}");
         }
     }
 }

@@ -30,8 +30,14 @@ pub struct Service {
 impl Service {
     /// Makes the endpoint.
     pub fn new(app: Arc<App>) -> Self {
-        let (hub, keeper, audience) = (app.hub.clone(), app.ledger.clone(), app.audience.clone());
-        let endpoint = Endpoint { hub, keeper, audience, sink: Ingestion(app.clone()) };
+        let endpoint = Endpoint {
+            hub: app.hub.clone(),
+            audience: app.mqtt.audience.clone(),
+            grants: app.mqtt.grants.clone(),
+            keeper: app.ledger.clone(),
+            refusals: app.mqtt.refusals.clone(),
+            sink: Ingestion(app.clone()),
+        };
         Self { app, endpoint }
     }
 
@@ -52,7 +58,8 @@ impl Service {
         let admitted = admission::admit(app, &peer, "").await.is_ok();
         let scope = Scope::Device(peer.device.clone());
         let nickname = peer.device.to_string();
-        let guest = Guest { scope, nickname, until: self.until(peer.not_after_ms) };
+        let (limits, until) = (app.config.mqtt.limits(), self.until(peer.not_after_ms));
+        let guest = Guest { scope, nickname, limits, until };
         let is_admitted = || ready(admitted && admission::recognise(&app.fleet, &peer).is_ok());
         serve(&self.endpoint, &app.clock, guest, stream, is_admitted).await;
     }
@@ -62,7 +69,8 @@ impl Service {
         let app = &self.app;
         let scope = Scope::Operator(peer.operator.clone());
         let nickname = Digest(random::bytes(app.random.as_ref())).to_string();
-        let guest = Guest { scope, nickname, until: self.until(peer.not_after_ms) };
+        let (limits, until) = (app.config.mqtt.limits(), self.until(peer.not_after_ms));
+        let guest = Guest { scope, nickname, limits, until };
         let is_admitted = || is_good(app, peer);
         serve(&self.endpoint, &app.clock, guest, stream, is_admitted).await;
     }

@@ -13,6 +13,7 @@
 
 mod commands;
 mod connect;
+mod ending;
 mod feeds;
 mod messages;
 
@@ -22,18 +23,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mqtt_protocol_core::mqtt::packet::Qos;
 use waxwing_wire::topic::Kind;
 
-use self::connect::{SESSION_EXPIRY_S_MAX, Terms, admit, silence};
+use self::connect::{Terms, admit, silence};
+use self::ending::Ending;
 use self::messages::Received;
 use super::Refused;
 use super::audience::Said;
 use super::codec::{Codec, Connect, Incoming, Outgoing, RECEIVE_MAX, Welcome};
 use super::filter::Filter;
-use super::keeper::{self, Letter, Place, Rest, Wish};
+use super::grants::Readable;
+use super::keeper::{self, Letter, Place, Rest, Subscribed, Wish};
+use super::meter::{Limits, Meter};
 use super::outbox::Outbox;
 use super::reason::Reason;
+use super::refusals::Part;
 use super::scope::Scope;
 
 /// How long a connection may take from the TLS handshake to its CONNECT.
@@ -45,6 +49,11 @@ pub(super) struct Session {
     scope: Scope,
     /// What a client is called that leaves its name empty.
     nickname: String,
+    limits: Limits,
+    /// What the client has sent lately, on connections before as well.
+    meter: Meter,
+    /// What it may read of what others say.
+    readable: Readable,
     codec: Codec,
     state: State,
     /// When the session gives up, unless something comes.
@@ -52,6 +61,8 @@ pub(super) struct Session {
     /// Largest packet the device takes, in bytes.
     packet_bytes_max: usize,
     actions: Vec<Action>,
+    /// What was refused and is not counted yet.
+    refused: Vec<(Part, Reason)>,
 }
 
 /// Something that happened.
@@ -63,6 +74,8 @@ pub(super) enum Event<'a> {
     Answered(Result<(), Refused>),
     /// There is a command for the device.
     Command(Letter),
+    /// The device may read this of what others say, and nothing else.
+    Granted(Readable),
     /// The connection broke.
     Lost,
     /// Bytes came.
@@ -89,7 +102,7 @@ pub(super) enum Action {
     /// From now on the device listens to commands, or does not.
     Listen(bool),
     /// Note what the session subscribes to, before anything else is done.
-    Note(Option<Qos>),
+    Note(Subscribed),
     /// Write bytes.
     Send(Vec<u8>),
     /// Note that the device took a command.
@@ -125,6 +138,8 @@ struct Open {
     /// What the client listens to, as it wrote it.
     feeds: Vec<(String, Filter)>,
     feeds_changed: bool,
+    /// What was noted last.
+    noted: Subscribed,
     outbox: Outbox,
     inbox: VecDeque<Received>,
     /// How the device said goodbye; what it sent before is still worked off.
@@ -134,15 +149,19 @@ struct Open {
 impl Session {
     /// Begins the session of a client that proved its identity at `now`, a time since any fixed
     /// moment.
-    pub(super) fn new(scope: Scope, nickname: String, now: Duration) -> Self {
+    pub(super) fn new(scope: Scope, nickname: String, limits: Limits, now: Duration) -> Self {
         Self {
             scope,
             nickname,
+            limits,
+            meter: Meter::default(),
+            readable: Readable::new(),
             codec: Codec::default(),
             state: State::Opening,
             deadline: now + CONNECT_TIMEOUT,
             packet_bytes_max: usize::MAX,
             actions: Vec::new(),
+            refused: Vec::new(),
         }
     }
 
@@ -152,14 +171,33 @@ impl Session {
             Event::Answered(answer) => self.answered(now, answer),
             Event::Attached(kept) => self.attached(kept),
             Event::Command(command) => self.command(command),
+            Event::Granted(readable) => self.granted(readable),
             Event::Lost => self.close(None, Ending::WithWill),
-            Event::Received(bytes) => self.codec.feed(bytes),
+            Event::Received(bytes) => {
+                self.meter.read(&self.limits, now, bytes.len());
+                self.codec.feed(bytes);
+            }
             Event::Said(said) => self.said(&said),
             Event::Stop(reason) => self.stop(reason),
             Event::Tick => self.tick(now),
         }
         self.read(now);
         mem::take(&mut self.actions)
+    }
+
+    /// Goes on with what the client has sent on connections before.
+    pub(super) const fn resume(&mut self, meter: Meter) {
+        self.meter = meter;
+    }
+
+    /// Returns what the client has sent lately.
+    pub(super) const fn meter(&self) -> Meter {
+        self.meter
+    }
+
+    /// Takes what was refused since it was last asked.
+    pub(super) fn take_refused(&mut self) -> Vec<(Part, Reason)> {
+        mem::take(&mut self.refused)
     }
 
     /// Returns when to tick.
@@ -222,9 +260,14 @@ impl Session {
         if let Incoming::Connect(connect) = packet {
             return self.connect(now, &connect);
         }
-        let State::Open(open) = &mut self.state else { return };
+        let State::Open(open) = &self.state else { return };
         // MQTT 5, 3.1.2.10: one and a half times the keep-alive time without a packet.
         self.deadline = now + open.silence;
+        let is_message = matches!(packet, Incoming::Publish(_));
+        if !is_message && !self.meter.other(&self.limits, now) {
+            return self.refuse(Reason::QuotaExceeded);
+        }
+        let State::Open(open) = &mut self.state else { return };
         match packet {
             Incoming::Connect(_) => {}
             Incoming::Disconnect { with_will, session_expiry_s } => {
@@ -240,7 +283,10 @@ impl Session {
                 let existed = open.outbox.release(id);
                 self.send(&Outgoing::PubComp(id, existed));
             }
-            Incoming::Publish(publish) => self.publish(publish),
+            Incoming::Publish(publish) => {
+                let fits = self.meter.message(&self.limits, now);
+                self.publish(publish, fits);
+            }
             Incoming::Subscribe { id, filters } => self.subscribe(id, &filters),
             Incoming::Unsubscribe { id, filters } => self.unsubscribe(id, &filters),
         }
@@ -261,6 +307,7 @@ impl Session {
     fn attached(&mut self, kept: Option<keeper::Session>) {
         let State::Attaching(terms) = &mut self.state else { return };
         let kept = kept.filter(|_| !terms.clean_start);
+        let feeds = kept.as_ref().map(|session| session.subscribed.feeds.clone());
         let nickname = self.nickname.clone();
         let welcome = Welcome {
             session_present: kept.is_some(),
@@ -277,74 +324,14 @@ impl Session {
             will: terms.will.take(),
             feeds: Vec::new(),
             feeds_changed: false,
+            noted: kept.as_ref().map(|session| session.subscribed.clone()).unwrap_or_default(),
             outbox: kept.map(Outbox::from).unwrap_or_default(),
             inbox: VecDeque::new(),
             leaving: None,
         });
         self.send(&Outgoing::Welcome(welcome));
+        self.listen_again(&feeds.unwrap_or_default());
         self.send_again();
-    }
-
-    fn disconnect(&mut self, with_will: bool, session_expiry_s: Option<u32>) {
-        let State::Open(open) = &mut self.state else { return };
-        if let Some(seconds) = session_expiry_s {
-            // MQTT 5, 3.14.2.2.2: a session that was to end here cannot be kept after all.
-            if open.session_expiry_s == 0 && seconds != 0 {
-                return self.refuse(Reason::ProtocolError);
-            }
-            open.session_expiry_s = seconds.min(SESSION_EXPIRY_S_MAX);
-        }
-        let ending = if with_will { Ending::WithWill } else { Ending::WithoutWill };
-        open.leaving = Some(ending);
-        if open.inbox.is_empty() {
-            self.close(None, ending);
-        }
-    }
-
-    fn stop(&mut self, reason: Reason) {
-        // A revoked device has no last word.
-        let revoked = reason == Reason::AdministrativeAction;
-        let ending = if revoked { Ending::Forgotten } else { Ending::WithWill };
-        self.close(Some(reason), ending);
-    }
-
-    fn tick(&mut self, now: Duration) {
-        if now < self.deadline {
-            return;
-        }
-        match &self.state {
-            // Busy with what the device sent: not its silence.
-            State::Open(open) if !open.inbox.is_empty() => self.deadline = now + open.silence,
-            State::Attaching(_) | State::Closed(_) | State::Open(_) | State::Opening => {
-                self.refuse(Reason::KeepAliveTimeout);
-            }
-        }
-    }
-
-    /// Ends the connection for something the device did or failed to do.
-    fn refuse(&mut self, reason: Reason) {
-        self.close(Some(reason), Ending::WithWill);
-    }
-
-    fn close(&mut self, reason: Option<Reason>, ending: Ending) {
-        let (farewell, will, rest) = match mem::replace(&mut self.state, State::Closed(None)) {
-            State::Closed(rest) => {
-                self.state = State::Closed(rest);
-                return;
-            }
-            State::Attaching(_) | State::Opening => (reason.map(Outgoing::Refuse), None, None),
-            State::Open(open) => {
-                let rest = open.outbox.into_rest(open.session_expiry_s);
-                (reason.map(Outgoing::Disconnect), open.will, Some(rest))
-            }
-        };
-        if let Some(farewell) = farewell {
-            self.send(&farewell);
-        }
-        let will = will.filter(|_| ending == Ending::WithWill);
-        self.actions.push(Action::Close { will });
-        let keep = |rest: &Rest| ending != Ending::Forgotten && rest.expiry_s > 0;
-        self.state = State::Closed(rest.filter(keep));
     }
 
     /// Writes a packet. A device that has no room for the answers it asked for is let go.
@@ -357,17 +344,6 @@ impl Session {
             Ok(_) | Err(_) => self.close(None, Ending::WithWill),
         }
     }
-}
-
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Ending {
-    /// Nothing is kept and nothing published.
-    Forgotten,
-    /// As agreed: the will is void.
-    WithoutWill,
-    /// In any other way.
-    WithWill,
 }
 
 #[cfg(test)]

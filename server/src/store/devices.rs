@@ -13,7 +13,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, Store, device_gateways, sessions};
+use super::{Error, Store, device_gateways, device_readers, sessions};
 use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
 use crate::domain::{Deployment, Device, Running, Sighting};
 
@@ -154,6 +154,7 @@ pub async fn shut_out(
         .execute(&mut *db)
         .await?;
     device_gateways::forget(&mut *db, device).await?;
+    device_readers::forget(&mut *db, device).await?;
     sessions::remove(db, device).await
 }
 

@@ -14,6 +14,8 @@ use super::{Error, Store};
 pub struct Session {
     /// `QoS` of the subscription to the commands.
     pub subscription: Option<u8>,
+    /// The topics of other devices that it listens to.
+    pub feeds: Vec<String>,
     /// The commands that are still good, oldest first.
     pub commands: Vec<Command>,
     /// Ids of messages with `QoS` 2 that were taken and not released.
@@ -147,8 +149,9 @@ async fn load(
     .await?;
     let Some(row) = &row else { return Ok(None) };
     let row = Row::new("mqtt_sessions", row);
-    let (subscription, taken) = (row.number_or_null("subscription")?, row.json("taken")?);
-    Ok(Some(Session { subscription, commands: commands(db, device, now_ms).await?, taken }))
+    let (subscription, feeds) = (row.number_or_null("subscription")?, row.json("feeds")?);
+    let (commands, taken) = (commands(db, device, now_ms).await?, row.json("taken")?);
+    Ok(Some(Session { subscription, feeds, commands, taken }))
 }
 
 async fn commands(
@@ -174,19 +177,22 @@ async fn commands(
     rows.iter().map(|row| command(&Row::new("mqtt_commands", row))).collect()
 }
 
-/// Notes the `QoS` of the subscription of a connection's session.
+/// Notes what a connection's session subscribes to: with which `QoS` to its commands, and which topics
+/// of others.
 pub async fn subscribe(
     db: &mut SqliteConnection,
     connection: &Connection,
     subscription: Option<u8>,
+    feeds: &[String],
 ) -> Result<(), Error> {
     sqlx::query(
-        "UPDATE mqtt_sessions SET subscription = $3 \
+        "UPDATE mqtt_sessions SET subscription = $3, feeds = $4 \
          WHERE device = $1 AND connection = $2 AND away_at IS NULL",
     )
     .bind(connection.device.as_str())
     .bind(to_integer(connection.number))
     .bind(subscription)
+    .bind(to_json(&feeds))
     .execute(db)
     .await?;
     Ok(())

@@ -26,7 +26,8 @@ use waxwing_server::clock::{Clock, SystemClock};
 use waxwing_server::listener::{self, Limits, Listener, Shutdown};
 use waxwing_server::metrics::{Metrics, Name};
 use waxwing_server::mqtt::{
-    self, Audience, Delivery, Endpoint, Guest, Hub, Ledger, Refused, Scope, Sink, commands,
+    self, Audience, Delivery, Endpoint, Grants, Guest, Hub, Ledger, Refusals, Refused, Scope, Sink,
+    commands,
 };
 use waxwing_server::pki::{Authority, DeviceKey, Peer, ServerCertificate, Validity};
 use waxwing_server::store::Store;
@@ -93,8 +94,14 @@ impl Server {
         let sink = Inbox { taken, permits: Semaphore::new(permits) };
         let store = Store::open(&folder.path().join("waxwing.db")).await.unwrap();
         let keeper = Ledger::open(store.clone(), clock.clone()).await.unwrap();
-        let endpoint =
-            Arc::new(Endpoint { hub: Hub::default(), audience: Audience::default(), keeper, sink });
+        let endpoint = Arc::new(Endpoint {
+            hub: Hub::default(),
+            audience: Audience::default(),
+            grants: Grants::default(),
+            keeper,
+            refusals: Refusals::default(),
+            sink,
+        });
         let revoked = Arc::<Mutex<HashSet<DeviceId>>>::default();
         let shutdown = Shutdown::default();
         let listener = listener(&server_ca, &device_ca, &clock).await;
@@ -111,8 +118,12 @@ impl Server {
                         move || ready(!revoked.lock().unwrap().contains(&device))
                     };
                     let nickname = device.to_string();
-                    let guest =
-                        Guest { scope: Scope::Device(device), nickname, until: Duration::MAX };
+                    let guest = Guest {
+                        scope: Scope::Device(device),
+                        nickname,
+                        limits: mqtt::Limits::NONE,
+                        until: Duration::MAX,
+                    };
                     mqtt::serve(&endpoint, &clock, guest, stream, is_admitted).await;
                 }
             }

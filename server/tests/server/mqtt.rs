@@ -123,17 +123,28 @@ pub(crate) async fn send(app: &App, device: &str) -> Delivery {
 }
 
 pub(crate) fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {
+    sealed_as(server, key, device, kind, &format!("m-{kind}"))
+}
+
+/// Seals a message with an id of its own.
+pub(crate) fn sealed_as(
+    server: &Server,
+    key: &KeyPair,
+    device: &str,
+    kind: Kind,
+    message_id: &str,
+) -> String {
     let header = Header {
         device_id: id(device),
         timestamp: server.running.app.clock.now_ms() / 1000,
-        message_id: format!("m-{kind}").parse().unwrap(),
+        message_id: message_id.parse().unwrap(),
     };
     let payload = r#"{"celsius":21.5}"#;
     let signed = header.signed_prefix(kind) + payload;
     header.seal(payload, &hex(&key.sign(signed.as_bytes()).unwrap()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
@@ -236,6 +247,12 @@ pub(crate) fn packet(header: u8, body: &[u8]) -> Vec<u8> {
     let high = u8::try_from(body.len() / 128).unwrap();
     let length = if high == 0 { vec![low] } else { vec![low | 0x80, high] };
     [&[header], &length[..], body].concat()
+}
+
+/// A packet whose body needs three bytes for its length.
+pub(crate) fn long_packet(header: u8, body: &[u8]) -> Vec<u8> {
+    let byte = |at: u32| u8::try_from((body.len() >> (7 * at)) & 0x7f).unwrap();
+    [&[header, byte(0) | 0x80, byte(1) | 0x80, byte(2)][..], body].concat()
 }
 
 pub(crate) fn text(text: &str) -> Vec<u8> {

@@ -27,7 +27,7 @@ const TOKEN: &str = "an operator";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Sends a request to the REST API.
-async fn ask(server: &Server, method: Method, path: &str, body: &Value) -> Answer {
+pub(crate) async fn ask(server: &Server, method: Method, path: &str, body: &Value) -> Answer {
     let address = server.running.addresses.admin;
     let mut client = server.connect(address, None).await.unwrap();
     let headers = [("authorization", format!("Bearer {TOKEN}"))];
@@ -35,8 +35,12 @@ async fn ask(server: &Server, method: Method, path: &str, body: &Value) -> Answe
     client.send(method, &format!("/api/v1/{path}"), &headers, body).await
 }
 
-async fn start() -> Server {
-    let server = Folder::new().start().await;
+pub(crate) async fn start() -> Server {
+    start_in(&Folder::new()).await
+}
+
+pub(crate) async fn start_in(folder: &Folder) -> Server {
+    let server = folder.start().await;
     for (name, token) in [("ada", TOKEN), ("bob", "another operator")] {
         let mut change = server.running.app.store.begin().await.unwrap();
         let sha256 = Digest(Sha256::digest(token).into());
@@ -46,8 +50,16 @@ async fn start() -> Server {
     server
 }
 
+/// Starts a server whose devices may send as much as they can: its clock stands still.
+async fn start_without_limits() -> Server {
+    let mut folder = Folder::new();
+    folder.config.mqtt.messages_per_s = u32::MAX;
+    folder.config.mqtt.bytes_per_s = u32::MAX;
+    start_in(&folder).await
+}
+
 /// Has a certificate signed for an operator.
-async fn certified(server: &Server, operator: &str) -> (Identity, Value) {
+pub(crate) async fn certified(server: &Server, operator: &str) -> (Identity, Value) {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let csr = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
     let path = format!("operators/{operator}/certificates");
@@ -60,7 +72,11 @@ async fn certified(server: &Server, operator: &str) -> (Identity, Value) {
 }
 
 /// Connects an operator with MQTT 5, or returns the reason code.
-async fn listen(server: &Server, identity: &Identity, client_id: &str) -> Result<Line, u8> {
+pub(crate) async fn listen(
+    server: &Server,
+    identity: &Identity,
+    client_id: &str,
+) -> Result<Line, u8> {
     let connector = server.connector(Some(identity));
     let mut line = Line::dial(&connector, server.running.addresses.mqtt).await;
     match line.hello(&connect(2, &[0], client_id)).await[1] {
@@ -69,7 +85,7 @@ async fn listen(server: &Server, identity: &Identity, client_id: &str) -> Result
     }
 }
 
-async fn subscribe(line: &mut Line, filter: &str) -> u8 {
+pub(crate) async fn subscribe(line: &mut Line, filter: &str) -> u8 {
     line.send(&packet(0x82, &[&[0, 9, 0], &text(filter)[..], &[0]].concat())).await;
     let (header, body) = line.packet().await.unwrap();
     assert_eq!(header, 0x90);
@@ -77,7 +93,7 @@ async fn subscribe(line: &mut Line, filter: &str) -> u8 {
 }
 
 /// Returns topic and payload of the next message.
-async fn heard(line: &mut Line) -> (String, String) {
+pub(crate) async fn heard(line: &mut Line) -> (String, String) {
     let (header, body) = line.packet().await.unwrap();
     assert_eq!(header, 0x30);
     let (topic, rest) = body[2..].split_at(usize::from(u16::from_be_bytes([body[0], body[1]])));
@@ -173,7 +189,7 @@ async fn a_revoked_certificate_and_a_removed_operator_end_what_they_listen_to() 
 
 #[tokio::test]
 async fn an_operator_who_reads_nothing_keeps_nobody_waiting() {
-    let server = start().await;
+    let server = start_without_limits().await;
     let device = server.enrolled("d-1").await;
     let ((deaf, _), (ada, _)) = (certified(&server, "bob").await, certified(&server, "ada").await);
     let mut deaf = listen(&server, &deaf, "x").await.unwrap();
@@ -184,7 +200,7 @@ async fn an_operator_who_reads_nothing_keeps_nobody_waiting() {
     let (app, payload) = (&server.running.app, "x".repeat(8000));
     let mut sent = 0;
     // Far more than sockets and the queue hold.
-    while app.audience.missed() == 0 {
+    while app.mqtt.audience.missed() == 0 {
         assert_eq!(sender.publish("waxwing/v1/d-1/state", &payload).await, 0);
         assert_eq!(heard(&mut line).await.1.len(), payload.len());
         sent += 1;
@@ -214,7 +230,7 @@ fn mosquitto_sub(server: &Server, folder: &Path, version: &str, args: &[&str]) -
 
 #[tokio::test]
 async fn mosquitto_sub_shows_what_devices_say() {
-    let server = start().await;
+    let server = start_without_limits().await;
     let device = server.enrolled("d-1").await;
     let (ada, signed) = certified(&server, "ada").await;
     let folder = files(&ada, &signed);

@@ -5,6 +5,7 @@ mod certificates;
 pub(super) mod gateways;
 mod labels;
 mod messages;
+pub(super) mod readers;
 mod secret;
 mod standing;
 mod telemetry;

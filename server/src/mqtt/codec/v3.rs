@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mqtt_protocol_core::mqtt::packet::{Qos, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, MqttError, SubackReturnCode};
 
-use super::{Connect, Incoming, Outgoing, PacketId, Publish, Will, exact, header, packet_id};
+use super::{Connect, Incoming, Outgoing, PacketId, Publish, Will, exact, header, packet_id, text};
 use crate::mqtt::reason::Reason;
 
 pub(super) fn connect(body: &[u8]) -> Result<Connect, Reason> {
@@ -12,24 +12,27 @@ pub(super) fn connect(body: &[u8]) -> Result<Connect, Reason> {
     let clean_start = packet.clean_session();
     Ok(Connect {
         version: super::Version::V3,
-        client_id: packet.client_id().to_owned(),
+        client_id: text(packet.client_id())?,
         clean_start,
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: if clean_start { 0 } else { u32::MAX },
         receive_max: u16::MAX,
         packet_bytes_max: u32::MAX,
-        will: will(&packet),
+        will: will(&packet)?,
         authentication: false,
     })
 }
 
-fn will(packet: &v3_1_1::Connect) -> Option<Will> {
-    Some(Will {
-        topic: packet.will_topic()?.to_owned(),
-        payload: Bytes::copy_from_slice(packet.will_payload()?),
+fn will(packet: &v3_1_1::Connect) -> Result<Option<Will>, Reason> {
+    let (Some(topic), Some(payload)) = (packet.will_topic(), packet.will_payload()) else {
+        return Ok(None);
+    };
+    Ok(Some(Will {
+        topic: text(topic)?,
+        payload: Bytes::copy_from_slice(payload),
         retain: packet.will_retain(),
         delay_s: 0,
-    })
+    }))
 }
 
 pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
@@ -46,7 +49,8 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
         header::SUBSCRIBE => subscribe(body),
         header::UNSUBSCRIBE => {
             let packet = exact(body, v3_1_1::Unsubscribe::parse)?;
-            let filters = packet.entries().iter().map(|f| f.as_str().to_owned()).collect();
+            let filters = packet.entries().iter().map(|filter| text(filter.as_str()));
+            let filters = filters.collect::<Result<_, _>>()?;
             Ok(Incoming::Unsubscribe { id: packet_id(packet.packet_id())?, filters })
         }
         header::PINGREQ => exact(body, v3_1_1::Pingreq::parse).map(|_| Incoming::Ping),
@@ -59,7 +63,7 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
 fn publish(header: u8, body: &[u8]) -> Result<Publish, Reason> {
     let packet = exact(body, |body| v3_1_1::Publish::parse(header & 0x0f, body.into()))?;
     Ok(Publish {
-        topic: packet.topic_name().to_owned(),
+        topic: text(packet.topic_name())?,
         payload: Bytes::copy_from_slice(packet.payload().as_slice()),
         qos: packet.qos(),
         retain: packet.retain(),
@@ -70,7 +74,8 @@ fn publish(header: u8, body: &[u8]) -> Result<Publish, Reason> {
 fn subscribe(body: &[u8]) -> Result<Incoming, Reason> {
     let packet = exact(body, v3_1_1::Subscribe::parse)?;
     let entries = packet.entries().iter();
-    let filters = entries.map(|e| (e.topic_filter().to_owned(), e.sub_opts().qos())).collect();
+    let filters = entries.map(|e| Ok((text(e.topic_filter())?, e.sub_opts().qos())));
+    let filters = filters.collect::<Result<_, Reason>>()?;
     Ok(Incoming::Subscribe { id: packet_id(packet.packet_id())?, filters })
 }
 

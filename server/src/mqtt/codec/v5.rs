@@ -13,7 +13,7 @@ use mqtt_protocol_core::mqtt::result_code::{
 
 use super::{
     Connect, Incoming, Outgoing, PACKET_BYTES_MAX, PacketId, Publish, RECEIVE_MAX, Welcome, Will,
-    exact, header, packet_id,
+    exact, header, packet_id, text,
 };
 use crate::mqtt::reason::Reason;
 
@@ -21,13 +21,13 @@ pub(super) fn connect(body: &[u8]) -> Result<Connect, Reason> {
     let packet = exact(body, v5_0::Connect::parse)?;
     let mut connect = Connect {
         version: super::Version::V5,
-        client_id: packet.client_id().to_owned(),
+        client_id: text(packet.client_id())?,
         clean_start: packet.clean_start(),
         keep_alive_s: packet.keep_alive(),
         session_expiry_s: 0,
         receive_max: u16::MAX,
         packet_bytes_max: u32::MAX,
-        will: will(&packet),
+        will: will(&packet)?,
         authentication: false,
     };
     for property in packet.props() {
@@ -48,16 +48,19 @@ pub(super) fn connect(body: &[u8]) -> Result<Connect, Reason> {
     Ok(connect)
 }
 
-fn will(packet: &v5_0::Connect) -> Option<Will> {
+fn will(packet: &v5_0::Connect) -> Result<Option<Will>, Reason> {
     let delay = packet.will_props().iter().find_map(|property| {
         if let Property::WillDelayInterval(delay) = property { Some(delay.val()) } else { None }
     });
-    Some(Will {
-        topic: packet.will_topic()?.to_owned(),
-        payload: Bytes::copy_from_slice(packet.will_payload()?),
+    let (Some(topic), Some(payload)) = (packet.will_topic(), packet.will_payload()) else {
+        return Ok(None);
+    };
+    Ok(Some(Will {
+        topic: text(topic)?,
+        payload: Bytes::copy_from_slice(payload),
         retain: packet.will_retain(),
         delay_s: delay.unwrap_or(0),
-    })
+    }))
 }
 
 pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
@@ -74,7 +77,8 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Result<Incoming, Reason> {
         header::SUBSCRIBE => subscribe(body),
         header::UNSUBSCRIBE => {
             let packet = exact(body, v5_0::Unsubscribe::parse)?;
-            let filters = packet.entries().iter().map(|f| f.as_str().to_owned()).collect();
+            let filters = packet.entries().iter().map(|filter| text(filter.as_str()));
+            let filters = filters.collect::<Result<_, _>>()?;
             Ok(Incoming::Unsubscribe { id: packet_id(packet.packet_id())?, filters })
         }
         header::PINGREQ => exact(body, v5_0::Pingreq::parse).map(|_| Incoming::Ping),
@@ -99,7 +103,7 @@ fn publish(header: u8, body: &[u8]) -> Result<Publish, Reason> {
         }
     }
     Ok(Publish {
-        topic: packet.topic_name().to_owned(),
+        topic: text(packet.topic_name())?,
         payload: Bytes::copy_from_slice(packet.payload().as_slice()),
         qos: packet.qos(),
         retain: packet.retain(),
@@ -113,7 +117,8 @@ fn subscribe(body: &[u8]) -> Result<Incoming, Reason> {
         return Err(Reason::SubscriptionIdentifiersNotSupported);
     }
     let entries = packet.entries().iter();
-    let filters = entries.map(|e| (e.topic_filter().to_owned(), e.sub_opts().qos())).collect();
+    let filters = entries.map(|e| Ok((text(e.topic_filter())?, e.sub_opts().qos())));
+    let filters = filters.collect::<Result<_, Reason>>()?;
     Ok(Incoming::Subscribe { id: packet_id(packet.packet_id())?, filters })
 }
 

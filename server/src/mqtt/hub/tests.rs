@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::mqtt::keeper::{KEPT_PACKET_MIN, Place};
+use crate::mqtt::meter::Limits;
 
 #[tokio::test]
 async fn a_command_reaches_a_device_that_listens_and_no_other() {
@@ -107,6 +108,26 @@ async fn only_devices_that_listen_are_nudged_and_only_for_them_a_command_is_made
         Some(command())
     });
     assert_eq!((nudged, &made[..]), (1, &[device(1)][..]));
+}
+
+#[tokio::test]
+async fn what_a_device_has_sent_is_known_on_its_next_connection_and_forgotten_in_time() {
+    let hub = Hub::default();
+    let limits = Limits { messages_per_s: 1, bytes_per_s: 1, burst_s: 10 };
+    let now = Duration::from_secs(1000);
+    let line = hub.attach(who(1)).await;
+    let mut meter = line.take_meter();
+    assert!(meter.message(&limits, now));
+    line.keep_meter(meter, now);
+    drop(line);
+    assert_eq!(hub.attach(who(1)).await.take_meter(), meter);
+    let line = hub.attach(who(1)).await;
+    assert_eq!(line.take_meter(), Meter::default(), "it is with the connection");
+    line.keep_meter(meter, now);
+    let later = meter.clear_at();
+    hub.attach(who(2)).await.keep_meter(Meter::default(), later);
+    let clients = hub.lock();
+    assert!(clients.meters.is_empty() && clients.clear_at.is_empty());
 }
 
 fn device(number: u8) -> DeviceId {

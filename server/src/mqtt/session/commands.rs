@@ -10,6 +10,7 @@ use super::{Action, Session, State};
 use crate::mqtt::codec::{Outgoing, PacketId};
 use crate::mqtt::keeper::Letter;
 use crate::mqtt::reason::Reason;
+use crate::mqtt::refusals::Part;
 use crate::mqtt::scope::{Scope, Subscription};
 
 impl Session {
@@ -64,14 +65,16 @@ impl Session {
     pub(super) fn subscribe(&mut self, id: PacketId, filters: &[(String, Qos)]) {
         let grants = filters.iter().map(|(filter, qos)| self.grant(filter, *qos));
         let grants: Vec<_> = grants.collect();
-        self.hear();
+        let refused = grants.iter().filter_map(|grant| grant.err());
+        self.refused.extend(refused.map(|reason| (Part::Subscribe, reason)));
+        self.settle();
         self.send(&Outgoing::SubAck(id, &grants));
         self.send_commands();
     }
 
     /// Subscribes to one filter, and returns the `QoS` granted: 1 for commands, 0 for the rest.
     fn grant(&mut self, filter: &str, qos: Qos) -> Result<Qos, Reason> {
-        match self.scope.subscribe(filter)? {
+        match self.scope.subscribe(filter, &self.readable)? {
             Subscription::Commands => {
                 let qos = qos.min(Qos::AtLeastOnce);
                 self.subscribe_to_commands(Some(qos));
@@ -83,27 +86,23 @@ impl Session {
 
     pub(super) fn unsubscribe(&mut self, id: PacketId, filters: &[String]) {
         let existed: Vec<_> = filters.iter().map(|filter| self.leave(filter)).collect();
-        self.hear();
+        self.settle();
         self.send(&Outgoing::UnsubAck(id, &existed));
     }
 
     /// Ends the subscription to one filter, and returns whether there was one.
     fn leave(&mut self, filter: &str) -> bool {
-        match self.scope.subscribe(filter) {
+        match self.scope.subscribe(filter, &self.readable) {
             Ok(Subscription::Commands) => self.subscribe_to_commands(None),
             Ok(Subscription::Feed(_)) | Err(_) => self.unlisten(filter),
         }
     }
 
-    /// Changes the subscription to the commands, and returns whether there was one. Where the session is
-    /// kept, it is noted before the device is told.
+    /// Changes the subscription to the commands, and returns whether there was one.
     fn subscribe_to_commands(&mut self, subscription: Option<Qos>) -> bool {
         let State::Open(open) = &mut self.state else { return false };
         let before = open.outbox.subscription();
         open.outbox.subscribe(subscription);
-        if open.is_kept && before != subscription {
-            self.actions.push(Action::Note(subscription));
-        }
         if before.is_some() || subscription.is_some() {
             self.actions.push(Action::Listen(subscription.is_some()));
         }

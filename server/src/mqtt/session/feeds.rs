@@ -8,7 +8,10 @@ use super::{Action, Session, State};
 use crate::mqtt::audience::Said;
 use crate::mqtt::codec::Outgoing;
 use crate::mqtt::filter::Filter;
+use crate::mqtt::grants::Readable;
+use crate::mqtt::keeper::Subscribed;
 use crate::mqtt::reason::Reason;
+use crate::mqtt::scope::Subscription;
 
 /// Most filters of one connection: each message is compared with all of them.
 const FEEDS_MAX: usize = 32;
@@ -38,14 +41,42 @@ impl Session {
         was_there
     }
 
-    /// Has the client hear what it subscribes to, before it is told that it does.
-    pub(super) fn hear(&mut self) {
+    /// Has what the client subscribes to now noted, where its session is kept, and has it hear that:
+    /// before it is told that it does.
+    pub(super) fn settle(&mut self) {
         let State::Open(open) = &mut self.state else { return };
+        let feeds = open.feeds.iter().map(|(text, _)| text.clone()).collect();
+        let subscribed = Subscribed { commands: open.outbox.subscription(), feeds };
+        if open.is_kept && open.noted != subscribed {
+            open.noted = subscribed.clone();
+            self.actions.push(Action::Note(subscribed));
+        }
         if open.feeds_changed {
             open.feeds_changed = false;
             let filters = open.feeds.iter().map(|(_, filter)| filter.clone()).collect();
             self.actions.push(Action::Hear(filters));
         }
+    }
+
+    /// Goes on with what the session before listened to, as far as it still may.
+    pub(super) fn listen_again(&mut self, feeds: &[String]) {
+        for text in feeds {
+            if let Ok(Subscription::Feed(feed)) = self.scope.subscribe(text, &self.readable) {
+                // There were no more of them before.
+                let _ = self.listen(text, feed);
+            }
+        }
+        self.settle();
+    }
+
+    /// Ends what the client may listen to no more.
+    pub(super) fn granted(&mut self, readable: Readable) {
+        self.readable = readable;
+        let State::Open(open) = &mut self.state else { return };
+        let before = open.feeds.len();
+        open.feeds.retain(|(text, _)| self.scope.subscribe(text, &self.readable).is_ok());
+        open.feeds_changed |= open.feeds.len() < before;
+        self.settle();
     }
 
     /// Passes a message on, unless the client has unsubscribed since.

@@ -10,6 +10,7 @@ use super::{Action, Message, Open, Session, State};
 use crate::mqtt::Refused;
 use crate::mqtt::codec::{Outgoing, PacketId, Publish, RECEIVE_MAX, Version};
 use crate::mqtt::reason::Reason;
+use crate::mqtt::refusals::Part;
 
 /// A message in the order it came, until it is answered.
 #[derive(Debug)]
@@ -56,7 +57,8 @@ impl Open {
 }
 
 impl Session {
-    pub(super) fn publish(&mut self, publish: Publish) {
+    /// Takes a message; one that is too much (`fits`) is refused.
+    pub(super) fn publish(&mut self, publish: Publish, fits: bool) {
         if publish.retain {
             return self.refuse(Reason::RetainNotSupported);
         }
@@ -68,6 +70,9 @@ impl Session {
             _ if open.has_seen(answer) => self.receive_again(answer),
             None if !can_say_why => self.refuse(Reason::NotAuthorized),
             None => self.receive(Received { answer, refusal: Some(Reason::NotAuthorized) }),
+            Some(_) if !fits => {
+                self.receive(Received { answer, refusal: Some(Reason::QuotaExceeded) })
+            }
             Some(kind) => {
                 self.actions.push(Action::Deliver(Message { kind, payload: publish.payload }));
                 self.receive(Received { answer, refusal: None });
@@ -140,10 +145,14 @@ impl Session {
     }
 
     fn answer(&mut self, answer: Answer, refusal: Option<Reason>) {
+        let is_v3 = self.codec.version() == Some(Version::V3);
+        if let Some(reason) = refusal.filter(|_| answer == Answer::None || !is_v3) {
+            self.refused.push((Part::Publish, reason));
+        }
         match (answer, refusal) {
             (Answer::None, _) => {}
             // MQTT 3.1.1, 3.3.5: a positive answer or none; ours is never positive by mistake.
-            (_, Some(reason)) if self.codec.version() == Some(Version::V3) => self.refuse(reason),
+            (_, Some(reason)) if is_v3 => self.refuse(reason),
             (Answer::Acknowledge(id), refusal) => self.send(&Outgoing::PubAck(id, refusal)),
             (Answer::Receive(id), refusal) => {
                 if let (State::Open(open), None) = (&mut self.state, refusal) {

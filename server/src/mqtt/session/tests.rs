@@ -2,9 +2,12 @@
 
 #![expect(clippy::unchecked_time_subtraction, reason = "test code")]
 
+mod clauses;
 mod device;
 mod kept;
+mod limits;
 mod operator;
+mod readers;
 mod walks;
 
 use self::device::{Device, close, code, deliver, disconnect, normal};

@@ -61,7 +61,7 @@ async fn a_command_waits_for_a_device_that_sleeps_also_after_a_restart() {
     let started = shop.change(async |db| begin(db, &connection(1), false, 60, NOW_MS).await).await;
     assert_eq!(started, None);
     assert_eq!(shop.queue(&device(1), 60, NOW_MS).await, Queued::NoSession);
-    shop.change(async |db| subscribe(db, &connection(1), Some(1)).await).await;
+    shop.change(async |db| subscribe(db, &connection(1), Some(1), &[]).await).await;
     let rest = Rest { expiry_s: 60, taken: vec![9], ..Rest::default() };
     shop.change(async |db| end(db, &connection(1), Some(&rest), NOW_MS).await).await;
     let kept = shop.queue(&device(1), 60, NOW_MS).await;
@@ -73,7 +73,12 @@ async fn a_command_waits_for_a_device_that_sleeps_also_after_a_restart() {
     let found = shop.change(async |db| begin(db, &connection(1), false, 60, NOW_MS).await).await;
     let payload = b"poll".to_vec();
     let command = Command { position: 1, packet: PACKET_MIN, payload, sent: false };
-    let expected = Session { subscription: Some(1), commands: vec![command], taken: vec![9] };
+    let expected = Session {
+        subscription: Some(1),
+        commands: vec![command],
+        taken: vec![9],
+        ..Session::default()
+    };
     assert_eq!(found, Some(expected));
     shop.change(async |db| taken(db, 1).await).await;
     let found = shop.change(async |db| begin(db, &connection(2), false, 60, NOW_MS).await).await;
@@ -85,7 +90,7 @@ async fn a_command_waits_for_a_device_that_sleeps_also_after_a_restart() {
 async fn a_device_that_takes_nothing_has_a_bounded_number_of_commands() {
     let shop = Shop::open().await;
     shop.change(async |db| begin(db, &connection(1), false, 60, NOW_MS).await).await;
-    shop.change(async |db| subscribe(db, &connection(1), Some(1)).await).await;
+    shop.change(async |db| subscribe(db, &connection(1), Some(1), &[]).await).await;
     for life_s in [1, 60, 60] {
         assert!(matches!(shop.queue(&device(1), life_s, NOW_MS).await, Queued::Kept { .. }));
     }
@@ -101,7 +106,7 @@ async fn the_end_of_a_connection_that_was_replaced_changes_nothing() {
         shop.change(async |db| begin(db, &connection(number), false, 60, NOW_MS).await).await;
     }
     shop.change(async |db| end(db, &connection(1), None, NOW_MS).await).await;
-    shop.change(async |db| subscribe(db, &connection(1), Some(1)).await).await;
+    shop.change(async |db| subscribe(db, &connection(1), Some(1), &[]).await).await;
     let found = shop.change(async |db| begin(db, &connection(3), false, 60, NOW_MS).await).await;
     assert_eq!(found, Some(Session::default()));
 }
@@ -128,6 +133,7 @@ struct Modelled {
     until_ms: Option<u64>,
     expiry_s: u32,
     subscription: Option<u8>,
+    feeds: Vec<String>,
     taken: Vec<u16>,
     /// By position: packet, end, sent.
     commands: BTreeMap<u64, (u16, u64, bool)>,
@@ -149,6 +155,7 @@ impl Model {
         }
         let found = self.session.as_ref().map(|it| Session {
             subscription: it.subscription,
+            feeds: it.feeds.clone(),
             commands: it.good_commands(now_ms),
             taken: it.taken.clone(),
         });
@@ -236,6 +243,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Other topics with each subscription.
+fn feeds(subscription: Option<u8>) -> Vec<String> {
+    subscription.map(|qos| format!("waxwing/v1/d-{qos}/state")).into_iter().collect()
+}
+
 /// Does the same with both, and compares what they say.
 async fn walk(shop: &Shop, steps: Vec<Step>) {
     shop.change(async |db| remove(db, &device(1)).await).await;
@@ -275,9 +287,13 @@ async fn walk(shop: &Shop, steps: Vec<Step>) {
             }
             Step::Subscribe(subscription) => {
                 let it = connection(number);
-                shop.change(async |db| subscribe(db, &it, subscription).await).await;
+                shop.change(async |db| {
+                    subscribe(db, &it, subscription, &feeds(subscription)).await
+                })
+                .await;
                 if let Some(session) = model.connected(number) {
                     session.subscription = subscription;
+                    session.feeds = feeds(subscription);
                 }
             }
             Step::Taken(position) => {

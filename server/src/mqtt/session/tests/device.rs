@@ -12,7 +12,7 @@ impl Device {
     pub(super) fn new() -> Self {
         let now = Duration::from_secs(1000);
         let scope = Scope::Device("d-1".parse().unwrap());
-        Self { session: Session::new(scope, "d-1".to_owned(), now), now }
+        Self { session: Session::new(scope, "d-1".to_owned(), Limits::NONE, now), now }
     }
 
     pub(super) fn open(version: Version) -> Self {
@@ -44,6 +44,11 @@ impl Device {
 
     pub(super) fn attached(&mut self, kept: Option<keeper::Session>) -> Vec<Action> {
         self.on(Event::Attached(kept))
+    }
+
+    pub(super) fn grant(&mut self, device: &str, kinds: &[Kind]) -> Vec<Action> {
+        let readable = kinds.iter().map(|kind| (device.parse().unwrap(), *kind));
+        self.on(Event::Granted(readable.collect()))
     }
 
     pub(super) fn command(&mut self, command: &str) -> Vec<Action> {

@@ -8,6 +8,7 @@ use super::device::letter;
 use super::*;
 use crate::mqtt::codec::PacketId;
 use crate::mqtt::keeper::KEPT_PACKET_MIN;
+use crate::mqtt::session::connect::SESSION_EXPIRY_S_MAX;
 
 fn kept_session(version: Version) -> ConnectBytes {
     let for_ever = vec![0x11, 0xff, 0xff, 0xff, 0xff];
@@ -39,8 +40,8 @@ fn what_was_not_acknowledged_comes_again_on_the_next_connection() {
         device.receive(&kept_session(version).bytes());
         let commands =
             vec![(letter("one", Some(place(1))), true), (letter("two", Some(place(2))), false)];
-        let subscription = Some(Qos::AtLeastOnce);
-        let session = keeper::Session { subscription, commands, taken: rest.taken };
+        let subscribed = Subscribed { commands: Some(Qos::AtLeastOnce), feeds: Vec::new() };
+        let session = keeper::Session { subscribed, commands, taken: rest.taken };
         let actions = device.attached(Some(session));
         let Action::Send(connack) = &actions[0] else { panic!("{actions:?}") };
         assert_eq!(connack[2], 1, "session present");
@@ -60,14 +61,16 @@ fn a_subscription_of_a_session_that_is_kept_is_noted_before_it_is_acknowledged()
     for version in BOTH {
         let mut device = Device::open_with(&kept_session(version));
         let actions = device.receive(&subscribe(version, 5, COMMAND, 1));
-        let noted = [Action::Note(Some(Qos::AtLeastOnce)), Action::Listen(true)];
-        assert_eq!(actions[..2], noted);
+        let commands = Some(Qos::AtLeastOnce);
+        let subscribed = Subscribed { commands, feeds: Vec::new() };
+        assert_eq!(actions[..2], [Action::Listen(true), Action::Note(subscribed)]);
         assert_eq!(code(&actions), Some((0x90, 1)));
         // The same once more is nothing new.
         let actions = device.receive(&subscribe(version, 6, COMMAND, 1));
         assert_eq!(actions[0], Action::Listen(true));
         let actions = device.receive(&unsubscribe(version, 7, COMMAND));
-        assert_eq!(actions[..2], [Action::Note(None), Action::Listen(false)]);
+        let none = Action::Note(Subscribed::default());
+        assert_eq!(actions[..2], [Action::Listen(false), none]);
     }
 }
 
@@ -94,7 +97,7 @@ fn what_a_device_wants_of_its_session_is_asked_for_within_the_limit() {
 #[test]
 fn a_clean_start_forgets_what_was_kept() {
     let session = keeper::Session {
-        subscription: Some(Qos::AtLeastOnce),
+        subscribed: Subscribed { commands: Some(Qos::AtLeastOnce), feeds: Vec::new() },
         commands: vec![(letter("x", Some(place(1))), false)],
         ..keeper::Session::default()
     };

@@ -10,7 +10,7 @@ impl Operator {
     fn connecting() -> Device {
         let now = Duration::from_secs(1000);
         let scope = Scope::Operator("ada".to_owned());
-        Device { session: Session::new(scope, "made-up".to_owned(), now), now }
+        Device { session: Session::new(scope, "made-up".to_owned(), Limits::NONE, now), now }
     }
 
     fn open(version: Version) -> Self {
