@@ -12,6 +12,7 @@ pub mod chunks;
 pub mod client;
 pub mod command;
 pub mod csr;
+pub mod enrol_uri;
 pub mod envelope;
 pub mod est;
 pub mod http;

@@ -31,6 +31,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
                 ("request", csr::signed(&csr::info())),
             ],
         ),
+        ("enrol_uri", vec![("two_cas", enrol_uri(2)), ("one_ca_too_many", enrol_uri(5))]),
         ("envelope", vec![("report", ENVELOPE.into()), ("telemetry", TELEMETRY.into())]),
         ("est", est()),
         ("http", http()),
@@ -74,6 +75,13 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ),
         ("tls", tls()),
     ]
+}
+
+/// A URI for a device whose server may be known by so many certificates.
+fn enrol_uri(cas: u8) -> Vec<u8> {
+    let ca = |n| format!("&ca={}", hex(&[n; 32]));
+    let cas: String = (0..cas).map(ca).collect();
+    format!("waxwing:1?device=d-1&enrol=ota.example:8444&token=t0ken{cas}").into()
 }
 
 /// The fields of a device whose server is at this address.

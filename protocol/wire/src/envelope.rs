@@ -26,6 +26,10 @@ pub const SEALED_POLL_BYTES_MAX: usize = POLL_BYTES_MAX + 1024;
 /// neither can be taken for the other.
 const POLL: &str = "poll";
 
+/// Deepest nesting of a payload, itself included: readings need a few levels, and whoever reads them
+/// after us goes down one call for each.
+pub const NESTING_MAX: usize = 32;
+
 /// What is signed besides the payload.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Header {
@@ -119,6 +123,9 @@ impl<'a> Envelope<'a> {
         if !fields.payload.get().starts_with('{') {
             return Err(crate::Malformed::new("`payload` is not an object"));
         }
+        if nesting(fields.payload.get()) > NESTING_MAX {
+            return Err(crate::Malformed::new("`payload` is nested deeper than 32 levels"));
+        }
         let header = Header {
             device_id: fields.device_id,
             timestamp: fields.timestamp,
@@ -128,6 +135,25 @@ impl<'a> Envelope<'a> {
             .map_err(|_| crate::Malformed::new("`signature` is not lower-case hexadecimal"))?;
         Ok(Self { text, header, payload: fields.payload.get(), signature })
     }
+}
+
+/// Returns how deep JSON is nested. No call for a level: the depth is up to whoever wrote it.
+#[cfg(feature = "serde")]
+fn nesting(json: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => depth += 1,
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 #[cfg(feature = "serde")]
@@ -229,6 +255,24 @@ mod tests {
         let deep = "[".repeat(4000);
         let bytes = header().seal(&format!("{{\"a\":{deep}"), "00");
         assert!(Envelope::parse(bytes.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_payload_is_nested_as_deep_as_the_limit_and_no_deeper() {
+        let nested = |levels: usize| {
+            let (begin, end) = ("{\"a\":[".repeat(levels / 2), "]}".repeat(levels / 2));
+            header().seal(&format!("{begin}{end}"), "00")
+        };
+        assert!(Envelope::parse(nested(NESTING_MAX).as_bytes()).is_ok());
+        for levels in [NESTING_MAX + 2, 1000] {
+            let error = Envelope::parse(nested(levels).as_bytes()).unwrap_err().to_string();
+            assert!(error.contains("nested deeper"), "{error}");
+        }
+        let text = format!(r#"{{"a":"\\\"{}","b":[{{}},{{}}]}}"#, "[{".repeat(NESTING_MAX));
+        assert!(
+            Envelope::parse(header().seal(&text, "00").as_bytes()).is_ok(),
+            "text is not nested"
+        );
     }
 
     proptest! {

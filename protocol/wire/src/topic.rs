@@ -1,5 +1,6 @@
 //! MQTT topics: `waxwing/v1/<device>/<kind>`, made and parsed here and nowhere else.
 
+use alloc::string::String;
 use core::fmt;
 
 use crate::id::DeviceId;
@@ -7,10 +8,11 @@ use crate::id::DeviceId;
 /// What every topic begins with.
 pub const PREFIX: &str = "waxwing/v1/";
 
-/// What the topics of existing devices begin with: `device/<device>/data` is their telemetry.
+/// What the topics of existing devices begin with: `device/<device>/data` is their telemetry,
+/// `device/<device>/response` what they are told.
 pub const EXISTING_PREFIX: &str = "device/";
-/// What they end with.
-const EXISTING_TELEMETRY: &str = "data";
+/// What they end with, by what they are about.
+const EXISTING: [(&str, Kind); 2] = [("data", Kind::Telemetry), ("response", Kind::Command)];
 
 /// The last level of a topic: what a message is about.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -98,7 +100,14 @@ impl Topic {
     pub fn parse_existing(text: &str) -> Option<Self> {
         let (device, kind) = text.strip_prefix(EXISTING_PREFIX)?.split_once('/')?;
         let device = DeviceId::parse(device).ok()?;
-        (kind == EXISTING_TELEMETRY).then_some(Self { device, kind: Kind::Telemetry })
+        let (_, kind) = EXISTING.into_iter().find(|(name, _)| *name == kind)?;
+        Some(Self { device, kind })
+    }
+
+    /// Returns what existing devices call the topic, if they have a name for it.
+    pub fn existing_name(&self) -> Option<String> {
+        let (name, _) = EXISTING.into_iter().find(|(_, kind)| *kind == self.kind)?;
+        Some(alloc::format!("{EXISTING_PREFIX}{}/{name}", self.device))
     }
 }
 
@@ -121,12 +130,18 @@ mod tests {
     }
 
     #[test]
-    fn existing_devices_send_telemetry_on_one_topic() {
+    fn existing_devices_have_one_topic_for_each_direction() {
         let device = DeviceId::parse("sensor_001").unwrap();
-        let telemetry = Some(Topic { device, kind: Kind::Telemetry });
-        assert_eq!(Topic::parse_existing("device/sensor_001/data"), telemetry);
-        for bad in ["device/+/data", "device/sensor_001/response", "device/a/data/x", "device/data"]
-        {
+        for (name, kind) in [
+            ("device/sensor_001/data", Kind::Telemetry),
+            ("device/sensor_001/response", Kind::Command),
+        ] {
+            let topic = Topic { device: device.clone(), kind };
+            assert_eq!(topic.existing_name().as_deref(), Some(name));
+            assert_eq!(Topic::parse_existing(name), Some(topic));
+        }
+        assert_eq!(Topic { device, kind: Kind::Report }.existing_name(), None);
+        for bad in ["device/+/data", "device/+/response", "device/a/command", "device/a/data/x"] {
             assert_eq!(Topic::parse_existing(bad), None, "{bad}");
         }
     }

@@ -106,6 +106,7 @@ impl Codec {
                 | header::DISCONNECT
                 | header::PUBLISH..=header::PUBLISH_LAST,
             ) => Ok(()),
+            (Some(_), _) if header::is_known(header) => Err(Reason::MalformedPacket),
             (None | Some(_), _) => Err(Reason::ProtocolError),
         }
     }
@@ -135,6 +136,11 @@ mod header {
     pub(super) const UNSUBSCRIBE: u8 = 0xa2;
     pub(super) const PINGREQ: u8 = 0xc0;
     pub(super) const DISCONNECT: u8 = 0xe0;
+
+    /// Tells whether a device sends packets of this type once it is connected, whatever the flags are.
+    pub(super) const fn is_known(header: u8) -> bool {
+        matches!(header & 0xf0, 0x30 | PUBACK | 0x60 | 0x80 | 0xa0 | PINGREQ | DISCONNECT)
+    }
 }
 
 /// MQTT 5, 3.1.2.3 to 3.1.2.7: the reserved bit is zero, a will has a `QoS` up to 2, and without a

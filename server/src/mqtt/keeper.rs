@@ -82,7 +82,7 @@ pub struct Session {
 pub struct Subscribed {
     /// The device's own commands, with their `QoS`.
     pub commands: Option<Qos>,
-    /// Topics of other devices.
+    /// Topics of other devices, and that of its commands if it has another name there.
     pub feeds: Vec<String>,
 }
 

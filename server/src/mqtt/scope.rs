@@ -88,6 +88,7 @@ mod tests {
             ("device/d-1/data", Some(Kind::Telemetry)),
             ("device/d-2/data", None),
             ("waxwing/v1/d-1/command", None),
+            ("device/d-1/response", None),
             ("waxwing/v1/d-2/telemetry", None),
             ("waxwing/v1/d-1/telemetry/x", None),
             ("waxwing/v1/d-10/telemetry", None),
@@ -103,8 +104,9 @@ mod tests {
     #[test]
     fn a_device_subscribes_to_its_own_commands_only() {
         let none = Readable::new();
-        let own = device().subscribe("waxwing/v1/d-1/command", &none);
-        assert_eq!(own, Ok(Subscription::Commands));
+        for own in ["waxwing/v1/d-1/command", "device/d-1/response"] {
+            assert_eq!(device().subscribe(own, &none), Ok(Subscription::Commands), "{own}");
+        }
         for foreign in [
             "#",
             "waxwing/v1/#",
@@ -114,6 +116,9 @@ mod tests {
             "waxwing/v1/d-1/telemetry",
             "waxwing/v1/d-2/command",
             "$share/g/waxwing/v1/d-1/command",
+            "device/d-2/response",
+            "device/+/response",
+            "device/d-1/data",
             "$SYS/#",
         ] {
             let refused = device().subscribe(foreign, &none);

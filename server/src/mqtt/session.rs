@@ -135,6 +135,8 @@ struct Open {
     /// Commands the device may have unacknowledged.
     window: usize,
     will: Option<Message>,
+    /// The device listens to its commands under the name that existing devices have for them.
+    by_existing_name: bool,
     /// What the client listens to, as it wrote it.
     feeds: Vec<(String, Filter)>,
     feeds_changed: bool,
@@ -322,6 +324,7 @@ impl Session {
             session_expiry_s: terms.session_expiry_s.value,
             window: terms.window,
             will: terms.will.take(),
+            by_existing_name: false,
             feeds: Vec::new(),
             feeds_changed: false,
             noted: kept.as_ref().map(|session| session.subscribed.clone()).unwrap_or_default(),

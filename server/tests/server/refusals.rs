@@ -3,7 +3,7 @@
 
 use rcgen::SigningKey as _;
 use waxwing_server::mqtt::refusals::Part;
-use waxwing_wire::envelope::Header;
+use waxwing_wire::envelope::{Header, NESTING_MAX};
 use waxwing_wire::topic::Kind;
 
 use crate::mqtt::{Line, hex, long_packet, sealed, text};
@@ -28,6 +28,11 @@ fn signed(
     };
     let text = header.signed_prefix(Kind::Telemetry) + payload;
     header.seal(payload, &hex(&device.key.sign(text.as_bytes()).unwrap()))
+}
+
+/// An object of so many levels.
+fn nested(levels: usize) -> String {
+    "{\"a\":".repeat(levels - 1) + "{}" + &"}".repeat(levels - 1)
 }
 
 #[tokio::test]
@@ -62,6 +67,8 @@ async fn bad_input_is_refused_with_its_reason_counted_and_seen_by_nobody() {
         ("a time that was", signed(-301, "m-2", "{}"), 0x83),
         ("a time to come", signed(301, "m-3", "{}"), 0x83),
         ("nested four thousand deep", deep, 0x99),
+        ("signed, and nested a thousand deep", signed(0, "m-4", &nested(1000)), 0x99),
+        ("signed, and one level too deep", signed(0, "m-5", &nested(NESTING_MAX + 1)), 0x99),
         ("longer than a message may be", "x".repeat(8200), 0x99),
         ("another's name", fine.replace("\"d-1\"", "\"d-2\""), 0x87),
         ("a byte changed", fine.replace("21.5", "21.6"), 0x87),
@@ -87,6 +94,15 @@ async fn bad_input_is_refused_with_its_reason_counted_and_seen_by_nobody() {
     assert_eq!(line.publish(TOPIC, &replay).await, 0x87);
     let refusals = &server.running.app.mqtt.refusals;
     assert!(refusals.of(Part::Publish, "payload_format_invalid") >= 10);
+}
+
+#[tokio::test]
+async fn a_message_as_deep_as_may_be_is_taken() {
+    let server = start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    let message = signed(&server, &device, 0, "m-1", &nested(NESTING_MAX));
+    assert_eq!(line.publish(TOPIC, &message).await, 0);
 }
 
 #[tokio::test]

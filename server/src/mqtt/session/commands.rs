@@ -4,7 +4,7 @@
 //! Not here: what is kept between connections (`outbox`), nor who may subscribe to what (`scope`).
 
 use mqtt_protocol_core::mqtt::packet::Qos;
-use waxwing_wire::topic::{Kind, Topic};
+use waxwing_wire::topic::{EXISTING_PREFIX, Kind, Topic};
 
 use super::{Action, Session, State};
 use crate::mqtt::codec::{Outgoing, PacketId};
@@ -45,9 +45,11 @@ impl Session {
 
     fn send_command(&mut self, id: Option<PacketId>, letter: &Letter, again: bool) {
         let Scope::Device(device) = &self.scope else { return };
-        let topic = Topic { device: device.clone(), kind: Kind::Command }.to_string();
-        let packet = Outgoing::Publish { topic: &topic, payload: &letter.payload, id, again };
         let State::Open(open) = &mut self.state else { return };
+        let topic = Topic { device: device.clone(), kind: Kind::Command };
+        let name = topic.existing_name().filter(|_| open.by_existing_name);
+        let topic = name.unwrap_or_else(|| topic.to_string());
+        let packet = Outgoing::Publish { topic: &topic, payload: &letter.payload, id, again };
         let mut is_done = id.is_none();
         match self.codec.encode(&packet) {
             Ok(bytes) if bytes.len() <= self.packet_bytes_max => {
@@ -77,6 +79,7 @@ impl Session {
         match self.scope.subscribe(filter, &self.readable)? {
             Subscription::Commands => {
                 let qos = qos.min(Qos::AtLeastOnce);
+                self.name_commands(filter);
                 self.subscribe_to_commands(Some(qos));
                 Ok(qos)
             }
@@ -93,9 +96,22 @@ impl Session {
     /// Ends the subscription to one filter, and returns whether there was one.
     fn leave(&mut self, filter: &str) -> bool {
         match self.scope.subscribe(filter, &self.readable) {
+            Ok(Subscription::Commands) if !self.names_commands(filter) => false,
             Ok(Subscription::Commands) => self.subscribe_to_commands(None),
             Ok(Subscription::Feed(_)) | Err(_) => self.unlisten(filter),
         }
+    }
+
+    /// Commands go out under the name that was subscribed to last.
+    pub(super) fn name_commands(&mut self, filter: &str) {
+        if let State::Open(open) = &mut self.state {
+            open.by_existing_name = filter.starts_with(EXISTING_PREFIX);
+        }
+    }
+
+    fn names_commands(&self, filter: &str) -> bool {
+        let State::Open(open) = &self.state else { return false };
+        open.by_existing_name == filter.starts_with(EXISTING_PREFIX)
     }
 
     /// Changes the subscription to the commands, and returns whether there was one.

@@ -2,7 +2,7 @@
 //!
 //! Not here: the way there (`audience`), nor who may listen (`scope`).
 
-use waxwing_wire::topic::Topic;
+use waxwing_wire::topic::{Kind, Topic};
 
 use super::{Action, Session, State};
 use crate::mqtt::audience::Said;
@@ -11,7 +11,7 @@ use crate::mqtt::filter::Filter;
 use crate::mqtt::grants::Readable;
 use crate::mqtt::keeper::Subscribed;
 use crate::mqtt::reason::Reason;
-use crate::mqtt::scope::Subscription;
+use crate::mqtt::scope::{Scope, Subscription};
 
 /// Most filters of one connection: each message is compared with all of them.
 const FEEDS_MAX: usize = 32;
@@ -45,7 +45,9 @@ impl Session {
     /// before it is told that it does.
     pub(super) fn settle(&mut self) {
         let State::Open(open) = &mut self.state else { return };
-        let feeds = open.feeds.iter().map(|(text, _)| text.clone()).collect();
+        let commands = open.outbox.subscription().filter(|_| open.by_existing_name);
+        let name = commands.and_then(|_| existing_commands(&self.scope));
+        let feeds = open.feeds.iter().map(|(text, _)| text.clone()).chain(name).collect();
         let subscribed = Subscribed { commands: open.outbox.subscription(), feeds };
         if open.is_kept && open.noted != subscribed {
             open.noted = subscribed.clone();
@@ -61,9 +63,13 @@ impl Session {
     /// Goes on with what the session before listened to, as far as it still may.
     pub(super) fn listen_again(&mut self, feeds: &[String]) {
         for text in feeds {
-            if let Ok(Subscription::Feed(feed)) = self.scope.subscribe(text, &self.readable) {
-                // There were no more of them before.
-                let _ = self.listen(text, feed);
+            match self.scope.subscribe(text, &self.readable) {
+                Ok(Subscription::Commands) => self.name_commands(text),
+                Ok(Subscription::Feed(feed)) => {
+                    // There were no more of them before.
+                    let _ = self.listen(text, feed);
+                }
+                Err(_) => {}
             }
         }
         self.settle();
@@ -93,4 +99,10 @@ impl Session {
         let fits = |bytes: &Vec<u8>| bytes.len() <= self.packet_bytes_max;
         self.actions.extend(self.codec.encode(&packet).ok().filter(fits).map(Action::Send));
     }
+}
+
+/// Returns what an existing device calls the topic of its commands.
+fn existing_commands(scope: &Scope) -> Option<String> {
+    let Scope::Device(device) = scope else { return None };
+    Topic { device: device.clone(), kind: Kind::Command }.existing_name()
 }

@@ -11,6 +11,14 @@ fn broken_after_connect(version: Version) -> Vec<(&'static str, Vec<u8>, &'stati
         let properties: &[u8] = if version == Version::V5 { &[0] } else { &[] };
         packet(header, &[id, properties].concat())
     };
+    // Right but for their first byte.
+    let flags = |header: u8| {
+        let good = match header & 0xf0 {
+            0x80 => subscribe(version, 1, COMMAND, 1),
+            _ => unsubscribe(version, 1, COMMAND),
+        };
+        [&[header], &good[1..]].concat()
+    };
     let mut not_utf8 = publish(version, 0b10, TELEMETRY, 1, "");
     not_utf8[4] = 0xff;
     let mut qos_3 = subscribe(version, 1, COMMAND, 1);
@@ -26,10 +34,14 @@ fn broken_after_connect(version: Version) -> Vec<(&'static str, Vec<u8>, &'stati
         ("1.5.4-2: text has no null", publish(version, 0b10, "a\0b", 1, ""), &[0x81]),
         ("1.5.4-2: text has no null", subscribe(version, 1, "a\0b", 1), &[0x81]),
         ("1.5.4-2: text has no null", unsubscribe(version, 1, "a\0b"), &[0x81]),
-        ("2.1.3-1: reserved flags", vec![0xc1, 0], &[0x81, 0x82]),
-        ("2.1.3-1: reserved flags", vec![0xe1, 0], &[0x81, 0x82]),
-        ("2.1.3-1: reserved flags", vec![0x60, 2, 0, 1], &[0x81, 0x82]),
-        ("2.1.3-1: reserved flags", vec![0x80, 5, 0, 1, 0, 1, b'a'], &[0x81, 0x82]),
+        ("2.1.3-1: reserved flags", vec![0xc1, 0], &[0x81]),
+        ("2.1.3-1: reserved flags", vec![0xe1, 0], &[0x81]),
+        ("2.1.3-1: reserved flags", vec![0x41, 2, 0, 1], &[0x81]),
+        ("2.1.3-1: reserved flags", vec![0x60, 2, 0, 1], &[0x81]),
+        ("3.8.1-1: SUBSCRIBE has the flags 0010", flags(0x80), &[0x81]),
+        ("3.8.1-1: SUBSCRIBE has the flags 0010", flags(0x83), &[0x81]),
+        ("3.10.1-1: UNSUBSCRIBE has the flags 0010", flags(0xa0), &[0x81]),
+        ("3.10.1-1: UNSUBSCRIBE has the flags 0010", flags(0xaa), &[0x81]),
         ("2.2.1-3: no id is 0", publish(version, 0b10, TELEMETRY, 0, ""), &[0x81, 0x82]),
         ("2.2.1-3: no id is 0", subscribe(version, 0, COMMAND, 1), &[0x81, 0x82]),
         ("3.1.0-2: one CONNECT", connect(version).bytes(), &[0x82]),

@@ -75,6 +75,34 @@ fn a_subscription_of_a_session_that_is_kept_is_noted_before_it_is_acknowledged()
 }
 
 #[test]
+fn commands_go_out_under_the_name_that_was_subscribed_to_also_on_the_next_connection() {
+    const EXISTING: &str = "device/d-1/response";
+
+    for version in BOTH {
+        let mut device = Device::open_with(&kept_session(version));
+        let actions = device.receive(&subscribe(version, 5, EXISTING, 1));
+        let subscribed =
+            Subscribed { commands: Some(Qos::AtLeastOnce), feeds: vec![EXISTING.to_owned()] };
+        assert_eq!(actions[1], Action::Note(subscribed.clone()));
+        let message = publish(version, 0b10, EXISTING, 1, "x");
+        assert_eq!(device.command("x"), [Action::Send(message)]);
+        let actions = device.receive(&unsubscribe(version, 6, COMMAND));
+        assert_eq!(actions.len(), 1, "nobody subscribed to that: {actions:?}");
+
+        let mut device = Device::new();
+        device.receive(&kept_session(version).bytes());
+        let commands = vec![(letter("one", Some(place(1))), true)];
+        let session = keeper::Session { subscribed, commands, taken: BTreeSet::new() };
+        let again = publish(version, 0b1010, EXISTING, KEPT_PACKET_MIN + 1, "one");
+        assert_eq!(device.attached(Some(session)).last(), Some(&Action::Send(again)));
+
+        device.receive(&subscribe(version, 7, COMMAND, 1));
+        let message = publish(version, 0b10, COMMAND, 1, "x");
+        assert_eq!(device.command("x"), [Action::Send(message)], "the last name counts");
+    }
+}
+
+#[test]
 fn a_command_that_no_answer_is_awaited_for_is_taken_when_it_is_sent() {
     let mut device = Device::open_with(&kept_session(Version::V3));
     device.receive(&subscribe(Version::V3, 5, COMMAND, 0));
