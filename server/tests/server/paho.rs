@@ -17,7 +17,7 @@ use crate::operators::{certified, start};
 use crate::support::{Identity, Server};
 
 /// More than the patience of the client.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const VERSIONS: [&str; 2] = ["311", "5"];
 

@@ -69,7 +69,7 @@ fn packets_that_only_servers_send_are_refused() {
 fn reserved_header_flags_are_refused() {
     for header in [0x41, 0x60, 0x63, 0x80, 0x83, 0xa0, 0xc1, 0xe1] {
         let bytes = packet(header, &[0, 1, 0]);
-        refused(&mut connected(Version::V5), &bytes, Reason::ProtocolError);
+        refused(&mut connected(Version::V5), &bytes, Reason::MalformedPacket);
     }
     for flags in [0b11, 0b0001_1110, 0b0000_1010, 0b0010_0010] {
         let mut bytes = connect(Version::V5);

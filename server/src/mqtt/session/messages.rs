@@ -71,7 +71,7 @@ impl Session {
             None if !can_say_why => self.refuse(Reason::NotAuthorized),
             None => self.receive(Received { answer, refusal: Some(Reason::NotAuthorized) }),
             Some(_) if !fits => {
-                self.receive(Received { answer, refusal: Some(Reason::QuotaExceeded) })
+                self.receive(Received { answer, refusal: Some(Reason::QuotaExceeded) });
             }
             Some(kind) => {
                 self.actions.push(Action::Deliver(Message { kind, payload: publish.payload }));
