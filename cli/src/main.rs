@@ -17,6 +17,7 @@ mod error;
 mod group;
 mod input;
 mod login;
+mod mail;
 mod operator;
 mod output;
 mod product;
@@ -89,6 +90,9 @@ enum Command {
     Group(group::Command),
     /// Keep a server's address, CA and token as a profile.
     Login(login::Args),
+    /// E-mail about alerts: try it, and see what became of it.
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// Operators: replace their tokens.
     #[command(subcommand)]
     Operator(operator::Command),
@@ -136,6 +140,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Doctor(args) => doctor::run(args, &api()?, &arguments.profile, out).await,
         Command::Group(command) => group::run(command, &api()?, out).await,
         Command::Login(args) => login::run(args, &arguments.profile).await,
+        Command::Mail(command) => mail::run(command, &api()?, out).await,
         Command::Operator(command) => operator::run(command, &api()?, out).await,
         Command::Product(command) => product::run(command, &api()?, out).await,
         Command::Release(command) => release::run(command, &api()?, out).await,

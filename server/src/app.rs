@@ -21,6 +21,7 @@ use crate::http::est::limiter::Limiter;
 use crate::ingest::{self, Accepted, Aggregates, Ingest};
 use crate::jobs;
 use crate::logging::Chain;
+use crate::mail::{self, Mailer};
 use crate::message_secrets::Vault;
 use crate::metrics::{self, Metrics};
 use crate::mqtt::{Hub, Ledger, Shared};
@@ -92,6 +93,8 @@ pub struct App {
     pub expiries: expiries::Watch,
     /// What alerts remember between two looks.
     pub alerts: alerts::Watch,
+    /// Sends mail about alerts, if a mail server is named.
+    pub mailer: Option<Box<Mailer>>,
     /// What the last look at the audit log found.
     pub audit_state: AuditState,
 }
@@ -116,10 +119,7 @@ impl App {
         let tls = Tls::new(&server_ca::first(&config, &pki, &clock, random.as_ref())?)?;
         let server_ca_seen = server_ca::Seen::at_start(&config)?;
         let store = Store::open(&config.data_dir.join("waxwing.db")).await?;
-        let guard = clock_guard(&config, &clock)?;
-        if options.confirm_clock {
-            guard.confirm();
-        }
+        let guard = clock_guard(&config, options, &clock)?;
         jobs::renew_if_restored(&store, &guard).await?;
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
@@ -136,6 +136,7 @@ impl App {
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
         let sinks = Sinks::new(&config)?;
+        let mailer = Mailer::new(&config)?.map(Box::new);
         let alerts = alerts::Watch::begin(&store, director.steady_ms()).await?;
         let enrolment_limiter = Limiter::new(config.identity.wrong_tokens_per_minute);
         let metrics = Arc::new(metrics(&ingest, &fleet, &sinks, &mqtt));
@@ -166,6 +167,7 @@ impl App {
             metrics,
             expiries: expiries::Watch::default(),
             alerts,
+            mailer,
             audit_state: AuditState::default(),
         };
         app.look_around().await;
@@ -215,10 +217,18 @@ fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks, mqtt: &Shared) -> Metr
     metrics
 }
 
-fn clock_guard(config: &Config, clock: &Arc<dyn Clock>) -> Result<ClockGuard, clock_guard::Error> {
+fn clock_guard(
+    config: &Config,
+    options: Options,
+    clock: &Arc<dyn Clock>,
+) -> Result<ClockGuard, clock_guard::Error> {
     let file = config.data_dir.join("director-clock.json");
     let ahead_max = Duration::from_secs(config.director.clock_ahead_s);
-    ClockGuard::open(file, clock.clone(), ahead_max, Boot::now())
+    let guard = ClockGuard::open(file, clock.clone(), ahead_max, Boot::now())?;
+    if options.confirm_clock {
+        guard.confirm();
+    }
+    Ok(guard)
 }
 
 /// Why the server cannot open its data.
@@ -239,6 +249,9 @@ pub enum OpenError {
     /// What is in the database.
     #[error("cannot load the fleet from the database")]
     Fleet(#[from] store::Error),
+    /// Mail about alerts cannot be sent.
+    #[error(transparent)]
+    Mail(#[from] mail::Error),
     /// The metadata in the database.
     #[error(transparent)]
     Repositories(#[from] repositories::Error),

@@ -9,6 +9,7 @@
 //! not TOML is taken as a string.
 
 mod log;
+mod mail;
 mod messages;
 mod mqtt;
 mod sinks;
@@ -23,6 +24,7 @@ use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 
 pub use self::log::{Log, LogFormat};
+pub use self::mail::{Mail, MailTls};
 pub use self::messages::Messages;
 pub use self::mqtt::Mqtt;
 pub use self::sinks::{DEVICE_PLACE, Sink};
@@ -70,6 +72,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// Messages to others about rollouts.
     pub webhooks: Webhooks,
+    /// E-mail about alerts.
+    pub mail: Mail,
     /// Logging.
     pub log: Log,
     /// Other systems that get what devices say.
@@ -91,6 +95,7 @@ impl Default for Config {
             messages: Messages::default(),
             mqtt: Mqtt::default(),
             webhooks: Webhooks::default(),
+            mail: Mail::default(),
             log: Log::default(),
             sinks: Vec::new(),
         }
@@ -308,6 +313,7 @@ impl Config {
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         self.messages.check()?;
         self.mqtt.check()?;
+        self.mail.check()?;
         sinks::check_all(&self.sinks)?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),

@@ -12,6 +12,7 @@ pub mod document;
 pub mod effect;
 pub mod expiry;
 pub mod group;
+pub mod letter;
 pub mod pins;
 pub mod product;
 pub mod query;

@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod jobs;
 pub mod listener;
 pub mod logging;
+pub mod mail;
 pub mod message_secrets;
 pub mod metrics;
 pub mod mqtt;

@@ -118,6 +118,7 @@ pub struct Metrics {
     device_certificates: Family<LevelLabels, Count>,
     audit_broken: Gauge,
     webhooks: Outbox,
+    mail: Outbox,
     alerts: Alerts,
 }
 
@@ -165,8 +166,8 @@ impl Metrics {
         let rollouts = Rollouts::default();
         rollouts.register(&mut registry);
         let webhooks = Outbox::registered(&mut registry, "webhook");
-        let alerts = Alerts::default();
-        alerts.register(&mut registry);
+        let mail = Outbox::registered(&mut registry, "mail");
+        let alerts = Alerts::registered(&mut registry);
         Self {
             registry,
             handshakes,
@@ -187,6 +188,7 @@ impl Metrics {
             device_certificates,
             audit_broken,
             webhooks,
+            mail,
             alerts,
         }
     }
@@ -299,6 +301,16 @@ impl Metrics {
     /// Sets how many messages to webhooks are in each state.
     pub fn outbox(&self, counts: &[(delivery::State, u64)]) {
         self.webhooks.set(counts);
+    }
+
+    /// Counts an attempt to send mail.
+    pub fn mail(&self, attempt: Attempt) {
+        self.mail.attempt(attempt);
+    }
+
+    /// Sets how many messages by mail are in each state.
+    pub fn mails(&self, counts: &[(delivery::State, u64)]) {
+        self.mail.set(counts);
     }
 
     /// Sets how many alerts there are that are not over.

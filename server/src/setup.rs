@@ -279,7 +279,8 @@ fn load_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
     Ok(Zeroizing::new(*bytes))
 }
 
-fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
+/// Reads a file that nobody but its owner can read.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, Error> {
     check_mode(path, SECRET_MODE)?;
     read(path)
 }

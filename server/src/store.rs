@@ -21,6 +21,7 @@ pub mod enrolment;
 pub mod evidence;
 pub mod groups;
 pub mod images;
+pub mod mails;
 pub mod messages;
 pub mod metadata;
 pub mod operator_certificates;

@@ -74,6 +74,16 @@ fn a_silence_has_an_end_and_names_what_it_is_about() {
 }
 
 #[test]
+fn mail_is_tried_and_shown_by_its_state() {
+    let page = json!({ "items": [{ "recipient": "ops@example.com" }], "next": null });
+    let line = "GET /mail/deliveries?state=dead&limit=100";
+    let (run, asked, ..) = ask(&[(line, page)], &["mail", "deliveries", "--state", "dead"]);
+    assert_eq!((run.code, asked.as_str()), (0, line), "{run:?}");
+    let (run, asked, ..) = ask(&[("POST /mail/test", json!({ "items": [] }))], &["mail", "test"]);
+    assert_eq!((run.code, asked.as_str()), (0, "POST /mail/test"), "{run:?}");
+}
+
+#[test]
 fn a_change_that_changes_nothing_and_a_name_that_leaves_its_path_are_wrong_use() {
     for arguments in [
         &["alert", "rule", "set", "rollout_halted"][..],

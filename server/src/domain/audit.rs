@@ -76,6 +76,8 @@ words!(
         ImageSignersRead "image_signers_read",
         /// An image was stored.
         ImageStored "image_stored",
+        /// Mail was made to see whether it comes.
+        MailTested "mail_tested",
         /// Signed metadata of a product was stored.
         MetadataStored "metadata_stored",
         /// An operator got a certificate to listen with.

@@ -17,6 +17,7 @@ mod groups;
 mod health;
 mod images;
 mod input;
+mod mail;
 mod metadata;
 mod openapi;
 mod operators;

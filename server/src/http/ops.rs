@@ -58,6 +58,7 @@ pub async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     let open = open.iter().map(|rollout| (&**rollout, app.fleet.evidence(&rollout.id)));
     app.metrics.rollouts(&open.collect::<Vec<_>>());
     app.metrics.outbox(&store::webhooks::counts(&app.store).await?);
+    app.metrics.mails(&store::mails::counts(&app.store).await?);
     app.metrics.alerts(&store::alerts::open(&mut *app.store.reader().await?).await?);
     app.metrics.expiries(&expiries::all(&app), app.clock.now_ms());
     let text = app.metrics.to_text().map_err(|error| Problem::internal(&error))?;

@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::config::Messages;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
-use crate::store::{self, alerts, operator_certificates, sessions, silences, webhooks};
+use crate::store::{self, alerts, mails, operator_certificates, sessions, silences, webhooks};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
 /// message may be sent ahead of our clock, and received late by it.
@@ -34,6 +34,7 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     let mut change = app.store.begin().await?;
     let old_ms = now_ms.saturating_sub(OUTBOX_KEPT_MS);
     webhooks::forget(change.connection(), old_ms).await?;
+    mails::forget(change.connection(), old_ms).await?;
     alerts::forget(change.connection(), old_ms, ALERTS_KEPT_MAX).await?;
     silences::forget(change.connection(), now_ms).await?;
     sessions::forget(change.connection(), app.clock.now_ms()).await?;

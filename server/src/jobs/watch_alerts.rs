@@ -28,7 +28,8 @@ pub async fn watch_alerts(app: &App, now_ms: u64) -> Result<(), store::Error> {
     let open = store::alerts::open(change.connection()).await?;
     let silences = store::silences::in_force(change.connection(), now_ms).await?;
     let steps = board::next(&open, looked, Moment { silences: &silences, now_ms });
-    store::alerts::write(change.connection(), &steps).await?;
+    let recipients = app.config.mail.recipients();
+    store::alerts::write(change.connection(), &steps, recipients).await?;
     drop(change.commit().await?);
     steps.iter().for_each(take_note);
     Ok(())

@@ -21,8 +21,15 @@ struct Labels {
 pub(super) struct Alerts(Family<Labels, Gauge<u64, AtomicU64>>);
 
 impl Alerts {
-    pub(super) fn register(&self, registry: &mut Registry) {
-        registry.register("alerts", "Alerts that are not over, by rule and state", self.0.clone());
+    /// Makes the numbers known.
+    pub(super) fn registered(registry: &mut Registry) -> Self {
+        let alerts = Self::default();
+        registry.register(
+            "alerts",
+            "Alerts that are not over, by rule and state",
+            alerts.0.clone(),
+        );
+        alerts
     }
 
     /// Sets how many alerts there are; the rules of products count with those for all.

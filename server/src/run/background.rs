@@ -70,6 +70,7 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
         let tasks = tasks.clone();
         async move { jobs::deliver_webhooks(&app, &tasks).await }
     });
+    repeat("send mail", DELIVER_PERIOD, app, shutdown, async |app| jobs::send_mail(&app).await);
     repeat("flush sightings", FLUSH_PERIOD, app, shutdown, async |app| {
         jobs::flush_sightings(&app.store, &app.fleet).await.map(drop)
     });

@@ -5,9 +5,10 @@
 use sqlx::SqliteConnection;
 
 use super::row::{Row, to_integer, to_json};
-use super::{Error, Store, webhooks};
+use super::{Error, Store, mails, webhooks};
 use crate::domain::alert::board::Step;
 use crate::domain::alert::{Alert, Rule, RuleName, Severity, State};
+use crate::domain::letter::Letter;
 use crate::domain::webhook::Event;
 
 /// Which alerts are shown.
@@ -64,12 +65,20 @@ pub async fn open(db: &mut SqliteConnection) -> Result<Vec<Alert>, Error> {
     rows.iter().map(|row| read(&Row::new("alerts", row))).collect()
 }
 
-/// Writes what becomes of alerts, and puts what is told of them into the outbox.
-pub async fn write(db: &mut SqliteConnection, steps: &[Step]) -> Result<(), Error> {
+/// Writes what becomes of alerts, and puts what is told of them into the outboxes: to webhooks, and to
+/// those who get mail.
+pub async fn write(
+    db: &mut SqliteConnection,
+    steps: &[Step],
+    recipients: &[String],
+) -> Result<(), Error> {
     for step in steps {
         put(&mut *db, &step.alert).await?;
         if let Some(event) = Event::of_alert(step) {
             webhooks::tell(&mut *db, &event).await?;
+            if let Some(letter) = Letter::of_alert(&event.id, step) {
+                mails::tell(&mut *db, recipients, &letter).await?;
+            }
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Alerts: what fires, what is told of it, the rules for it, and who is silent about it.
 
 mod evidence;
+mod texts;
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use waxwing_server::clock::Clock as _;
 use waxwing_server::domain::Deployment;
 use waxwing_server::domain::alert::silence::SILENCES_MAX;
-use waxwing_server::jobs::{advance_rollouts, watch_alerts};
+use waxwing_server::jobs::{advance_rollouts, forget, watch_alerts};
 use waxwing_wire::report::State;
 
 use crate::support::{Answer, Api};
@@ -42,7 +43,7 @@ async fn subscribe(api: &Api) -> String {
 }
 
 /// Starts a rollout that halts, as nothing may fail.
-async fn halt(api: &Api, id: &str) {
+pub(crate) async fn halt(api: &Api, id: &str) {
     let rollout = json!({
         "id": id, "product": "th1", "channel": "stable", "version": "1.1.0", "group": "all",
         "plan": {"risk": 3},
@@ -233,4 +234,36 @@ async fn settings_that_make_no_sense_are_refused_by_their_field() {
     edit(&api, "nonsense", Some("*"), json!({})).await.refused(404, "unknown_alert_rule", None);
     api.get("alerts/al-1").await.refused(404, "unknown_alert", None);
     api.get("alerts?state=nonsense").await.refused(400, "invalid_query", None);
+}
+
+#[tokio::test]
+async fn alerts_that_are_over_are_shown_for_a_month_and_not_all_of_them() {
+    let api = Api::open().await;
+    let at = i64::try_from(api.clock.now_ms()).unwrap();
+    let mut change = api.app.store.begin().await.unwrap();
+    sqlx::query(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10050) \
+         INSERT INTO alerts (id, rule, subject, severity, began_at, state, since, resolved_at, \
+         value, peak, examples, written_at) SELECT printf('al-%06d', i), 'device_lost', 'x', \
+         'warning', $1, CASE i WHEN 1 THEN 'firing' ELSE 'resolved' END, $1, \
+         CASE i WHEN 1 THEN NULL ELSE $1 END, 1, 1, '[]', $1 FROM n",
+    )
+    .bind(at)
+    .execute(change.connection())
+    .await
+    .unwrap();
+    drop(change.commit().await.unwrap());
+    let count = async || {
+        let mut reader = api.app.store.reader().await.unwrap();
+        let count = sqlx::query_scalar("SELECT count(*) FROM alerts").fetch_one(&mut *reader);
+        count.await.unwrap()
+    };
+    forget(&api.app, api.clock.now_ms()).await.unwrap();
+    let left: i64 = count().await;
+    assert_eq!(left, 10_001, "and the one that fires");
+    assert_eq!(api.get("alerts?state=resolved&limit=1").await.ok()["items"][0]["id"], "al-010050");
+    api.clock.advance(Duration::from_hours(31 * 24));
+    forget(&api.app, api.clock.now_ms()).await.unwrap();
+    let left: i64 = count().await;
+    assert_eq!(left, 1);
 }

@@ -13,6 +13,7 @@ mod drafts;
 mod dry_runs;
 mod expiries;
 mod groups;
+mod mail;
 mod metrics;
 mod openapi;
 mod pins;

@@ -32,6 +32,11 @@ const PATIENCE_MS: u64 = 24 * 3600 * 1000;
 /// The receiver wants no such message any more (Standard Webhooks, "Delivery success and failure").
 const GONE: u16 = 410;
 
+/// The mailbox does not take it (RFC 5321, section 4.2.2: x5z is about the mail system, 5yz for good). What
+/// else is refused for good, such as a login, somebody may set right meanwhile.
+const NO_MAILBOX: u16 = 550;
+const NO_MAILBOX_MAX: u16 = 559;
+
 words!(
     /// How far a delivery is.
     State {
@@ -63,6 +68,8 @@ words!(
 pub enum Outcome {
     /// The receiver answered with this HTTP status.
     Answered(u16),
+    /// The mail server replied with this code (RFC 5321, section 4.2).
+    Replied(u16),
     /// It did not.
     Failed(Failure),
 }
@@ -125,12 +132,18 @@ impl Delivery {
         let due_at = now_ms.saturating_add(wait_ms(self.attempts, jitter));
         let is_late = due_at > self.since.saturating_add(PATIENCE_MS);
         match outcome {
-            Outcome::Answered(200..=299) => Self { state: State::Delivered, ..next },
-            Outcome::Answered(GONE) => Self { state: State::Dead, ..next },
-            Outcome::Answered(_) | Outcome::Failed(_) if is_late => {
+            Outcome::Answered(200..=299) | Outcome::Replied(200..=299) => {
+                Self { state: State::Delivered, ..next }
+            }
+            Outcome::Answered(GONE) | Outcome::Replied(NO_MAILBOX..=NO_MAILBOX_MAX) => {
                 Self { state: State::Dead, ..next }
             }
-            Outcome::Answered(_) | Outcome::Failed(_) => Self { state: State::Due, due_at, ..next },
+            Outcome::Answered(_) | Outcome::Replied(_) | Outcome::Failed(_) if is_late => {
+                Self { state: State::Dead, ..next }
+            }
+            Outcome::Answered(_) | Outcome::Replied(_) | Outcome::Failed(_) => {
+                Self { state: State::Due, due_at, ..next }
+            }
         }
     }
 
@@ -160,6 +173,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(status) => write!(f, "http_{status}"),
+            Self::Replied(code) => write!(f, "smtp_{code}"),
             Self::Failed(failure) => failure.fmt(f),
         }
     }
@@ -174,6 +188,9 @@ impl FromStr for Outcome {
     type Err = NoOutcome;
 
     fn from_str(text: &str) -> Result<Self, NoOutcome> {
+        if let Some(code) = text.strip_prefix("smtp_") {
+            return code.parse().map(Self::Replied).map_err(|_| NoOutcome);
+        }
         let Some(status) = text.strip_prefix("http_") else {
             return Failure::parse(text).map(Self::Failed).ok_or(NoOutcome);
         };
@@ -225,6 +242,12 @@ mod tests {
             (Outcome::Answered(301), State::Due),
             (Outcome::Answered(404), State::Due),
             (Outcome::Answered(GONE), State::Dead),
+            (Outcome::Replied(250), State::Delivered),
+            (Outcome::Replied(451), State::Due),
+            (Outcome::Replied(535), State::Due),
+            (Outcome::Replied(550), State::Dead),
+            (Outcome::Replied(559), State::Dead),
+            (Outcome::Replied(560), State::Due),
             (Outcome::Failed(Failure::TimedOut), State::Due),
         ] {
             assert_eq!(attempt(Delivery::new(1), outcome, 0).state, state, "{outcome}");

@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::input::{AlertsQuery, Query, limit};
+use super::mail;
 use super::output::{Page, time};
 use crate::app::App;
 use crate::domain::alert::{Alert, Severity, Silence, Stage, State as Machine, silence};
@@ -33,6 +34,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(rules::show, rules::edit, rules::reset))
         .routes(routes!(silences::list, silences::create))
         .routes(routes!(silences::remove))
+        .routes(routes!(mail::deliveries))
+        .routes(routes!(mail::test))
 }
 
 /// Something that somebody must know.

@@ -161,6 +161,18 @@ pub(super) struct AlertsQuery {
     pub(super) limit: Option<u32>,
 }
 
+/// Which mail, and how many messages of it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MailsQuery {
+    /// Only messages in this state.
+    pub(super) state: Option<DeliveryState>,
+    /// Most items to return, 1 to 1000.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    pub(super) limit: Option<u32>,
+}
+
 /// The query of a request, read by its fields.
 pub(super) struct Query<T>(pub(super) T);
 
