@@ -1,9 +1,9 @@
 //! What devices say reaches other systems: real sensors over MQTT, the real server, real systems behind it.
 
-mod backend;
+pub(crate) mod backend;
 mod broker;
-mod influx;
-mod sensor;
+pub(crate) mod influx;
+pub(crate) mod sensor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

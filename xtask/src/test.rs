@@ -13,7 +13,7 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 10] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
@@ -24,6 +24,7 @@ const PACKAGES: [Package; 9] = [
     Package { name: "mosquitto", probe: &["which", "mosquitto", "mosquitto_passwd"] },
     Package { name: "mosquitto-clients", probe: &["which", "mosquitto_pub", "mosquitto_sub"] },
     Package { name: "openssl", probe: &["openssl", "version"] },
+    Package { name: "prometheus", probe: &["which", "prometheus", "promtool"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Package { name: "softhsm2", probe: &["softhsm2-util", "--version"] },
 ];

@@ -24,11 +24,11 @@ use tokio_rustls::TlsAcceptor;
 use waxwing_e2e::process::PATIENCE;
 
 /// What the server says to be let in.
-pub(super) const TOKEN: &str = "wax-4711-wing";
+pub(crate) const TOKEN: &str = "wax-4711-wing";
 
 /// What it does with a message.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// It never answers.
     Hang,
     /// It wants no such message.
@@ -39,25 +39,25 @@ pub(super) enum Reply {
 
 /// A message as it came.
 #[derive(Debug)]
-pub(super) struct Received {
-    pub(super) path: String,
-    pub(super) body: String,
+pub(crate) struct Received {
+    pub(crate) path: String,
+    pub(crate) body: String,
     headers: HeaderMap,
 }
 
 impl Received {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// Tells whether it says that it may have come before.
-    pub(super) fn is_marked(&self) -> bool {
+    pub(crate) fn is_marked(&self) -> bool {
         self.header("waxwing-redelivered") == "true"
     }
 }
 
 /// A back end.
-pub(super) struct Backend {
+pub(crate) struct Backend {
     folder: PathBuf,
     tls: Arc<ServerConfig>,
     address: SocketAddr,
@@ -70,7 +70,7 @@ pub(super) struct Backend {
 
 impl Backend {
     /// Opens a back end, which takes messages.
-    pub(super) fn create(folder: &Path) -> Result<Self> {
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let identity = rcgen::generate_simple_self_signed(names)?;
@@ -94,7 +94,7 @@ impl Backend {
     }
 
     /// Opens it again, where it was.
-    pub(super) fn open(&mut self) -> Result<()> {
+    pub(crate) fn open(&mut self) -> Result<()> {
         let runtime = Runtime::new()?;
         let socket = runtime.block_on(TcpListener::bind(self.address))?;
         self.address = socket.local_addr()?;
@@ -105,26 +105,26 @@ impl Backend {
     }
 
     /// Closes it, with all its connections.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 
     /// Does so with messages from now on.
-    pub(super) fn reply(&self, reply: Reply) {
+    pub(crate) fn reply(&self, reply: Reply) {
         if let Ok(mut now) = self.reply.lock() {
             *now = reply;
         }
     }
 
     /// Waits for the next message.
-    pub(super) fn next(&self) -> Result<Received> {
+    pub(crate) fn next(&self) -> Result<Received> {
         self.came.recv_timeout(PATIENCE).context("no message came")
     }
 
     /// Returns the section of the configuration by which a server sends to it.
-    pub(super) fn section(&self) -> Result<String> {
+    pub(crate) fn section(&self) -> Result<String> {
         let token = self.folder.join("token");
         fs::write(&token, TOKEN)?;
         fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

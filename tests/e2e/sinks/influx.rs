@@ -17,7 +17,7 @@ const PASSWORD: &str = "correct-horse-battery-staple";
 const QUERIES_MAX: usize = 100_000;
 
 /// An InfluxDB.
-pub(super) struct Influx {
+pub(crate) struct Influx {
     folder: PathBuf,
     process: Option<Process>,
     address: String,
@@ -26,7 +26,7 @@ pub(super) struct Influx {
 
 impl Influx {
     /// Starts it for the first time, and makes its user and its database.
-    pub(super) fn create(folder: &Path) -> Result<Self> {
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
         fs::create_dir_all(folder)?;
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let identity = rcgen::generate_simple_self_signed(names)?;
@@ -44,7 +44,7 @@ impl Influx {
     }
 
     /// Starts it, where it listened before.
-    pub(super) fn start(&mut self) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         fs::write(self.folder.join("influxdb.conf"), self.configuration())?;
         let mut command = Command::new("influxd");
         command.arg("-config").arg(self.folder.join("influxdb.conf")).env("HOME", &self.folder);
@@ -63,12 +63,12 @@ impl Influx {
     }
 
     /// Ends it as a power cut would.
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         self.process.take().context("it runs")?.kill()
     }
 
     /// Returns the section of the configuration by which a server writes to it.
-    pub(super) fn section(&self) -> Result<String> {
+    pub(crate) fn section(&self) -> Result<String> {
         let token = self.folder.join("token");
         fs::write(&token, PASSWORD)?;
         fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
@@ -82,7 +82,7 @@ impl Influx {
     }
 
     /// Asks until the one number of the answer is at least this.
-    pub(super) fn count_reaches(&self, query: &str, wanted: u64) -> Result<u64> {
+    pub(crate) fn count_reaches(&self, query: &str, wanted: u64) -> Result<u64> {
         let mut found = 0;
         for _ in 0..QUERIES_MAX {
             let answer = self.ask(query)?;
@@ -95,10 +95,21 @@ impl Influx {
         bail!("{query}: {found} of {wanted}")
     }
 
+    /// Makes a user who may read and nothing else, with the password of the other.
+    pub(crate) fn add_reader(&self, name: &str) -> Result<()> {
+        self.ask(&format!("CREATE USER {name} WITH PASSWORD '{PASSWORD}'"))?;
+        self.ask(&format!("GRANT READ ON waxwing TO {name}")).map(drop)
+    }
+
     /// Asks as its user.
-    pub(super) fn ask(&self, query: &str) -> Result<Value> {
+    pub(crate) fn ask(&self, query: &str) -> Result<Value> {
+        self.ask_as("waxwing", query)
+    }
+
+    /// Asks as one of its users.
+    pub(crate) fn ask_as(&self, user: &str, query: &str) -> Result<Value> {
         let url = format!("https://{}/query", self.address);
-        let request = self.client.post(url).basic_auth("waxwing", Some(PASSWORD));
+        let request = self.client.post(url).basic_auth(user, Some(PASSWORD));
         let answer = request.query(&[("db", "waxwing"), ("q", query)]).send()?.text()?;
         let answer: Value = serde_json::from_str(&answer)?;
         let failed = [answer.pointer("/error"), answer.pointer("/results/0/error")];
@@ -107,7 +118,7 @@ impl Influx {
     }
 
     /// Asks as nobody, and returns the status.
-    pub(super) fn ask_as_nobody(&self) -> Result<u16> {
+    pub(crate) fn ask_as_nobody(&self) -> Result<u16> {
         let url = format!("https://{}/query?db=waxwing&q=SHOW+MEASUREMENTS", self.address);
         Ok(self.client.get(url).send()?.status().as_u16())
     }

@@ -17,15 +17,15 @@ use waxwing_wire::topic::{Kind, Topic};
 use waxwing_wire::{DeviceId, MessageId};
 
 /// A sensor.
-pub(super) struct Sensor {
-    pub(super) device: DeviceId,
+pub(crate) struct Sensor {
+    pub(crate) device: DeviceId,
     key: KeyPair,
     folder: PathBuf,
 }
 
 impl Sensor {
     /// Registers and enrols a sensor.
-    pub(super) fn enrol(world: &World, folder: &Path, device: &str) -> Result<Self> {
+    pub(crate) fn enrol(world: &World, folder: &Path, device: &str) -> Result<Self> {
         let token = world.register(device)?;
         let folder = folder.join(device);
         fs::create_dir_all(&folder)?;
@@ -47,7 +47,7 @@ impl Sensor {
     }
 
     /// Seals a message as this sensor, at the present time.
-    pub(super) fn seal(&self, id: &str, payload: &str) -> Result<String> {
+    pub(crate) fn seal(&self, id: &str, payload: &str) -> Result<String> {
         #[expect(clippy::disallowed_methods, reason = "the server judges it by the real time")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let (device_id, timestamp) = (self.device.clone(), now.as_secs());
@@ -58,7 +58,7 @@ impl Sensor {
     }
 
     /// Begins a session in which what is sent to it is kept.
-    pub(super) fn listen(&self, server: &Server) -> Result<()> {
+    pub(crate) fn listen(&self, server: &Server) -> Result<()> {
         run(
             self.client("mosquitto_sub", server)?.args(["-t", &self.topic(Kind::Command), "-E"]),
             b"",
@@ -67,14 +67,14 @@ impl Sensor {
     }
 
     /// Returns the next message to it.
-    pub(super) fn next(&self, server: &Server) -> Result<String> {
+    pub(crate) fn next(&self, server: &Server) -> Result<String> {
         let mut client = self.client("mosquitto_sub", server)?;
         run(client.args(["-t", &self.topic(Kind::Command), "-C", "1", "-W", "60"]), b"")
     }
 
     /// Says these with `QoS` 1, each a payload, and returns what it sent once all are acknowledged. Their ids
     /// are numbers from `first` on.
-    pub(super) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<String> {
+    pub(crate) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<String> {
         let sealed = payloads.iter().enumerate();
         let sealed = sealed.map(|(n, it)| self.seal(&format!("m-{}", first + n), it));
         let lines = sealed.collect::<Result<Vec<_>>>()?.join("\n") + "\n";
