@@ -8,6 +8,8 @@
 //! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
 //! not TOML is taken as a string.
 
+#[cfg(feature = "development")]
+mod development;
 mod log;
 mod mail;
 mod messages;
@@ -23,6 +25,8 @@ use std::time::Duration;
 use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "development")]
+pub use self::development::{Development, PlaintextMqtt};
 pub use self::log::{Log, LogFormat};
 pub use self::mail::{Mail, MailTls};
 pub use self::messages::Messages;
@@ -76,6 +80,9 @@ pub struct Config {
     pub mail: Mail,
     /// Logging.
     pub log: Log,
+    /// What no server in production does.
+    #[cfg(feature = "development")]
+    pub development: Development,
     /// Other systems that get what devices say.
     pub sinks: Vec<Sink>,
 }
@@ -97,6 +104,8 @@ impl Default for Config {
             webhooks: Webhooks::default(),
             mail: Mail::default(),
             log: Log::default(),
+            #[cfg(feature = "development")]
+            development: Development::default(),
             sinks: Vec::new(),
         }
     }
@@ -314,6 +323,8 @@ impl Config {
         self.messages.check()?;
         self.mqtt.check()?;
         self.mail.check()?;
+        #[cfg(feature = "development")]
+        self.development.check()?;
         sinks::check_all(&self.sinks)?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),

@@ -11,6 +11,8 @@ pub mod chunks;
 pub mod clock;
 pub mod config;
 mod descriptors;
+#[cfg(feature = "development")]
+mod development;
 pub mod director;
 pub mod domain;
 pub mod expiries;

@@ -29,6 +29,8 @@ use crate::app::{App, OpenError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors;
+#[cfg(feature = "development")]
+use crate::development;
 use crate::http::device::admission;
 use crate::http::{router, serve};
 use crate::listener::{self, BindError, Limits, Listener, Shutdown};
@@ -97,6 +99,8 @@ pub async fn start(
     let addresses = sockets.addresses()?;
     let shutdown = Shutdown::default();
     sockets.serve(&app, &shutdown);
+    #[cfg(feature = "development")]
+    development::begin(&app, &shutdown).await?;
     background::spawn(&app, &shutdown);
     Sinks::spawn(&app, &shutdown);
     announce(&app.config, &addresses)?;

@@ -184,6 +184,10 @@ fn config(
     let mut config =
         builder.with_single_cert(material.server.chain.clone(), material.server.key.clone_key())?;
     forget_sessions(&mut config, rustls::crypto::aws_lc_rs::Ticketer::new()?);
+    #[cfg(feature = "development")]
+    {
+        config.key_log = crate::development::key_log();
+    }
     Ok(config)
 }
 

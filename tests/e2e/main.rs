@@ -6,6 +6,7 @@ mod fleet;
 mod provisioning;
 mod server_ca;
 mod sinks;
+mod traffic;
 
 use std::process::Command;
 

@@ -90,7 +90,7 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn restart(&mut self) -> Result<()> {
-        self.start(false, &[]).map(drop)
+        self.start(false, &[], &[]).map(drop)
     }
 
     /// Starts a server that knows no token, and keeps the one that it shows.
@@ -99,7 +99,7 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn restart_with_new_token(&mut self) -> Result<()> {
-        let token = self.start(true, &[])?.context("a server without tokens shows one")?;
+        let token = self.start(true, &[], &[])?.context("a server without tokens shows one")?;
         Ok(fs::write(self.token(), token)?)
     }
 
@@ -109,7 +109,17 @@ impl Server {
     ///
     /// Fails when the server does not start.
     pub fn restart_with_confirmed_clock(&mut self) -> Result<()> {
-        self.start(false, &["--confirm-clock"]).map(drop)
+        self.start(false, &["--confirm-clock"], &[]).map(drop)
+    }
+
+    /// Ends the server in order and starts it again with these variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the server does not stop or start.
+    pub fn restart_with_variables(&mut self, variables: &[(&str, &Path)]) -> Result<()> {
+        self.stop()?;
+        self.start(false, &[], variables).map(drop)
     }
 
     /// Ends the server as a power cut would.
@@ -247,9 +257,14 @@ impl Server {
     }
 
     /// Starts the process and returns the token, which only the first start shows.
-    fn start(&mut self, is_first: bool, arguments: &[&str]) -> Result<Option<String>> {
+    fn start(
+        &mut self,
+        is_first: bool,
+        arguments: &[&str],
+        variables: &[(&str, &Path)],
+    ) -> Result<Option<String>> {
         let mut command = Program::Server.command()?;
-        command.args(arguments);
+        command.args(arguments).envs(variables.iter().copied());
         command.arg("--config").arg(self.folder.join("server.toml"));
         let process = Process::spawn("server", command, &self.folder.join("logs"))?;
         let token = wait_until_ready(&process, is_first)?;

@@ -13,7 +13,7 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 11] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
@@ -27,6 +27,7 @@ const PACKAGES: [Package; 10] = [
     Package { name: "prometheus", probe: &["which", "prometheus", "promtool"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },
     Package { name: "softhsm2", probe: &["softhsm2-util", "--version"] },
+    Package { name: "tshark", probe: &["which", "dumpcap", "tshark"] },
 ];
 
 /// Cases per property in a deep run (proptest's own default is 256).

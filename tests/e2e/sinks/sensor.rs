@@ -46,13 +46,18 @@ impl Sensor {
         Ok(Self { device: DeviceId::parse(device)?, key, folder })
     }
 
-    /// Seals a message as this sensor, at the present time.
+    /// Seals telemetry as this sensor, at the present time.
     pub(crate) fn seal(&self, id: &str, payload: &str) -> Result<String> {
+        self.seal_as(Kind::Telemetry, id, payload)
+    }
+
+    /// Seals a message as this sensor, at the present time.
+    pub(crate) fn seal_as(&self, kind: Kind, id: &str, payload: &str) -> Result<String> {
         #[expect(clippy::disallowed_methods, reason = "the server judges it by the real time")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let (device_id, timestamp) = (self.device.clone(), now.as_secs());
         let header = Header { device_id, timestamp, message_id: MessageId::parse(id)? };
-        let signed = header.signed_prefix(Kind::Telemetry) + payload;
+        let signed = header.signed_prefix(kind) + payload;
         let signature = self.key.sign(signed.as_bytes())?;
         Ok(header.seal(payload, &hex(&signature)))
     }
@@ -85,7 +90,13 @@ impl Sensor {
         Ok(lines)
     }
 
-    fn topic(&self, kind: Kind) -> String {
+    /// Says this with `QoS` 1.
+    pub(crate) fn publish(&self, server: &Server, kind: Kind, sealed: &str) -> Result<()> {
+        let mut client = self.client("mosquitto_pub", server)?;
+        run(client.args(["-t", &self.topic(kind), "-m", sealed]), b"").map(drop)
+    }
+
+    pub(crate) fn topic(&self, kind: Kind) -> String {
         Topic { device: self.device.clone(), kind }.to_string()
     }
 
