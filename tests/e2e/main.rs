@@ -2,6 +2,7 @@
 
 mod dashboards;
 mod deferral;
+mod existing;
 mod fleet;
 mod provisioning;
 mod server_ca;

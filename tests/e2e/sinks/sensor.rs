@@ -92,8 +92,13 @@ impl Sensor {
 
     /// Says this with `QoS` 1.
     pub(crate) fn publish(&self, server: &Server, kind: Kind, sealed: &str) -> Result<()> {
+        self.publish_on(server, &self.topic(kind), sealed)
+    }
+
+    /// Says this with `QoS` 1 on any topic.
+    pub(crate) fn publish_on(&self, server: &Server, topic: &str, message: &str) -> Result<()> {
         let mut client = self.client("mosquitto_pub", server)?;
-        run(client.args(["-t", &self.topic(kind), "-m", sealed]), b"").map(drop)
+        run(client.args(["-t", topic, "-m", message]), b"").map(drop)
     }
 
     pub(crate) fn topic(&self, kind: Kind) -> String {

@@ -14,8 +14,9 @@ use super::tree::{File, Tree};
 
 const PAGE: &str = "docs/threat-model.md";
 
-/// The cases of foreign suites and the tests of ours that keep them.
-const CASES: &str = "protocol/tuf/conformance/CASES.md";
+/// Other pages with tables of tests: the cases of foreign suites and the tests of ours that keep them; the claims
+/// of the systems that this project began with.
+const OTHERS: [&str; 2] = ["protocol/tuf/conformance/CASES.md", "docs/source-systems.md"];
 
 /// Where the tests of the attack matrix are.
 const MATRIX: &str = "tests/attacks/";
@@ -28,7 +29,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let known: BTreeSet<_> = tree.rust().flat_map(tests).map(|(_, name)| name).collect();
     let mut violations = Vec::new();
     let mut listed = BTreeSet::new();
-    for page in tree.markdown().filter(|file| file.path == PAGE || file.path == CASES) {
+    for page in tree.markdown().filter(|file| is_checked(&file.path)) {
         let mut in_table = false;
         for (line, row) in page.lines() {
             let cell = last_cell(row);
@@ -49,6 +50,10 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     }
     violations.extend(check_matrix(tree, &listed));
     violations
+}
+
+fn is_checked(page: &str) -> bool {
+    page == PAGE || OTHERS.contains(&page)
 }
 
 /// Each row that the page must have names a test that is called after it, among those of the matrix.
