@@ -14,6 +14,7 @@ mod log;
 mod mail;
 mod messages;
 mod mqtt;
+mod pki;
 mod sinks;
 mod source;
 mod webhooks;
@@ -31,6 +32,7 @@ pub use self::log::{Log, LogFormat};
 pub use self::mail::{Mail, MailTls};
 pub use self::messages::Messages;
 pub use self::mqtt::Mqtt;
+pub use self::pki::Pki;
 pub use self::sinks::{DEVICE_PLACE, Sink};
 pub use self::webhooks::Webhooks;
 
@@ -174,18 +176,6 @@ impl Default for Identity {
     fn default() -> Self {
         Self { certificate_days: 90, expired_grace_days: 730, wrong_tokens_per_minute: 10 }
     }
-}
-
-/// What certificates say about this server.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Pki {
-    /// Where others find the list of revoked device certificates, as new certificates say. Default:
-    /// `/crl/<device CA>.crl` on the listener `crl` under the first of `server_names`. Set it if others
-    /// reach that listener under another name or port, or if a web server hands the list out; and set
-    /// another one with another device CA.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crl_url: Option<String>,
 }
 
 /// The Director's clock guard (D5).
