@@ -198,9 +198,12 @@ impl Default for Director {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open connections per listener; more are closed at once. Lowered at start to what the
+    /// Open connections per listener but `mqtt`; more are closed at once. Lowered at start to what the
     /// process may open files for.
     pub connections: usize,
+    /// Open connections on the listener `mqtt`, where devices stay; more are closed at once. Lowered at
+    /// start in the same proportion.
+    pub mqtt_connections: usize,
     /// Open connections per source address (per /64 in IPv6) on the listeners that ask for no
     /// certificate, `enrol` and `admin`; more are closed at once. The default is enough for a
     /// production line behind one address, and too little to fill a listener.
@@ -225,6 +228,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            mqtt_connections: 20_000,
             connections_per_source: 256,
             handshakes_per_source: 64,
             handshake_s: 10,
@@ -318,6 +322,7 @@ impl Config {
         sinks::check_all(&self.sinks)?;
         let positive = [
             (self.limits.connections > 0, "limits.connections"),
+            (self.limits.mqtt_connections > 0, "limits.mqtt_connections"),
             (self.limits.connections_per_source > 0, "limits.connections_per_source"),
             (self.limits.handshakes_per_source > 0, "limits.handshakes_per_source"),
             (self.limits.handshake_s > 0, "limits.handshake_s"),

@@ -277,12 +277,16 @@ fn warn_of_crl(app: &App) {
 
 fn listener(app: &App, name: Name, socket: TcpListener, tls: Published) -> Listener {
     let limits = &app.config.limits;
+    let connections = match name {
+        Name::Admin | Name::Device | Name::Enrol => limits.connections,
+        Name::Mqtt => limits.mqtt_connections,
+    };
     let limits = Limits {
-        connections: limits.connections,
+        connections,
         connections_per_source: match name {
             Name::Admin | Name::Enrol => limits.connections_per_source,
             // Many devices share the address of a carrier, and each has shown a certificate.
-            Name::Device | Name::Mqtt => limits.connections,
+            Name::Device | Name::Mqtt => connections,
         },
         handshakes_per_source: limits.handshakes_per_source,
         handshake: Duration::from_secs(limits.handshake_s),

@@ -15,6 +15,9 @@ use crate::workspace::{cargo, command, run, target_dir};
 const EMULATOR: Package =
     Package { name: "qemu-system-misc", probe: &["qemu-system-riscv32", "--version"] };
 
+/// What `bench mqtt` compares with.
+const BROKER: Package = Package { name: "mosquitto", probe: &["which", "mosquitto"] };
+
 /// What a fleet is made of in `bench device`, besides the server.
 const FLEET: [&str; 3] = ["waxwing", "waxwing-agent-host", "waxwing-keys"];
 
@@ -24,7 +27,7 @@ const COUNTS: &str = "--counts";
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
-    /// What to measure, and how: `groups`, `poll`, `poll --json`, `scale`, `trust`, `trust --counts`,
+    /// What to measure, and how: `groups`, `mqtt`, `poll`, `poll --json`, `scale`, `trust`, `trust --counts`,
     /// `device`, `device --devices 500`, `help`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
@@ -47,6 +50,10 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
     let is = |what: &str| args.arguments.first().is_some_and(|first| first == what);
     let (programs, options) = match () {
         () if is("device") => (&FLEET[..], firmware_numbers()?),
+        () if is("mqtt") => {
+            debian::require(&[BROKER])?;
+            (&[][..], Vec::new())
+        }
         () if is("trust") => (&[][..], harnesses()?),
         () => (&[][..], Vec::new()),
     };

@@ -10,6 +10,7 @@ mod fleet;
 mod groups;
 mod load;
 mod metadata;
+mod mqtt;
 mod operator;
 mod poll;
 mod process;
@@ -51,6 +52,8 @@ enum What {
     Device(device::Args),
     /// Measure queries over a million devices: the index against asking each of them.
     Groups(groups::Args),
+    /// Measure the MQTT endpoint beside Mosquitto: connects, idle memory, messages checked and stored.
+    Mqtt(mqtt::Args),
     /// Measure polls over mutual TLS: keep-alive, and a new connection for each.
     Poll(poll::Args),
     /// Measure what a million registered devices cost: memory, start, polls, a rollout to all of them.
@@ -65,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
         What::Bare(args) => bare::serve(&args).await,
         What::Device(args) => tokio::task::spawn_blocking(move || device::run(&args)).await?,
         What::Groups(args) => groups::run(&args),
+        What::Mqtt(args) => mqtt::run(&args).await,
         What::Poll(args) => poll::run(&args).await,
         What::Scale(args) => scale::run(&args).await,
         What::Trust(args) => trust::run(&args).await,

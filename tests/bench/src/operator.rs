@@ -5,10 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
+use waxwing_wire::DeviceId;
 
 use crate::fleet::ADMIN_TOKEN;
 use crate::load::Line;
@@ -44,13 +46,26 @@ impl Operator {
         self.post(&format!("/api/v1/rollouts/{id}/{change}"), &json!({})).await
     }
 
+    /// Has a device sign its telemetry with a secret, and returns it.
+    pub(crate) async fn give_secret(&mut self, device: &DeviceId) -> anyhow::Result<String> {
+        let path = format!("/api/v1/devices/{device}/message-secret");
+        let answer = self.ask("PUT", &path, &json!({})).await?;
+        let answer: Value = serde_json::from_slice(&answer)?;
+        let secret = answer.get("secret").and_then(Value::as_str);
+        Ok(secret.context("the server makes a secret")?.to_owned())
+    }
+
     async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<()> {
+        self.ask("POST", path, body).await.map(drop)
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, body: &Value) -> anyhow::Result<Vec<u8>> {
         let body = body.to_string();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {ADMIN_TOKEN}\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        self.line.exchange((head + &body).as_bytes()).await.map(drop)
+        self.line.exchange((head + &body).as_bytes()).await
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use waxwing_server::run::Addresses;
@@ -30,6 +31,8 @@ pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     /// Where it answers operators, if it does.
     pub(crate) admin: Option<SocketAddr>,
+    /// Where it speaks MQTT, if it does.
+    pub(crate) mqtt: Option<SocketAddr>,
 }
 
 impl Process {
@@ -50,8 +53,8 @@ impl Process {
         let child = command.spawn();
         let child = child.with_context(|| format!("cannot start {}", program.display()))?;
         let addresses = timeout(START_TIMEOUT, addresses(&announced)).await;
-        let Addresses { device, admin, .. } = addresses.context("not started")??;
-        Ok(Self { child, address: device, admin: Some(admin) })
+        let Addresses { device, admin, mqtt, .. } = addresses.context("not started")??;
+        Ok(Self { child, address: device, admin: Some(admin), mqtt: Some(mqtt) })
     }
 
     /// Ends it, and waits until it has.
@@ -67,7 +70,22 @@ impl Process {
         let stdout = child.stdout.take().context("no standard output")?;
         let line = timeout(START_TIMEOUT, BufReader::new(stdout).lines().next_line()).await;
         let address = line.context("not started")??.context("ended at once")?.parse()?;
-        Ok(Self { child, address, admin: None })
+        Ok(Self { child, address, admin: None, mqtt: None })
+    }
+
+    /// Starts a broker of others, and waits until it listens.
+    pub(crate) async fn foreign(
+        program: &str,
+        arguments: &[&str],
+        mqtt: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        // Of connections that end without a word it says so; that is no result of ours.
+        command.args(arguments).stderr(Stdio::null()).kill_on_drop(true);
+        let child = command.spawn();
+        let child = child.with_context(|| format!("cannot start {program}"))?;
+        timeout(START_TIMEOUT, answers(mqtt)).await.context("not started")?;
+        Ok(Self { child, address: mqtt, admin: None, mqtt: Some(mqtt) })
     }
 
     /// Returns the processor time used so far, in user and kernel mode, by all its threads.
@@ -136,6 +154,12 @@ pub(crate) fn server(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
     let server = here.parent().map(|folder| folder.join("waxwing-server"));
     server.filter(|server| server.exists()).context("no waxwing-server beside this program")
+}
+
+async fn answers(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_err() {
+        sleep(LOOK_PERIOD).await;
+    }
 }
 
 async fn addresses(announced: &Path) -> anyhow::Result<Addresses> {

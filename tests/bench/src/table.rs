@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Row {
     name: String,
     value: f64,
-    /// The highest value that is good enough.
+    /// The highest value that is good enough, or the lowest.
     goal: Option<f64>,
     /// False when the value is beyond its goal.
     kept: bool,
@@ -33,6 +33,11 @@ impl Row {
     /// Sets the goal.
     pub(crate) fn at_most(self, goal: f64) -> Self {
         Self { goal: Some(goal), kept: self.value <= goal, ..self }
+    }
+
+    /// Sets the goal of a number of which more is better.
+    pub(crate) fn at_least(self, goal: f64) -> Self {
+        Self { goal: Some(goal), kept: self.value >= goal, ..self }
     }
 }
 
