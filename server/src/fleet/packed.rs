@@ -5,6 +5,7 @@
 //! what a device is. The bytes never leave the process, so their format may change with every release.
 
 mod deployments;
+mod version;
 
 use std::collections::BTreeMap;
 use std::iter;
@@ -51,6 +52,7 @@ pub(super) struct Member<'a> {
     /// When the last of its deployments came to an end, in Unix milliseconds.
     ended_at: u64,
     created_at: u64,
+    #[serde(with = "version")]
     pub(super) version: Option<Version>,
     #[serde(borrow)]
     tags: List<'a>,

@@ -1,53 +1,18 @@
 //! Devices with the certificates they may use.
 
-use std::collections::{BTreeMap, HashMap};
-use std::mem;
-use std::sync::Arc;
+mod all;
+
+use std::collections::HashMap;
 
 use semver::Version;
-use serde::Deserialize;
 use sqlx::SqliteConnection;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use waxwing_wire::report::State;
-use waxwing_wire::{DeviceId, Digest, ErrorCode, ProductId, RolloutId};
+use waxwing_wire::{DeviceId, Digest, ProductId};
+
+pub use self::all::{Stored, for_each};
 
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store, device_gateways, device_readers, sessions};
-use crate::domain::device::{Attributes, Certificate, CertificateStatus, Status, Tags};
-use crate::domain::{Deployment, Device, Running, Sighting};
-
-/// A device with its part in the rollouts.
-pub type Stored = (Device, Vec<(RolloutId, Deployment)>);
-
-/// The columns of a deployment, the device aside.
-type StoredDeployment = (RolloutId, State, ErrorCode, u32, u32, u8, u64, u8, u8, u64, u64);
-
-/// A device in the list of all, in this order.
-#[derive(Deserialize)]
-struct Line {
-    id: DeviceId,
-    product: ProductId,
-    tags: Tags,
-    given: BTreeMap<String, String>,
-    reported: BTreeMap<String, String>,
-    version: Option<Version>,
-    status: Status,
-    created_at: u64,
-    changed_at: u64,
-    message_secret: Hexadecimal,
-    certificates: Vec<(String, Hexadecimal, CertificateStatus, u64, u64)>,
-    deployments: Vec<StoredDeployment>,
-}
-
-/// Devices that are read at once: some five hundred kilobytes.
-const PAGE: u32 = 1_000;
-
-/// Pages that are read before they are needed: enough that nobody waits.
-const PAGES_AHEAD: usize = 2;
-
-/// A page that is being taken apart.
-type ReadPage = JoinHandle<Result<Vec<Line>, Error>>;
+use crate::domain::{Device, Running, Sighting};
 
 /// What was last seen of a device, up to a second ago.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -239,123 +204,6 @@ pub async fn page(
     .await?;
     let rows = rows.iter().map(|row| Row::new("devices", row));
     rows.map(|row| Ok((row.parse("id")?, read_seen(&row)?))).collect()
-}
-
-/// Hands over all devices by name, one after the other, each with its part in the rollouts. While they
-/// are taken, the database reads the next.
-///
-/// # Errors
-///
-/// When the database fails or a row is damaged.
-pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
-    let (send, mut pages) = mpsc::channel(PAGES_AHEAD);
-    let reader = tokio::spawn(read_all(store.clone(), send));
-    while let Some(page) = pages.recv().await {
-        page.await??.into_iter().map(Line::read).for_each(&mut take);
-    }
-    reader.await?
-}
-
-/// Reads page after page. Each is taken apart while the database reads the next.
-async fn read_all(store: Store, send: mpsc::Sender<ReadPage>) -> Result<(), Error> {
-    let mut after = String::new();
-    while let Some((last, devices)) = read_page(&store, &after).await? {
-        let before = mem::replace(&mut after, last);
-        let lines = tokio::spawn(async move {
-            serde_json::from_str(&devices).map_err(|error| damaged(&before, &error))
-        });
-        if send.send(lines).await.is_err() {
-            // Whoever took them has met a damaged page.
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Returns the devices behind a name as JSON, and the name of the last; nothing if there are none. As
-/// rows, each value of each of them would be handed from thread to thread by itself.
-async fn read_page(store: &Store, after: &str) -> Result<Option<(String, String)>, Error> {
-    let row = sqlx::query(
-        "SELECT max(id) AS last, json_group_array(json_array(id, product, json(tags), \
-           json(attributes), json(reported_attributes), version, status, created_at, changed_at, \
-           hex(message_secret), \
-           json((SELECT json_group_array(json_array(serial, hex(spki), status, expires_at, issued_at)) \
-                 FROM certificates WHERE device = page.id AND status IN ('current', 'next'))), \
-           json((SELECT json_group_array(json_array(rollout, state, code, attempt, tries, deferred, \
-                   not_before, hop, phase, changed_at, decided_at)) \
-                 FROM deployments WHERE device = page.id)))) AS devices \
-         FROM (SELECT * FROM devices WHERE id > $1 ORDER BY id LIMIT $2) AS page",
-    )
-    .bind(after)
-    .bind(PAGE)
-    .fetch_one(store.readers())
-    .await?;
-    let row = Row::new("devices", &row);
-    let Some(last) = row.text_or_null("last")? else { return Ok(None) };
-    Ok(Some((last, row.text("devices")?)))
-}
-
-fn damaged(before: &str, error: &serde_json::Error) -> Error {
-    let value = format!("of one of the {PAGE} after `{before}`: {error}");
-    Error::Damaged { table: "devices", column: "of the list", value }
-}
-
-impl Line {
-    fn read(self) -> Stored {
-        let mut certificates = self.certificates;
-        certificates.sort_by_key(|certificate| certificate.4);
-        let certificates = certificates.into_iter().map(|(serial, spki, status, expires_at, _)| {
-            Certificate { serial, spki: spki.0, status, expires_at }
-        });
-        let device = Device {
-            id: self.id,
-            product: self.product,
-            tags: self.tags,
-            attributes: Attributes { given: self.given, reported: self.reported },
-            version: self.version.map(Arc::new),
-            status: self.status,
-            created_at: self.created_at,
-            changed_at: self.changed_at,
-            certificates: certificates.collect(),
-            message_secret: Some(self.message_secret.0).filter(|sealed| !sealed.is_empty()),
-        };
-        (device, self.deployments.into_iter().map(deployment).collect())
-    }
-}
-
-fn deployment(stored: StoredDeployment) -> (RolloutId, Deployment) {
-    let (rollout, state, code, attempt, tries, deferred, not_before, hop, phase, changed, decided) =
-        stored;
-    let deployment = Deployment {
-        state,
-        code,
-        attempt,
-        tries,
-        deferred,
-        not_before,
-        hop,
-        phase,
-        changed_at: changed,
-        decided_at: decided,
-    };
-    (rollout, deployment)
-}
-
-/// What SQL's `hex` wrote; of nothing, nothing.
-#[derive(Deserialize)]
-#[serde(try_from = "&str")]
-struct Hexadecimal(Vec<u8>);
-
-impl TryFrom<&str> for Hexadecimal {
-    type Error = &'static str;
-
-    fn try_from(text: &str) -> Result<Self, Self::Error> {
-        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let bytes = pairs.iter().map(|[high, low]| Some(digit(high)? << 4 | digit(low)?));
-        let bytes = bytes.collect::<Option<_>>().filter(|_| rest.is_empty());
-        bytes.map(Self).ok_or("not hexadecimal")
-    }
 }
 
 fn read_seen(row: &Row<'_>) -> Result<Option<Seen>, Error> {

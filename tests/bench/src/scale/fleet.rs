@@ -105,8 +105,9 @@ mod tests {
     const MEASURED: u32 = 20_000;
 
     /// What a registered device may cost, with tags, attributes, a certificate and a deployment, in
-    /// bytes. The rest to 300 is the allocator's.
-    const BYTES_MAX: i64 = 275;
+    /// bytes: 276, of which the halves of last chunks are 13, and what chance adds in tables. The rest
+    /// to 300 is the allocator's.
+    const BYTES_MAX: i64 = 285;
 
     #[test]
     fn a_registered_device_takes_no_more_memory_than_it_did() {
