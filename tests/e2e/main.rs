@@ -4,6 +4,7 @@ mod dashboards;
 mod deferral;
 mod existing;
 mod fleet;
+mod gateway;
 mod provisioning;
 mod server_ca;
 mod sinks;

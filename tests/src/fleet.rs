@@ -42,6 +42,8 @@ pub struct Batch<'a> {
     pub hardware: &'a str,
     /// Where they poll, if not at the server.
     pub device_address: Option<&'a str>,
+    /// Their gateway: from when they are enrolled on they reach the server through it and in no other way.
+    pub gateway: Option<&'a str>,
     /// The security version compiled into their first image.
     pub security_version: u32,
     /// The root of the Director they are born with, if not the first one.
@@ -66,6 +68,7 @@ impl Default for Batch<'_> {
             channels: &[CHANNEL],
             hardware: "r1",
             device_address: None,
+            gateway: None,
             security_version: 1,
             director_root: None,
             image_root: None,
@@ -215,10 +218,14 @@ fn configuration(server: &Server, birth: &Birth<'_>) -> String {
     let (image, version) = birth.factory;
     let rule = if birth.foreign_images { "ignore" } else { "match" };
     let Batch { channels, hardware, poll_min, back_off_max, security_version, .. } = birth.batch;
+    let of_sensors =
+        if birth.batch.gateway.is_some() { "telemetry_every = \"500ms\"\n" } else { "" };
+    let gateway = birth.batch.gateway.map(|gateway| format!("gateway = \"{gateway}\"\n"));
+    let gateway = gateway.unwrap_or_default();
     format!(
         "product = \"{PRODUCT}\"\nhardware = \"{hardware}\"\nchip = \"esp32c3\"\nchannels = {channels:?}\n\
-         slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n\
-         [server]\ndevice = \"{}\"\nenrol = \"{}\"\nmqtt = \"{}\"\nca = \"{}\"\n\
+         slot_bytes = 2031616\nwork = \"work\"\ntokens = \"tokens.csv\"\n{of_sensors}\
+         [server]\ndevice = \"{}\"\nenrol = \"{}\"\nmqtt = \"{}\"\nca = \"{}\"\n{gateway}\
          [factory]\nimage = \"{}\"\nversion = \"{version}\"\nsecurity_version = {security_version}\n\
          [trust]\ndirector_root = \"{}\"\nimage_root = \"{}\"\n\
          [image]\nversion = \"{rule}\"\n\

@@ -8,6 +8,7 @@ pub mod ceremony;
 pub mod chip;
 mod files;
 pub mod fleet;
+pub mod gateway;
 pub mod image;
 pub mod memory;
 pub mod operator;

@@ -1,5 +1,5 @@
 //! The Python environment with the foreign tools that judge our formats, python-tuf, esptool and Eclipse Paho,
-//! and with a mail server.
+//! with a mail server, and with Bumble, whose virtual controllers are a radio.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use crate::workspace::{command, run, target_dir};
 
 /// What strangers wrote and our tests compare with, pinned.
-const REQUIREMENTS: [&str; 5] = [
+const REQUIREMENTS: [&str; 6] = [
     "tuf==7.0.0",
     "securesystemslib[crypto]==1.4.0",
     "esptool==5.6.0",
     "paho-mqtt==2.2.0",
     "aiosmtpd==1.4.6",
+    "bumble==0.0.236",
 ];
 
 /// Makes `target/python` when it is missing or has other versions, and returns its interpreter.

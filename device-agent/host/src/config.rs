@@ -58,6 +58,9 @@ pub struct Config {
     /// What goes wrong around how many per cent of a fleet.
     #[serde(default)]
     pub profiles: Mix,
+    /// How often a device behind a gateway tells how it is; without it never.
+    #[serde(default, deserialize_with = "duration")]
+    pub telemetry_every: Option<Duration>,
 }
 
 /// Where the server is.
@@ -70,6 +73,9 @@ pub struct Server {
     pub enrol: Address,
     /// MQTT listener, as `host:port`; without it reports travel with polls.
     pub mqtt: Option<Address>,
+    /// Its gateway, as `host:port`: then the device reaches the server through that and in no other way,
+    /// once it is enrolled.
+    pub gateway: Option<Address>,
     /// PEM file of the CA that signs server certificates.
     pub ca: PathBuf,
 }

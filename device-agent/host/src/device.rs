@@ -4,6 +4,7 @@
 
 mod birth;
 mod seen;
+mod telemetry;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -36,7 +37,9 @@ use crate::pins::{PinsPort, ServerPins};
 use crate::random::SystemEntropy;
 use crate::store::Metadata;
 use crate::time::Uptime;
+use crate::uplink::{Relay, Socket, Uplink};
 use seen::{Seen, booted};
+use telemetry::Chatter;
 
 pub use birth::Place;
 
@@ -49,7 +52,7 @@ impl Platform for Simulated {
     type Boot = BootPort;
     type Journal = JournalPort;
     type App = Application;
-    type Server = Https;
+    type Server = Uplink;
     type Messages = Mailbox<HostNetwork>;
     type Signer = MessageSigner;
     type Clock = Uptime;
@@ -159,7 +162,9 @@ impl Device {
         let network = Rc::new(self.place.network());
         let clock = network.uptime();
         let (mailbox, link) = mailbox(&network, &self.id, &self.client);
-        let mut driver = match self.driver(running, network, mailbox) {
+        let relay = self.relay(&network);
+        let chatter = Chatter::new(clock);
+        let mut driver = match self.driver(running, network, mailbox, relay.clone()) {
             Ok(driver) => driver,
             Err(_) if self.board.flash().was_cut() => {
                 self.board.power().take();
@@ -172,6 +177,7 @@ impl Device {
         }
         let (kit, power) = (Arc::clone(&self.kit), self.board.power().clone());
         let mut link = pin!(keep_up(link, &kit));
+        let mut chat = chatter.chat(relay, kit.config.telemetry_every);
         loop {
             tokio::select! {
                 biased;
@@ -183,13 +189,15 @@ impl Device {
                     if told.is_break() {
                         return Ok(ControlFlow::Break(()));
                     }
+                    let unix_s = driver.agent().unix_s(clock_now(clock));
+                    chatter.know(unix_s);
                     if turn.action == Action::Poll {
-                        let unix_s = driver.agent().unix_s(clock_now(clock));
                         // Rare, and nothing of it stays in memory.
                         Box::pin(self.renew_if_due(unix_s, observer)).await;
                     }
                 }
                 never = &mut link => match never {},
+                never = &mut chat => match never {},
             }
         }
     }
@@ -199,6 +207,7 @@ impl Device {
         running: &Running,
         network: Rc<HostNetwork>,
         messages: Mailbox<HostNetwork>,
+        relay: Option<Relay>,
     ) -> Result<Driver<Simulated>, DeviceError> {
         let target = self.board.slot_port(running.slot);
         let flash = target.map_err(|_: FlashError| LayoutError::ImageTooLarge)?;
@@ -212,8 +221,10 @@ impl Device {
             journal: self.board.journal_port(),
             app: self.application(running),
             clock: network.uptime(),
-            server: Https::new(network, config.server.device.clone(), Rc::clone(&self.client))
-                .noting(Rc::clone(&self.expired)),
+            server: match relay {
+                Some(relay) => Uplink::Relayed(Box::new(relay)),
+                None => Uplink::Direct(self.https(network)),
+            },
             messages,
             signer: MessageSigner(Rc::clone(&self.identity)),
             entropy: SystemEntropy,
@@ -231,6 +242,19 @@ impl Device {
         let (firmware, policy) = (self.firmware(running), config.policy());
         let (rules, trust) = (config.image_rules(), self.trust()?);
         Ok(Driver::boot(ports, identity, firmware, policy, rules, trust)?)
+    }
+
+    fn https(&self, network: Rc<HostNetwork>) -> Https {
+        let address = self.kit.config.server.device.clone();
+        Https::new(network, address, Rc::clone(&self.client)).noting(Rc::clone(&self.expired))
+    }
+
+    /// The way to the server through the gateway, if the device has one.
+    fn relay(&self, network: &Rc<HostNetwork>) -> Option<Relay> {
+        let gateway = self.kit.config.server.gateway.clone()?;
+        let link = Socket::new(Rc::clone(network), gateway);
+        let signer = MessageSigner(Rc::clone(&self.identity));
+        Some(Relay::new(Rc::clone(network), self.id.clone(), link, signer))
     }
 
     fn application(&self, running: &Running) -> Application {
@@ -281,10 +305,10 @@ impl Device {
     }
 
     /// Renews the certificate at two thirds of its life, or when the server says that it has ended.
-    /// A failure waits for the next poll.
+    /// A failure waits for the next poll. Behind a gateway it is the key that counts, and nothing is renewed.
     async fn renew_if_due(&mut self, unix_s: Option<u64>, observer: &mut Observer<'_>) {
         let is_due = unix_s.is_some_and(|unix_s| self.identity.borrow().is_due(unix_s));
-        if !self.expired.take() && !is_due {
+        if self.kit.config.server.gateway.is_some() || (!self.expired.take() && !is_due) {
             return;
         }
         let present = Rc::clone(&self.client.borrow());
@@ -306,7 +330,8 @@ impl Device {
 async fn keep_up(link: Link<HostNetwork>, kit: &Kit) -> std::convert::Infallible {
     let mut seed = [0; 8];
     SystemEntropy.fill(&mut seed);
-    match &kit.config.server.mqtt {
+    let address = kit.config.server.mqtt.as_ref();
+    match address.filter(|_| kit.config.server.gateway.is_none()) {
         Some(address) => {
             link.keep_up(address, &kit.config.policy(), u64::from_le_bytes(seed)).await
         }

@@ -15,6 +15,7 @@ pub mod credentials;
 pub mod device;
 pub mod flash;
 pub mod fleet;
+pub mod gateway;
 pub mod happening;
 pub mod kit;
 pub mod line;
@@ -26,6 +27,7 @@ pub mod shared;
 pub mod store;
 pub mod time;
 pub mod trouble;
+pub mod uplink;
 
 pub use config::Config;
 pub use device::{Device, DeviceError};

@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use waxwing_agent_host::config::BootLoader;
 use waxwing_agent_host::fleet::{Counters, Fleet, Scoreboard, View, describe, print_line};
+use waxwing_agent_host::gateway::{self, Gateway, Said};
 use waxwing_agent_host::profile::Mix;
 use waxwing_agent_host::{Config, Device, Kit};
 use waxwing_wire::DeviceId;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   waxwing-agent-host enrol --config device.toml --id d-1 --token-file token.txt
   waxwing-agent-host run --config device.toml --id d-1
+  waxwing-agent-host gateway --config gateway.toml --token-file token.txt
   waxwing-agent-host fleet --config fleet.toml --devices 1000
   waxwing-agent-host fleet --config fleet.toml --for 60s --json > summary.json
   waxwing-agent-host fleet --config fleet.toml --profile loss=20,power-cuts=10 --seed 7
@@ -55,6 +57,7 @@ A configuration:
   device = \"localhost:8443\"
   enrol = \"localhost:8444\"
   mqtt = \"localhost:8883\"           # optional: without it reports travel with polls
+  gateway = \"localhost:7000\"        # optional: reach the server through a gateway only
   ca = \"server-ca.pem\"
   [factory]
   image = \"factory.bin\"
@@ -68,6 +71,15 @@ A configuration:
   poll_min = \"200ms\"
   [profiles]                        # optional, as --profile
   loss = 20
+
+A configuration of a gateway:
+  id = \"gw-1\"
+  listen = \"127.0.0.1:7000\"         # for links of devices: a radio's bytes come in here
+  work = \"work\"
+  [server]
+  device = \"localhost:8443\"
+  enrol = \"localhost:8444\"
+  ca = \"server-ca.pem\"
 
 Exit codes: 0 as asked for, 1 something failed, 2 wrong usage.";
 
@@ -85,6 +97,8 @@ enum Command {
     Enrol(EnrolArgs),
     /// Runs many devices in this process, their flash in memory.
     Fleet(FleetArgs),
+    /// Carries what devices without IP say, and their firmware.
+    Gateway(GatewayArgs),
     /// Runs one device, its flash in a file.
     Run(RunArgs),
 }
@@ -156,10 +170,21 @@ struct FleetArgs {
     json: bool,
 }
 
+#[derive(Args, Debug)]
+struct GatewayArgs {
+    /// Configuration file of the gateway.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// File with the gateway's one-time token, for its first start.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Enrol(args) => single(enrol(args)),
         Command::Fleet(args) => fleet(&args),
+        Command::Gateway(args) => single(run_gateway(args)),
         Command::Run(args) => single(run(args)),
     };
     match outcome {
@@ -183,6 +208,28 @@ async fn enrol(args: EnrolArgs) -> Result<()> {
     Device::in_folder(&kit, id.clone(), Some(token.trim())).await?;
     complain(&format!("{id} has its certificate"));
     Ok(())
+}
+
+async fn run_gateway(args: GatewayArgs) -> Result<()> {
+    let config = gateway::Config::read(&args.config)?;
+    let token = args.token_file.map(|path| {
+        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    });
+    let token = token.transpose()?;
+    let gateway = Gateway::open(config, token.as_deref().map(str::trim)).await?;
+    tokio::select! {
+        outcome = gateway.run(say) => outcome.map_err(Into::into),
+        outcome = over(None) => outcome,
+    }
+}
+
+fn say(said: &Said) {
+    match said {
+        Said::Listening(address) => complain(&format!("listening for devices on {address}")),
+        Said::NotRenewed(error) => {
+            complain(&format!("certificate not renewed: {}", describe(error)));
+        }
+    }
 }
 
 async fn run(args: RunArgs) -> Result<()> {

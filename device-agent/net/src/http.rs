@@ -147,6 +147,29 @@ impl<N: Network + 'static> Https<N> {
         }
     }
 
+    /// Asks for the image at a path, from byte `from` on; [`Server::read`] reads on.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`] when there was none; a status is no error here.
+    pub async fn download(
+        &mut self,
+        path: &str,
+        sha256: &Digest,
+        from: u32,
+    ) -> Result<Opened, NoAnswer> {
+        let etag = format!("\"{sha256}\"");
+        let range = format!("bytes={from}-");
+        let wanted = [("range", range.as_str()), ("if-range", etag.as_str())];
+        let headers = if from == 0 { &[][..] } else { &wanted[..] };
+        let head = self.send(&Request { method: "GET", path, headers, body: &[] }).await?;
+        self.download = Some(Pace::begin(self.network.now()));
+        // A part of another image is no part of this one, whatever its range.
+        let range = head.range.filter(|_| head.etag.as_ref().is_none_or(|tag| *tag == etag));
+        let (status, retry_after) = (head.status, wait(&head));
+        Ok(Opened { status, range, body_bytes: head.length, retry_after })
+    }
+
     /// Sends a request on the connection there is, or on a new one, and reads the answer's head.
     async fn send(&mut self, request: &Request<'_>) -> Result<Head, NoAnswer> {
         self.download = None;
@@ -340,17 +363,7 @@ impl<N: Network + 'static> Server for Https<N> {
     }
 
     async fn open(&mut self, sha256: &Digest, from: u32) -> Result<Opened, NoAnswer> {
-        let (path, etag) = (format!("/v1/images/{sha256}"), format!("\"{sha256}\""));
-        let range = format!("bytes={from}-");
-        let wanted = [("range", range.as_str()), ("if-range", etag.as_str())];
-        let headers = if from == 0 { &[][..] } else { &wanted[..] };
-        let request = Request { method: "GET", path: &path, headers, body: &[] };
-        let head = self.send(&request).await?;
-        self.download = Some(Pace::begin(self.network.now()));
-        // A part of another image is no part of this one, whatever its range.
-        let range = head.range.filter(|_| head.etag.as_ref().is_none_or(|tag| *tag == etag));
-        let (status, retry_after) = (head.status, wait(&head));
-        Ok(Opened { status, range, body_bytes: head.length, retry_after })
+        self.download(&format!("/v1/images/{sha256}"), sha256, from).await
     }
 
     async fn read(&mut self, bytes: &mut [u8]) -> Result<usize, NoAnswer> {

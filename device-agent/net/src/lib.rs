@@ -16,6 +16,7 @@ pub mod identity;
 pub mod mqtt;
 mod network;
 mod random;
+pub mod relay;
 pub mod tls;
 
 pub use address::Address;

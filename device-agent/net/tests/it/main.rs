@@ -7,5 +7,6 @@ mod chains;
 mod forger;
 mod network;
 mod peer;
+mod relay;
 mod web;
 mod wire;
