@@ -15,6 +15,7 @@ pub mod csr;
 pub mod enrol_uri;
 pub mod envelope;
 pub mod est;
+pub mod frame;
 pub mod http;
 pub mod image;
 pub mod journal;

@@ -34,6 +34,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
         ("enrol_uri", vec![("two_cas", enrol_uri(2)), ("one_ca_too_many", enrol_uri(5))]),
         ("envelope", vec![("report", ENVELOPE.into()), ("telemetry", TELEMETRY.into())]),
         ("est", est()),
+        ("frame", crate::frame::seeds()),
         ("http", http()),
         ("image", image()),
         ("journal", journal()),
