@@ -1,6 +1,8 @@
 //! Document 000, with real programs: a sensor without IP, a gateway, the server. What the sensor says arrives
-//! as it sealed it, and its firmware as the keyholders signed it.
+//! as it sealed it, its firmware as the keyholders signed it, and a gateway that
+//! is hostile can only drop.
 
+mod hostile;
 mod radio;
 
 use std::fs;
@@ -14,6 +16,7 @@ use waxwing_e2e::gateway::Gateway;
 use waxwing_e2e::image::{self, Behaviour, Recipe};
 use waxwing_e2e::world::{EVERYBODY, World};
 
+use self::hostile::{Attack, Hostile};
 use self::radio::Radio;
 
 const SENSOR: &str = "th1-0001";
@@ -99,5 +102,44 @@ fn document_000_a_sensor_is_heard_and_updated_over_bluetooth_low_energy() -> Res
     ensure!(longest == 244, "an ATT_MTU of 247 leaves 244 bytes, not {longest}");
     let image = fs::metadata(folder.path().join("1.1.0"))?.len();
     ensure!(packets > image / 244, "{packets} packets cannot have carried the image");
+    Ok(())
+}
+
+#[test]
+fn document_000_a_hostile_gateway_can_only_drop() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let site = Site::open(folder.path())?;
+    let hostile = Hostile::before(&site.gateway.address)?;
+    let mut sensor = site.sensor(&hostile.address)?;
+
+    // Answers that are changed, or were right once, are none.
+    for attack in [Attack::ChangeAnswers, Attack::ReplayAnswers, Attack::CutAnswers] {
+        hostile.attack(attack);
+        sensor.wait_for_many(2, |event| event.text("event") == "poll_failed")?;
+    }
+    // Messages that are changed are refused; the sensor is told lies, and no more.
+    hostile.attack(Attack::ChangeMessages);
+    hostile.wait_for_attacks(4)?;
+    let all = site.telemetry()?;
+    ensure!(
+        all.iter().all(|it| it["payload"]["uptime_s"] != 999_999),
+        "what was changed is stored: {all:?}"
+    );
+
+    // Firmware that is changed is never started.
+    hostile.attack(Attack::ChangeFirmware);
+    site.roll_out("r-1", "1.1.0")?;
+    sensor.wait_for(|event| event.is_acknowledged("r-1", "failed"))?;
+    ensure!(sensor.running()?[SENSOR] == "1.0.0");
+    // Nor another image, though it is one of the keyholders'.
+    hostile.attack(Attack::SubstituteFirmware(fs::read(folder.path().join("1.0.0"))?));
+    site.roll_out("r-2", "1.2.0")?;
+    sensor.wait_for(|event| event.is_acknowledged("r-2", "failed"))?;
+    ensure!(sensor.running()?[SENSOR] == "1.0.0");
+
+    // As soon as it carries what it was given, all goes on.
+    hostile.attack(Attack::None);
+    site.roll_out("r-3", "1.3.0")?;
+    sensor.wait_for(|event| event.is_acknowledged("r-3", "healthy"))?;
     Ok(())
 }
