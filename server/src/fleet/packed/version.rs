@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Major, minor and patch; pre-release and build metadata as text.
 type Parts<'a> = (u64, u64, u64, &'a str, &'a str);
 
+#[expect(clippy::ref_option, reason = "serde hands it over so")]
 pub(super) fn serialize<S: Serializer>(
     version: &Option<Version>,
     serializer: S,

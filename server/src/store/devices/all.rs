@@ -143,10 +143,10 @@ async fn read_list(store: &Store, names: &Names, query: &'static str) -> Result<
 fn parse<'a, T: Deserialize<'a>>(
     list: &'a str,
     table: &'static str,
-    (after, last): &Names,
+    (after, up_to): &Names,
 ) -> Result<Vec<T>, Error> {
     serde_json::from_str(list).map_err(|error| {
-        let value = format!("of a device after `{after}`, up to `{last}`: {error}");
+        let value = format!("of a device after `{after}`, up to `{up_to}`: {error}");
         Error::Damaged { table, column: "of the list", value }
     })
 }
