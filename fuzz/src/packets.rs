@@ -100,12 +100,8 @@ fn serve_client(
         refusals: Refusals::default(),
         sink: Taken::default(),
     };
-    let guest = Guest {
-        scope,
-        nickname: nickname.to_owned(),
-        limits: Limits::NONE,
-        until: Duration::MAX,
-    };
+    let guest =
+        Guest { scope, nickname: nickname.to_owned(), limits: Limits::NONE, until: Duration::MAX };
     let answer = RUNTIME.block_on(async {
         let (mut near, far) = duplex(PIPE_BYTES);
         let client = async {

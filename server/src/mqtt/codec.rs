@@ -3,7 +3,7 @@
 //! Built on the packet types of `mqtt-protocol-core`; its `Connection` is not used, because the
 //! rules here are narrower than a broker's: nothing but a CONNECT may come first, header flags are
 //! checked, and a packet's size is judged before any of its body is kept. Not here: what a packet
-//! may ask for ([`session`](super::session), [`acl`](super::acl)).
+//! may ask for ([`session`](super::session), [`scope`](super::scope)).
 
 mod v3;
 mod v5;

@@ -1,6 +1,6 @@
 //! `/api/v1/alerts`: what somebody must know.
 //!
-//! Not here: the rules ([`rules`]), and of what nobody is told ([`silences`]).
+//! Not here: the rules ([`rules`]), and of what nobody is told ([`mod@silences`]).
 
 pub(super) mod rules;
 pub(super) mod silences;
