@@ -134,14 +134,19 @@ impl Gateway {
         let work = LocalSet::new();
         work.spawn_local(Rc::clone(&gateway).forward());
         work.spawn_local(Rc::clone(&gateway).renew(say));
-        work.run_until(gateway.accept(listener)).await.map_err(cannot)
+        work.run_until(gateway.accept(listener)).await;
+        Ok(())
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener) -> io::Result<()> {
+    /// Takes links until there is nobody left to take them.
+    async fn accept(self: Rc<Self>, listener: TcpListener) {
         let links = Arc::new(Semaphore::new(LINKS_MAX));
-        loop {
-            let permit = Arc::clone(&links).acquire_owned().await.map_err(io::Error::other)?;
-            let (stream, _) = listener.accept().await?;
+        while let Ok(permit) = Arc::clone(&links).acquire_owned().await {
+            let Ok((stream, _)) = listener.accept().await else {
+                // A device that was gone again, or no descriptor left: neither ends the other links.
+                sleep(PAUSE_MIN).await;
+                continue;
+            };
             let gateway = Rc::clone(&self);
             tokio::task::spawn_local(async move {
                 link::serve(&gateway, stream).await;
