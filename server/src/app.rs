@@ -18,7 +18,7 @@ use crate::expiries;
 use crate::fleet::Fleet;
 use crate::gateways::Gateways;
 use crate::http::est::limiter::Limiter;
-use crate::ingest::{self, Accepted, Aggregates, Ingest};
+use crate::ingest::{self, Accepted, Aggregates, Ingest, Way};
 use crate::jobs;
 use crate::logging::Chain;
 use crate::mail::{self, Mailer};
@@ -128,7 +128,6 @@ impl App {
             MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
-        let hub = Hub::default();
         let mqtt = Shared::load(&store).await?;
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let gateways = Gateways::load(&store).await?;
@@ -151,7 +150,7 @@ impl App {
             fleet,
             repositories,
             ingest,
-            hub,
+            hub: Hub::default(),
             mqtt,
             ledger,
             gateways,
@@ -194,7 +193,23 @@ impl App {
         kind: Kind,
         bytes: &[u8],
     ) -> Result<Accepted, ingest::Refused> {
-        let taken = self.ingest.message(device, kind, bytes, self.director.now_ms()).await;
+        self.take_in_by(Way::Direct, device, kind, bytes).await
+    }
+
+    /// Takes in a message of a device that came this way, and tells those who listen.
+    ///
+    /// # Errors
+    ///
+    /// [`ingest::Refused`] says why not.
+    pub async fn take_in_by(
+        &self,
+        way: Way<'_>,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &[u8],
+    ) -> Result<Accepted, ingest::Refused> {
+        let now = self.director.now_ms();
+        let taken = self.ingest.message_by(way, device, kind, bytes, now).await;
         match &taken {
             Ok(_) => self.alerts.heard.note(device, self.director.steady_ms()),
             Err(refused) => self.alerts.refusals.note(device, refused),

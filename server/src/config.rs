@@ -8,8 +8,10 @@
 //! two underscores, such as `WAXWING_SERVER__LISTEN__DEVICE=0.0.0.0:8443`. Values are TOML; what is
 //! not TOML is taken as a string.
 
+mod broker;
 #[cfg(feature = "development")]
 mod development;
+mod limits;
 mod log;
 mod mail;
 mod messages;
@@ -26,8 +28,10 @@ use std::time::Duration;
 use rustls_pki_types::DnsName;
 use serde::{Deserialize, Serialize};
 
+pub use self::broker::Broker;
 #[cfg(feature = "development")]
 pub use self::development::{Development, PlaintextMqtt};
+pub use self::limits::Limits;
 pub use self::log::{Log, LogFormat};
 pub use self::mail::{Mail, MailTls};
 pub use self::messages::Messages;
@@ -74,6 +78,9 @@ pub struct Config {
     pub limits: Limits,
     /// What is kept of what devices say.
     pub messages: Messages,
+    /// A broker of others between devices and this server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
     /// How much one device may send.
     pub mqtt: Mqtt,
     /// Messages to others about rollouts.
@@ -102,6 +109,7 @@ impl Default for Config {
             director: Director::default(),
             limits: Limits::default(),
             messages: Messages::default(),
+            broker: None,
             mqtt: Mqtt::default(),
             webhooks: Webhooks::default(),
             mail: Mail::default(),
@@ -194,53 +202,6 @@ impl Default for Director {
     }
 }
 
-/// Bounds on what others can make the server do.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Open connections per listener but `mqtt`; more are closed at once. Lowered at start to what the
-    /// process may open files for.
-    pub connections: usize,
-    /// Open connections on the listener `mqtt`, where devices stay; more are closed at once. Lowered at
-    /// start in the same proportion.
-    pub mqtt_connections: usize,
-    /// Open connections per source address (per /64 in IPv6) on the listeners that ask for no
-    /// certificate, `enrol` and `admin`; more are closed at once. The default is enough for a
-    /// production line behind one address, and too little to fill a listener.
-    pub connections_per_source: usize,
-    /// Unfinished TLS handshakes per source address (per /64 in IPv6); one more closes the oldest.
-    pub handshakes_per_source: usize,
-    /// Seconds a TLS handshake may take.
-    pub handshake_s: u64,
-    /// Seconds a request head may take, and an idle connection is kept.
-    pub request_head_s: u64,
-    /// Seconds a connection may last; images must fit through in this time.
-    pub connection_s: u64,
-    /// Seconds that running requests get to finish at shutdown.
-    pub drain_s: u64,
-    /// Largest image in bytes.
-    pub image_bytes: u64,
-    /// Memory for images that are downloaded often, in bytes.
-    pub image_cache_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 20_000,
-            mqtt_connections: 20_000,
-            connections_per_source: 256,
-            handshakes_per_source: 64,
-            handshake_s: 10,
-            request_head_s: 30,
-            connection_s: 60 * 60,
-            drain_s: 10,
-            image_bytes: 16 << 20,
-            image_cache_bytes: 64 << 20,
-        }
-    }
-}
-
 impl Config {
     /// Reads the file, if one is given, then applies the environment.
     ///
@@ -315,6 +276,7 @@ impl Config {
         let days = self.identity.certificate_days;
         check(days <= CERTIFICATE_DAYS_MAX, "identity.certificate_days", "must be 3650 at most")?;
         self.messages.check()?;
+        self.broker.as_ref().map_or(Ok(()), Broker::check)?;
         self.mqtt.check()?;
         self.mail.check()?;
         #[cfg(feature = "development")]

@@ -7,26 +7,28 @@
 
 mod aggregates;
 mod attributes;
+pub mod check;
 mod counters;
 mod recorder;
 mod reports;
 
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-use waxwing_tuf::key::PublicKey;
-use waxwing_wire::envelope::{Envelope, Header};
+use waxwing_wire::envelope::Envelope;
 use waxwing_wire::topic::Kind;
-use waxwing_wire::{DeviceId, Digest, Malformed, existing};
+use waxwing_wire::{DeviceId, Malformed};
 
 pub use self::aggregates::Aggregates;
+pub use self::check::Way;
+pub(crate) use self::check::verify;
+use self::check::{Genuine, check, check_poll};
 pub use self::counters::{Counters, word};
 use self::recorder::Recorder;
 use crate::director::clock_guard::ClockAhead;
 use crate::domain::Device;
 use crate::fleet::Fleet;
 use crate::logging::Chain;
-use crate::message_secrets::{Secret, Vault};
+use crate::message_secrets::Vault;
 use crate::store::messages::{Added, Message, MessageLog};
 use crate::store::{self, Store};
 
@@ -115,13 +117,6 @@ impl Refused {
     }
 }
 
-/// A message that passed the checks that need no database.
-struct Genuine<'a> {
-    envelope: Envelope<'a>,
-    payload_sha256: Digest,
-    signed_by: String,
-}
-
 impl Ingest {
     /// Puts the checks between devices and the databases. Needs a runtime.
     pub fn new(store: Store, log: MessageLog, vault: Arc<Vault>, fleet: Fleet) -> Self {
@@ -149,8 +144,24 @@ impl Ingest {
         bytes: &[u8],
         now: Result<u64, ClockAhead>,
     ) -> Result<Accepted, Refused> {
+        self.message_by(Way::Direct, device, kind, bytes, now).await
+    }
+
+    /// Takes in a message that came this way.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] says why not.
+    pub async fn message_by(
+        &self,
+        way: Way<'_>,
+        device: &DeviceId,
+        kind: Kind,
+        bytes: &[u8],
+        now: Result<u64, ClockAhead>,
+    ) -> Result<Accepted, Refused> {
         let outcome = match now {
-            Ok(now_ms) => self.take_in(device, kind, bytes, now_ms).await,
+            Ok(now_ms) => self.take_in(device, kind, bytes, way, now_ms).await,
             Err(ahead) => Err(ahead.into()),
         };
         self.counters.count(kind, &outcome);
@@ -166,6 +177,7 @@ impl Ingest {
         device: &DeviceId,
         kind: Kind,
         bytes: &[u8],
+        way: Way<'_>,
         now_ms: u64,
     ) -> Result<Accepted, Refused> {
         match kind {
@@ -173,11 +185,11 @@ impl Ingest {
             // Presence is what the connection says it is; a will cannot be fresh.
             Kind::State => Ok(Accepted::Applied),
             Kind::Report => {
-                let genuine = self.check(device, kind, bytes, now_ms)?;
+                let genuine = self.check(device, kind, bytes, way, now_ms)?;
                 self.report(device, &genuine, now_ms).await
             }
             Kind::Response | Kind::Telemetry => {
-                let genuine = self.check(device, kind, bytes, now_ms)?;
+                let genuine = self.check(device, kind, bytes, way, now_ms)?;
                 self.other(device, kind, &genuine, now_ms).await
             }
         }
@@ -199,13 +211,11 @@ impl Ingest {
         device: &DeviceId,
         kind: Kind,
         bytes: &'a [u8],
+        way: Way<'_>,
         now_ms: u64,
     ) -> Result<Genuine<'a>, Refused> {
-        let envelope = Envelope::parse(bytes)?;
-        let record = self.sender(device, &envelope.header, now_ms)?;
-        let signed_by = self.signed_by(&record, kind, &envelope)?;
-        let payload_sha256 = Digest(Sha256::digest(envelope.payload).into());
-        Ok(Genuine { envelope, payload_sha256, signed_by })
+        let keys = || self.fleet.device(device).map(Device::into_keys);
+        check(&self.vault, device, keys, (kind, bytes), way, now_ms)
     }
 
     /// Checks a poll that somebody else carried: sender, freshness and signature, always by the key of a
@@ -220,44 +230,8 @@ impl Ingest {
         envelope: &Envelope<'_>,
         now_ms: u64,
     ) -> Result<(), Refused> {
-        let record = self.sender(device, &envelope.header, now_ms)?;
-        let prefix = envelope.header.signed_prefix_of_poll();
-        signer(&record, &prefix, envelope).map(drop).ok_or(Refused::Signature)
-    }
-
-    /// Checks who speaks and when, and returns its record.
-    fn sender(&self, device: &DeviceId, header: &Header, now_ms: u64) -> Result<Device, Refused> {
-        if header.device_id != *device {
-            return Err(Refused::WrongSender);
-        }
-        if header.timestamp.abs_diff(now_ms / 1000) > FRESH_S {
-            return Err(Refused::Stale);
-        }
-        self.fleet.device(device).ok_or(Refused::WrongSender)
-    }
-
-    /// Checks the signature: by what, the record of the device says and never the message (D23). With
-    /// a secret, the signed text does not say what the message is about, so it is telemetry only.
-    fn signed_by(
-        &self,
-        device: &Device,
-        kind: Kind,
-        envelope: &Envelope<'_>,
-    ) -> Result<String, Refused> {
-        match &device.message_secret {
-            Some(sealed) if kind == Kind::Telemetry => {
-                let text = existing::signed_text(envelope)?;
-                let secret = self.vault.open(&device.id, sealed);
-                let made = |secret: Secret| secret.made(&envelope.signature, &text);
-                let genuine = secret.is_some_and(made);
-                genuine.then(|| SIGNED_BY_SECRET.to_owned()).ok_or(Refused::Signature)
-            }
-            Some(_) | None => {
-                let prefix = envelope.header.signed_prefix(kind);
-                let serial = signer(device, &prefix, envelope).ok_or(Refused::Signature)?;
-                Ok(serial.to_owned())
-            }
-        }
+        let keys = || self.fleet.device(device).map(Device::into_keys);
+        check_poll(device, keys, envelope, now_ms)
     }
 
     /// Records a message and lets it have its effect.
@@ -325,24 +299,6 @@ impl From<store::Error> for Refused {
     fn from(error: store::Error) -> Self {
         Self::Unavailable(Arc::new(error))
     }
-}
-
-/// Returns the serial number of the certificate whose key made the signature (D25). During a
-/// renewal a device has two.
-fn signer<'a>(device: &'a Device, prefix: &str, envelope: &Envelope<'_>) -> Option<&'a str> {
-    let made_it = |spki: &[u8]| verifies(spki, prefix, envelope);
-    device.certificates.iter().find(|c| made_it(&c.spki)).map(|c| c.serial.as_str())
-}
-
-/// Tells whether the key made the signature of a message: the algorithm is the key's, never the
-/// message's (D23).
-pub(crate) fn verify(spki: &[u8], kind: Kind, envelope: &Envelope<'_>) -> bool {
-    verifies(spki, &envelope.header.signed_prefix(kind), envelope)
-}
-
-fn verifies(spki: &[u8], prefix: &str, envelope: &Envelope<'_>) -> bool {
-    let signed = [prefix.as_bytes(), envelope.payload.as_bytes()];
-    PublicKey::from_spki_der(spki).is_ok_and(|key| key.verify(&signed, &envelope.signature).is_ok())
 }
 
 #[cfg(test)]

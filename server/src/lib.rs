@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod app;
 pub mod blobs;
+pub mod broker;
 pub mod chunks;
 pub mod clock;
 pub mod config;

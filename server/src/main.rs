@@ -8,7 +8,7 @@ use clap::Parser;
 use waxwing_server::clock::{Clock as _, SystemClock};
 use waxwing_server::config::Config;
 use waxwing_server::random::SystemRandom;
-use waxwing_server::{health, logging, run, setup};
+use waxwing_server::{broker, health, logging, run, setup};
 
 /// Hands signed firmware to fleets of devices.
 ///
@@ -35,9 +35,27 @@ struct Arguments {
     /// `device-ca-previous`, move these into `secrets_dir`, and restart: devices renew one by one
     #[arg(long, value_name = "FOLDER")]
     make_device_ca: Option<PathBuf>,
+    #[command(flatten)]
+    broker: BrokerArguments,
     /// Asks the server that runs with this configuration whether it answers, and ends
     #[arg(long)]
     health_check: bool,
+}
+
+/// What has to do with a broker of others.
+#[derive(clap::Args)]
+struct BrokerArguments {
+    /// Makes the certificates that a broker of others needs, and those of two servers that are its
+    /// clients, in a folder, and ends
+    #[arg(long, value_name = "FOLDER", requires = "broker_name")]
+    make_broker_files: Option<PathBuf>,
+    /// A name or address under which devices and servers reach that broker; may be given again
+    #[arg(long, value_name = "NAME", requires = "make_broker_files")]
+    broker_name: Vec<String>,
+    /// Takes messages from the broker of the section `[broker]` for the server that runs on the same
+    /// data folder, and does nothing else
+    #[arg(long)]
+    intake: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -66,11 +84,19 @@ async fn main() -> anyhow::Result<()> {
         let now_ms = SystemClock::new().now_ms();
         return Ok(setup::make_device_ca(&folder, &SystemRandom, now_ms)?);
     }
+    if let Some(folder) = arguments.broker.make_broker_files {
+        let (names, now_ms) = (&arguments.broker.broker_name, SystemClock::new().now_ms());
+        return Ok(broker::files::make(&config, &folder, names, &SystemRandom, now_ms)?);
+    }
     if arguments.health_check {
         return Ok(health::check(&config).await?);
     }
     logging::start(&config.log)?;
     let signals = run::Signals::take_over()?;
+    if arguments.broker.intake {
+        let clock = Arc::new(SystemClock::new());
+        return Ok(broker::run_intake(&config, clock, signals.ended()).await?);
+    }
     let options = run::Options { confirm_clock: arguments.confirm_clock };
     let server =
         run::start(config, options, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await?;

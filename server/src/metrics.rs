@@ -23,6 +23,7 @@ pub use self::listener::{Handshake, Name};
 pub use self::outbox::Attempt;
 use self::outbox::Outbox;
 use self::rollouts::Rollouts;
+use crate::broker;
 use crate::domain::Rollout;
 use crate::domain::alert::Alert;
 use crate::domain::expiry::Expiry;
@@ -120,6 +121,7 @@ pub struct Metrics {
     webhooks: Outbox,
     mail: Outbox,
     alerts: Alerts,
+    broker: broker::Numbers,
 }
 
 impl Default for Metrics {
@@ -165,11 +167,7 @@ impl Metrics {
         registry.register("audit_broken", help, audit_broken.clone());
         let rollouts = Rollouts::default();
         rollouts.register(&mut registry);
-        let webhooks = Outbox::registered(&mut registry, "webhook");
-        let mail = Outbox::registered(&mut registry, "mail");
-        let alerts = Alerts::registered(&mut registry);
         Self {
-            registry,
             handshakes,
             connections,
             unwelcome,
@@ -187,10 +185,17 @@ impl Metrics {
             expiry_level,
             device_certificates,
             audit_broken,
-            webhooks,
-            mail,
-            alerts,
+            webhooks: Outbox::registered(&mut registry, "webhook"),
+            mail: Outbox::registered(&mut registry, "mail"),
+            alerts: Alerts::registered(&mut registry),
+            broker: broker::Numbers::registered(&mut registry),
+            registry,
         }
+    }
+
+    /// Returns the numbers about a broker of others.
+    pub const fn broker(&self) -> &broker::Numbers {
+        &self.broker
     }
 
     /// Counts a handshake.

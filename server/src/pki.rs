@@ -28,7 +28,7 @@ use crate::random::{self, Random};
 
 /// Life of the server's certificate. A new one is made at each start, so it need only outlast the
 /// longest run; 825 days is what common clients accept at most.
-const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(825 * 24);
+pub const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_hours(825 * 24);
 
 /// The three roots.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 
 mod background;
 mod first_start;
+mod signals;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -19,13 +20,14 @@ use axum::response::IntoResponse as _;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
+pub use self::signals::Signals;
 pub use crate::app::Options;
 use crate::app::{App, OpenError};
+use crate::broker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::descriptors;
@@ -38,7 +40,6 @@ use crate::metrics::Name;
 use crate::mqtt::Service;
 use crate::pki::Peer;
 use crate::random::Random;
-use crate::server_ca;
 use crate::setup;
 use crate::sinks::Sinks;
 use crate::tls::Published;
@@ -103,6 +104,7 @@ pub async fn start(
     development::begin(&app, &shutdown).await?;
     background::spawn(&app, &shutdown);
     Sinks::spawn(&app, &shutdown);
+    broker::spawn(&app, &shutdown)?;
     announce(&app.config, &addresses)?;
     Ok(Running { app, addresses, shutdown, _lock: lock })
 }
@@ -121,36 +123,6 @@ impl Running {
         self.app.store.close().await;
         self.app.log.close().await;
         tracing::info!("stopped");
-    }
-}
-
-/// The signals that the process obeys: SIGTERM and SIGINT end it, SIGHUP has it look at its server
-/// CA again.
-pub struct Signals {
-    hang_up: Signal,
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    /// Takes the signals over. Before the start: one that comes meanwhile ends the server in order
-    /// as soon as it runs, instead of killing it.
-    pub fn take_over() -> io::Result<Self> {
-        let terminate = signal(SignalKind::terminate())?;
-        let (hang_up, interrupt) =
-            (signal(SignalKind::hangup())?, signal(SignalKind::interrupt())?);
-        Ok(Self { hang_up, interrupt, terminate })
-    }
-
-    /// Obeys until the process is to end.
-    pub async fn wait(mut self, server: &Running) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => server_ca::reload(&server.app),
-            }
-        }
     }
 }
 
@@ -387,6 +359,9 @@ pub enum StartError {
     /// A port is in use, or an address is not ours.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The broker of others cannot be used.
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
     /// The data folder cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),

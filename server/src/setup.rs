@@ -88,7 +88,8 @@ impl Identity {
         Ok(identity)
     }
 
-    fn load(config: &Config) -> Result<Self, Error> {
+    /// Loads the server's identity, which has to be there.
+    pub(crate) fn load(config: &Config) -> Result<Self, Error> {
         let secrets = config.secrets_dir();
         check_mode(&secrets, FOLDER_MODE)?;
         let device = load_authority(&secrets, DEVICE_CA.0)?;
@@ -302,7 +303,8 @@ fn is_empty(folder: &Path) -> Result<bool, Error> {
     }
 }
 
-fn write_secret(path: &Path, content: &[u8]) -> Result<(), Error> {
+/// Writes a new file for its owner only.
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<(), Error> {
     let write = || -> io::Result<()> {
         let mut file = File::options().write(true).create_new(true).mode(SECRET_MODE).open(path)?;
         file.write_all(content)?;

@@ -3,6 +3,7 @@
 mod dashboards;
 mod deferral;
 mod existing;
+mod external_broker;
 mod fleet;
 mod gateway;
 mod provisioning;

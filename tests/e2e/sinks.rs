@@ -233,6 +233,34 @@ fn document_002_a_message_of_the_log_is_proof_for_who_does_not_believe_the_serve
     Ok(())
 }
 
+#[test]
+fn document_001_the_token_of_a_sink_is_a_secret_file_and_in_no_log_answer_or_database() -> Result<()>
+{
+    let folder = tempfile::tempdir()?;
+    let backend = Backend::create(&folder.path().join("backend"))?;
+    let section = backend.section()?;
+    let mut world = World::create_with(&folder.path().join("world"), PLAN, &section)?;
+    let sensor = Sensor::enrol(&world, folder.path(), "sensor_001")?;
+    backend.reply(Reply::Refuse);
+    sensor.say(&world.server, 0, &readings(1))?;
+    ensure!(backend.next()?.header("authorization").ends_with(backend::TOKEN), "it is used");
+    let said = world.operator.ask(&["sink", "list"])?.to_string();
+    ensure!(!said.contains(backend::TOKEN), "{said}");
+    world.server.stop()?;
+    let logs = fs::read_to_string(folder.path().join("world/server/logs/server.log"))?;
+    ensure!(logs.contains("listening") && !logs.contains(backend::TOKEN));
+    for database in ["waxwing.db", "messages.db"] {
+        let bytes = fs::read(world.server.data().join(database))?;
+        let token = backend::TOKEN.as_bytes();
+        ensure!(!bytes.windows(token.len()).any(|some| some == token), "{database}");
+    }
+    let token = folder.path().join("backend/token");
+    fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    let refused = world.server.restart().expect_err("others can read it").to_string();
+    ensure!(refused.contains("token"), "{refused}");
+    Ok(())
+}
+
 /// Tells whether openssl finds that the key of a certificate signed a payload, with the head of an envelope.
 fn proof(folder: &Path, envelope: &str, der: &str, payload: &str) -> Result<bool> {
     let envelope: Value = serde_json::from_str(envelope)?;

@@ -236,6 +236,11 @@ impl Server {
         self.data().join("secrets")
     }
 
+    /// The file with its configuration.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.join("server.toml")
+    }
+
     /// The id of the running process.
     ///
     /// # Errors

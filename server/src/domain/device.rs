@@ -107,6 +107,15 @@ words!(
     }
 );
 
+/// With what a device signs.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Keys {
+    /// The certificates it may use.
+    pub certificates: Vec<Certificate>,
+    /// The secret with which it signs its telemetry, sealed.
+    pub message_secret: Option<Vec<u8>>,
+}
+
 /// The tag that names a device's time zone, such as `Europe/Berlin` (IANA).
 pub const TIME_ZONE_TAG: &str = "timezone";
 
@@ -120,6 +129,11 @@ impl Device {
     pub fn unknown_zone(&self) -> Option<&str> {
         let name = self.tags.get(TIME_ZONE_TAG)?;
         TimeZone::get(name).is_err().then_some(name)
+    }
+
+    /// Returns with what it signs.
+    pub fn into_keys(self) -> Keys {
+        Keys { certificates: self.certificates, message_secret: self.message_secret }
     }
 
     /// Returns the certificate with this serial number, if the device may use it.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use waxwing_tuf::author::{P256Signer, Signer as _};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::report::State;
-use waxwing_wire::{ErrorCode, MessageId, Report};
+use waxwing_wire::{Digest, ErrorCode, MessageId, Report};
 
 use super::*;
 use crate::domain::Deployment;

@@ -3,14 +3,17 @@
 //! back to.
 
 use crate::app::App;
-use crate::config::Messages;
+use crate::config::Config;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
 use crate::store::{self, alerts, mails, operator_certificates, sessions, silences, webhooks};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
-/// message may be sent ahead of our clock, and received late by it.
-const IDS_KEPT_MS: u64 = 2 * 2 * FRESH_S * 1000;
+/// message may be sent ahead of our clock, and received late by it. A broker may keep copies for longer.
+fn ids_kept_ms(config: &Config) -> u64 {
+    let kept_s = config.broker.as_ref().map_or(FRESH_S, |broker| broker.kept_s.max(FRESH_S));
+    2 * (FRESH_S + kept_s) * 1000
+}
 
 /// Messages forgotten in one transaction: a few milliseconds in which none is added.
 const AT_ONCE: u32 = 4096;
@@ -30,7 +33,7 @@ const HOUR_MS: u64 = 3600 * 1000;
 /// When a database fails.
 pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     let up_to = app.log.taken_by_all(&app.sinks.names()).await?;
-    forget_messages(&app.log, &app.config.messages, up_to, now_ms).await?;
+    forget_messages(&app.log, &app.config, up_to, now_ms).await?;
     let mut change = app.store.begin().await?;
     let old_ms = now_ms.saturating_sub(OUTBOX_KEPT_MS);
     webhooks::forget(change.connection(), old_ms).await?;
@@ -46,15 +49,17 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
 /// Forgets messages that no sink needs any more, up to a position; returns how many.
 pub(super) async fn forget_messages(
     log: &MessageLog,
-    limits: &Messages,
+    config: &Config,
     up_to: u64,
     now_ms: u64,
 ) -> Result<u64, store::Error> {
-    let old = now_ms.saturating_sub(u64::from(limits.kept_hours) * HOUR_MS);
+    let (limits, kept_ms) = (&config.messages, ids_kept_ms(config));
+    let old_ms = (u64::from(limits.kept_hours) * HOUR_MS).max(kept_ms);
+    let old = now_ms.saturating_sub(old_ms);
     let mut forgotten = 0;
     loop {
         let full = log.bytes().await? >= limits.bytes;
-        let before = if full { now_ms.saturating_sub(IDS_KEPT_MS) } else { old };
+        let before = if full { now_ms.saturating_sub(kept_ms) } else { old };
         match log.forget(before, up_to, AT_ONCE).await? {
             0 => return Ok(forgotten),
             some => forgotten += some,

@@ -5,7 +5,7 @@ use waxwing_wire::topic::Kind;
 
 use super::forget::forget_messages;
 use super::*;
-use crate::config::Messages;
+use crate::config::{Config, Messages};
 use crate::domain::device::Status;
 use crate::domain::rollout::State::Halted;
 use crate::domain::rollout::tests::rollout;
@@ -86,12 +86,16 @@ fn message(n: usize, at_ms: u64) -> Message {
     }
 }
 
+fn with(messages: Messages) -> Config {
+    Config { messages, ..Config::default() }
+}
+
 #[tokio::test]
 async fn messages_are_kept_for_their_time() {
     let shop = Shop::open(1).await;
     shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS + 1)]).await.unwrap();
-    let limits = Messages { kept_hours: 2, ..Messages::default() };
-    let forget = |at_ms| forget_messages(&shop.log, &limits, u64::MAX, at_ms);
+    let config = with(Messages { kept_hours: 2, ..Messages::default() });
+    let forget = |at_ms| forget_messages(&shop.log, &config, u64::MAX, at_ms);
     assert_eq!(forget(NOW_MS + 2 * HOUR_MS).await.unwrap(), 0);
     assert_eq!(forget(NOW_MS + 2 * HOUR_MS + 1).await.unwrap(), 1);
     assert_eq!(shop.log.after(0, 10).await.unwrap().len(), 1);
@@ -102,13 +106,29 @@ async fn messages_without_room_go_sooner_but_not_while_a_copy_would_be_fresh() {
     let shop = Shop::open(1).await;
     let messages: Vec<_> = (0..100).map(|n| message(n, NOW_MS)).collect();
     shop.log.add(&messages).await.unwrap();
-    let limits = Messages { kept_hours: 2, bytes: 1, ..Messages::default() };
+    let config = with(Messages { kept_hours: 2, bytes: 1, ..Messages::default() });
     let fresh_ms = 2 * crate::ingest::FRESH_S * 1000;
-    assert_eq!(forget_messages(&shop.log, &limits, u64::MAX, NOW_MS + fresh_ms).await.unwrap(), 0);
+    assert_eq!(forget_messages(&shop.log, &config, u64::MAX, NOW_MS + fresh_ms).await.unwrap(), 0);
     assert_eq!(
-        forget_messages(&shop.log, &limits, u64::MAX, NOW_MS + 3 * fresh_ms).await.unwrap(),
+        forget_messages(&shop.log, &config, u64::MAX, NOW_MS + 3 * fresh_ms).await.unwrap(),
         100
     );
+}
+
+#[tokio::test]
+async fn ids_are_kept_for_as_long_as_a_broker_may_keep_a_copy() {
+    let shop = Shop::open(1).await;
+    shop.log.add(&[message(0, NOW_MS)]).await.unwrap();
+    let kept_s = 8 * 3600;
+    let section = format!(
+        "url = 'mqtts://b.example'\nca_file = 'a'\ncert_file = 'b'\nkey_file = 'c'\nkept_s = {kept_s}"
+    );
+    let broker = Some(toml::from_str(&section).unwrap());
+    let limits = Messages { kept_hours: 1, bytes: 1, ..Messages::default() };
+    let config = Config { broker, ..with(limits) };
+    let forget = |at_ms| forget_messages(&shop.log, &config, u64::MAX, at_ms);
+    assert_eq!(forget(NOW_MS + 2 * kept_s * 1000).await.unwrap(), 0);
+    assert_eq!(forget(NOW_MS + 3 * kept_s * 1000).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -116,10 +136,10 @@ async fn what_a_sink_has_not_taken_is_kept_however_old_and_however_full_the_log_
     let shop = Shop::open(1).await;
     let cursor = shop.log.cursor("away", true).await.unwrap();
     shop.log.add(&[message(0, NOW_MS), message(1, NOW_MS)]).await.unwrap();
-    let limits = Messages { kept_hours: 1, bytes: 1, ..Messages::default() };
+    let config = with(Messages { kept_hours: 1, bytes: 1, ..Messages::default() });
     let forget = async || {
         let up_to = shop.log.taken_by_all(&["away"]).await.unwrap();
-        forget_messages(&shop.log, &limits, up_to, NOW_MS + 99 * HOUR_MS).await.unwrap()
+        forget_messages(&shop.log, &config, up_to, NOW_MS + 99 * HOUR_MS).await.unwrap()
     };
     assert_eq!(forget().await, 0);
     shop.log.move_sink("away", Cursor { taken: 1, ..cursor }, &[], 0).await.unwrap();

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::director::COMMAND_LIFE;
 use crate::director::clock_guard::ClockAhead;
 use crate::store::sessions::{NewCommand, Queued};
-use crate::store::{self, sessions};
+use crate::store::{self, relay, sessions};
 
 /// Something for a device that is kept, if the device has a session which is. It is handed over once the
 /// change is committed, and before its turn is over: numbers must not overtake each other.
@@ -45,7 +45,27 @@ pub async fn prepare(
     // Stamps rise, also when the clock was set back and over a restart.
     let seq = app.fleet.stamp(now_ms);
     let bytes = app.director.command(device, command, seq, now_ms)?;
-    Ok(keep(db, device, bytes.into(), COMMAND_LIFE, app.clock.now_ms()).await?)
+    Ok(keep_or_relay(app, db, device, bytes.into(), COMMAND_LIFE).await?)
+}
+
+/// Keeps whatever a device is to get as [`keep`] does. For a device that is neither connected here nor has a
+/// session here, it is kept until the broker has it, if there is one: the device may be behind it.
+///
+/// # Errors
+///
+/// When it cannot be written.
+pub async fn keep_or_relay(
+    app: &App,
+    db: &mut store::Connection,
+    device: &DeviceId,
+    payload: Bytes,
+    life: Duration,
+) -> Result<Prepared, store::Error> {
+    let now_ms = app.clock.now_ms();
+    if app.config.broker.is_some() && !app.hub.is_connected(device) {
+        relay::lend(db, device, life.as_secs(), now_ms).await?;
+    }
+    keep(db, device, payload, life, now_ms).await
 }
 
 /// Keeps whatever a device is to get on its topic for commands, for as long as it is good.
@@ -88,6 +108,7 @@ impl Prepared {
     /// device obeys.
     pub fn hand_over(self, hub: &Hub) -> Delivery {
         let Self { device, payload, queued } = self;
+        hub.tell_relay();
         let place = match queued {
             Queued::Full => return Delivery::Behind,
             Queued::Kept { position, packet } => {
@@ -99,8 +120,8 @@ impl Prepared {
     }
 }
 
-/// Tells those of the devices that are connected and listen to poll now, and returns how many
-/// there are. A device that misses it polls when its time comes, so failures change nothing.
+/// Tells those of the devices that are connected and listen, or may be behind a broker, to poll now, and
+/// returns how many there are. A device that misses it polls when its time comes, so failures change nothing.
 pub fn nudge<'a>(app: &App, devices: impl IntoIterator<Item = &'a DeviceId>) -> usize {
     let Ok(now_ms) = app.director.now_ms() else { return 0 };
     app.hub.nudge(devices, |device| {

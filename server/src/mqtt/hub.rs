@@ -6,16 +6,20 @@
 //! Not here: packets ([`session`](super::session)), who may connect, nor what is kept between two
 //! connections ([`keeper`](super::keeper)).
 
+mod relay;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use waxwing_wire::DeviceId;
 
+use self::relay::Line as RelayLine;
+pub use self::relay::Relay;
 use super::keeper::{COMMANDS_MAX, Letter};
 use super::meter::Meter;
 use super::reason::Reason;
@@ -28,6 +32,8 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone, Default)]
 pub struct Hub {
     clients: Arc<Mutex<Clients>>,
+    /// Says that commands that are kept may wait for a broker of others.
+    kept: Arc<Notify>,
 }
 
 /// A client, of which there is one connection at a time.
@@ -59,15 +65,16 @@ impl Hub {
     /// here.
     pub fn command(&self, device: &DeviceId, letter: Letter) -> Delivery {
         let is_kept = letter.place.is_some();
-        let delivery = match self.lock().device(device) {
-            None => Delivery::Absent,
+        let mut clients = self.lock();
+        let delivery = match clients.device(device) {
+            None => clients.relay(device, letter),
             Some(line) => line.command(letter),
         };
         if is_kept && delivery != Delivery::Sent { Delivery::Kept } else { delivery }
     }
 
-    /// Sends a command to those of the devices that are connected and listen, and returns to how
-    /// many. `command` is called for these only.
+    /// Sends a command to those of the devices that are connected and listen or may be behind a broker,
+    /// and returns to how many. `command` is called for these only.
     pub fn nudge<'a>(
         &self,
         devices: impl IntoIterator<Item = &'a DeviceId>,
@@ -147,9 +154,12 @@ impl Hub {
         (attachment, predecessor)
     }
 
-    /// Returns whether the device is connected and has subscribed to its commands.
+    /// Returns whether the device is connected and has subscribed to its commands, or is not connected and
+    /// may be behind a broker.
     pub fn listens(&self, device: &DeviceId) -> bool {
-        self.lock().device(device).is_some_and(|line| line.listens)
+        let mut clients = self.lock();
+        let has_relay = clients.relay.is_some();
+        clients.device(device).map_or(has_relay, |line| line.listens)
     }
 
     fn lock(&self) -> MutexGuard<'_, Clients> {
@@ -167,6 +177,8 @@ impl fmt::Debug for Hub {
 #[derive(Debug, Default)]
 struct Clients {
     lines: HashMap<Who, Line>,
+    /// The way to a broker of others, while there is one.
+    relay: Option<RelayLine>,
     /// What devices have sent lately that are not connected.
     meters: HashMap<DeviceId, Meter>,
     /// When each of them is as good as nothing, soonest first.

@@ -15,7 +15,7 @@ use super::keeper::{Keeper, Letter, Place, Rest, Session, Subscribed, Unavailabl
 use crate::clock::Clock;
 use crate::logging::Chain;
 use crate::store::sessions::{self, Connection};
-use crate::store::{self, Store};
+use crate::store::{self, Store, relay};
 
 /// Most jobs of one transaction: some ten milliseconds, in which nobody else writes.
 const BATCH_MAX: usize = 256;
@@ -150,6 +150,8 @@ async fn apply(
     Ok(match job {
         Job::Begin { connection, wish, answer } => {
             let Wish { clean_start, expiry_s } = wish;
+            // It is not behind the broker any more.
+            relay::take_back(db, &connection.device).await?;
             let found = sessions::begin(db, &connection, clean_start, expiry_s, now_ms).await?;
             Some(reply(answer, found))
         }

@@ -170,6 +170,20 @@ impl Authority {
         Ok(params.signed_by(&public, &self.issuer)?.into())
     }
 
+    /// Signs a fresh key for a server that is a client of another one: client authentication, nothing else.
+    pub fn issue_client_of_broker(
+        &self,
+        name: &str,
+        serial: [u8; SERIAL_BYTES],
+        validity: Validity,
+    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), Error> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let mut params = leaf(name, serial, validity)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.issuer)?.into();
+        Ok((certificate, PrivatePkcs8KeyDer::from(key.serialize_der()).into()))
+    }
+
     /// Signs the list of the certificates of this authority that are revoked, as of now.
     pub fn sign_crl(&self, revoked: &[crl::Revoked], now_ms: u64) -> Result<Vec<u8>, Error> {
         crl::sign(&self.issuer, revoked, now_ms)

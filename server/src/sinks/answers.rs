@@ -70,7 +70,7 @@ async fn prepare(
     if bytes.len() > COMMAND_BYTES_MAX {
         return Ok(None);
     }
-    let kept = commands::keep(db, device, bytes.into(), COMMAND_LIFE, app.clock.now_ms()).await?;
+    let kept = commands::keep_or_relay(app, db, device, bytes.into(), COMMAND_LIFE).await?;
     Ok(Some(kept))
 }
 

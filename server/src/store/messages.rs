@@ -339,6 +339,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_full_disk_takes_nothing_and_needs_no_restart_when_there_is_room_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("messages.db");
+        let log = MessageLog::open(&file, u64::MAX).await.unwrap();
+        // SQLite takes this as "no page more than there are".
+        sqlx::query("PRAGMA max_page_count = 1").execute(&log.writer).await.unwrap();
+        let text = format!("{{\"a\":\"{}\"}}", "x".repeat(7000));
+        let mut added = 0;
+        let refused = loop {
+            match log.add(&[message("d-1", &format!("m-{added}"), &text)]).await {
+                Ok(_) => added += 1,
+                Err(error) => break error,
+            }
+            assert!(added < 1000, "the disk never fills");
+        };
+        assert!(refused.is_full(), "{refused}");
+        sqlx::query("PRAGMA max_page_count = 1000000").execute(&log.writer).await.unwrap();
+        let last = message("d-1", &format!("m-{added}"), &text);
+        assert!(matches!(log.add(&[last]).await.unwrap()[..], [Added::New(_)]));
+        assert_eq!(log.after(0, 1000).await.unwrap().len(), added + 1);
+    }
+
+    #[tokio::test]
     async fn two_processes_take_in_an_id_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("messages.db");

@@ -39,6 +39,10 @@ impl<'a> Row<'a> {
         Ok(self.row.try_get(column)?)
     }
 
+    pub(super) fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.row.try_get(column)?)
+    }
+
     pub(super) fn parse<T: FromStr>(&self, column: &'static str) -> Result<T, Error> {
         let text = self.text(column)?;
         text.parse().map_err(|_| self.damaged(column, &text))

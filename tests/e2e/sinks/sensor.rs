@@ -1,6 +1,7 @@
 //! A sensor: a real MQTT client, a certificate from the real enrolment, and a key that signs what it says.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,11 +17,25 @@ use waxwing_wire::envelope::Header;
 use waxwing_wire::topic::{Kind, Topic};
 use waxwing_wire::{DeviceId, MessageId};
 
+/// Where sensors say what they say, and how they know it.
+pub(crate) struct Door {
+    /// Host and port.
+    pub(crate) address: String,
+    /// Who signs its certificate.
+    pub(crate) ca: PathBuf,
+}
+
+impl Door {
+    fn of(server: &Server) -> Self {
+        Self { address: server.address(Listener::Mqtt).to_owned(), ca: server.ca() }
+    }
+}
+
 /// A sensor.
 pub(crate) struct Sensor {
     pub(crate) device: DeviceId,
     key: KeyPair,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Sensor {
@@ -64,29 +79,55 @@ impl Sensor {
 
     /// Begins a session in which what is sent to it is kept.
     pub(crate) fn listen(&self, server: &Server) -> Result<()> {
-        run(
-            self.client("mosquitto_sub", server)?.args(["-t", &self.topic(Kind::Command), "-E"]),
-            b"",
-        )
-        .map(drop)
+        self.listen_at(&Door::of(server))
+    }
+
+    /// As [`Sensor::listen`], somewhere.
+    pub(crate) fn listen_at(&self, door: &Door) -> Result<()> {
+        self.listen_on(door, &self.topic(Kind::Command))
+    }
+
+    /// As [`Sensor::listen_at`], under the name that existing devices use.
+    pub(crate) fn listen_existing_at(&self, door: &Door) -> Result<()> {
+        self.listen_on(door, &format!("device/{}/response", self.device))
+    }
+
+    fn listen_on(&self, door: &Door, topic: &str) -> Result<()> {
+        run(self.client("mosquitto_sub", door)?.args(["-t", topic, "-E"]), b"").map(drop)
+    }
+
+    /// As [`Sensor::next_at`], under the name that existing devices use.
+    pub(crate) fn next_existing_at(&self, door: &Door) -> Result<String> {
+        self.next_on(door, &format!("device/{}/response", self.device))
     }
 
     /// Returns the next message to it.
     pub(crate) fn next(&self, server: &Server) -> Result<String> {
-        let mut client = self.client("mosquitto_sub", server)?;
-        run(client.args(["-t", &self.topic(Kind::Command), "-C", "1", "-W", "60"]), b"")
+        self.next_at(&Door::of(server))
+    }
+
+    /// As [`Sensor::next`], somewhere.
+    pub(crate) fn next_at(&self, door: &Door) -> Result<String> {
+        self.next_on(door, &self.topic(Kind::Command))
+    }
+
+    fn next_on(&self, door: &Door, topic: &str) -> Result<String> {
+        let mut client = self.client("mosquitto_sub", door)?;
+        run(client.args(["-t", topic, "-C", "1", "-W", "60"]), b"")
     }
 
     /// Says these with `QoS` 1, each a payload, and returns what it sent once all are acknowledged. Their ids
     /// are numbers from `first` on.
     pub(crate) fn say(&self, server: &Server, first: usize, payloads: &[String]) -> Result<String> {
+        self.say_at(&Door::of(server), first, payloads)
+    }
+
+    /// As [`Sensor::say`], somewhere.
+    pub(crate) fn say_at(&self, door: &Door, first: usize, payloads: &[String]) -> Result<String> {
         let sealed = payloads.iter().enumerate();
         let sealed = sealed.map(|(n, it)| self.seal(&format!("m-{}", first + n), it));
         let lines = sealed.collect::<Result<Vec<_>>>()?.join("\n") + "\n";
-        let mut client = self.client("mosquitto_pub", server)?;
-        client.args(["-l", "-t", &self.topic(Kind::Telemetry)]);
-        let said = run(client.stderr(Stdio::piped()), lines.as_bytes())?;
-        ensure!(said.is_empty(), "mosquitto_pub says: {said}");
+        self.publish_at(door, &self.topic(Kind::Telemetry), &lines)?;
         Ok(lines)
     }
 
@@ -97,8 +138,30 @@ impl Sensor {
 
     /// Says this with `QoS` 1 on any topic.
     pub(crate) fn publish_on(&self, server: &Server, topic: &str, message: &str) -> Result<()> {
-        let mut client = self.client("mosquitto_pub", server)?;
+        let mut client = self.client("mosquitto_pub", &Door::of(server))?;
         run(client.args(["-t", topic, "-m", message]), b"").map(drop)
+    }
+
+    /// Publishes each line on a topic with `QoS` 1, and waits until all are acknowledged.
+    pub(crate) fn publish_at(&self, door: &Door, topic: &str, lines: &str) -> Result<()> {
+        let output = self.try_publish_at(door, topic, lines)?;
+        ensure!(output.is_empty(), "mosquitto_pub says: {output}");
+        Ok(())
+    }
+
+    /// Publishes as [`Sensor::publish_at`], and returns what the client says of it.
+    pub(crate) fn try_publish_at(&self, door: &Door, topic: &str, lines: &str) -> Result<String> {
+        let mut client = self.client("mosquitto_pub", door)?;
+        client.args(["-l", "-t", topic]);
+        said(&mut client, lines.as_bytes())
+    }
+
+    /// Tells whether it can connect: it publishes nothing on a topic that nobody takes from it.
+    pub(crate) fn is_let_in(&self, door: &Door) -> Result<bool> {
+        let mut client = self.client("mosquitto_pub", door)?;
+        client.args(["-t", &self.topic(Kind::State), "-n"]);
+        // Not by lines: mosquitto_pub then may wait for ever for a connection that was refused.
+        Ok(said(&mut client, b"")?.is_empty())
     }
 
     pub(crate) fn topic(&self, kind: Kind) -> String {
@@ -106,15 +169,27 @@ impl Sensor {
     }
 
     /// Prepares a client of Mosquitto's, in a session that lasts.
-    fn client(&self, program: &str, server: &Server) -> Result<Command> {
-        let (host, port) = server.address(Listener::Mqtt).rsplit_once(':').context("an address")?;
+    fn client(&self, program: &str, door: &Door) -> Result<Command> {
+        let (host, port) = door.address.rsplit_once(':').context("an address")?;
         let mut client = Command::new(program);
         client.args(["-V", "5", "-q", "1", "-c", "-x", "3600", "-i", self.device.as_str()]);
-        client.args(["-h", host, "-p", port]).arg("--cafile").arg(server.ca());
+        client.args(["-h", host, "-p", port]).arg("--cafile").arg(&door.ca);
         client.arg("--cert").arg(self.folder.join("cert.pem"));
         client.arg("--key").arg(self.folder.join("key.pem"));
         Ok(client)
     }
+}
+
+/// Runs a client, and returns what it says on either output.
+fn said(client: &mut Command, stdin: &[u8]) -> Result<String> {
+    let mut child =
+        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut pipe = child.stdin.take().context("standard input is piped")?;
+    // One that is not let in reads nothing.
+    let _ = pipe.write_all(stdin);
+    drop(pipe);
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8([output.stdout, output.stderr].concat())?)
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -1,6 +1,9 @@
 //! Messages that are no reports: what is kept of them, and how existing devices sign.
 
 use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use waxwing_wire::envelope::Envelope;
+use waxwing_wire::existing;
 use zeroize::Zeroizing;
 
 use super::*;

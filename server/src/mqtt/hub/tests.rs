@@ -130,19 +130,19 @@ async fn what_a_device_has_sent_is_known_on_its_next_connection_and_forgotten_in
     assert!(clients.meters.is_empty() && clients.clear_at.is_empty());
 }
 
-fn device(number: u8) -> DeviceId {
+pub(super) fn device(number: u8) -> DeviceId {
     DeviceId::parse(&format!("d-{number}")).unwrap()
 }
 
-fn who(number: u8) -> Who {
+pub(super) fn who(number: u8) -> Who {
     Who::Device(device(number))
 }
 
-fn command() -> Letter {
+pub(super) fn command() -> Letter {
     Letter { place: None, payload: Bytes::from_static(b"poll") }
 }
 
-fn kept() -> Letter {
+pub(super) fn kept() -> Letter {
     let packet = NonZeroU16::new(KEPT_PACKET_MIN).unwrap();
     Letter { place: Some(Place { position: 1, packet }), ..command() }
 }

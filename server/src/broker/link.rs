@@ -1,0 +1,181 @@
+//! The way to the broker: TLS with a certificate on either side, and packets cut out of bytes.
+//!
+//! Not here: what packets mean.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Error;
+use super::packets::{self, Incoming, PACKET_BYTES_MAX};
+use crate::config::Broker;
+
+/// Port of MQTT with TLS (IANA).
+const PORT: u16 = 8883;
+
+/// Longest wait for a connection and its TLS: two lost packets each.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the broker may take to take what it is sent, and to let us in.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of the length of a packet, at most (MQTT 5, 1.5.5), and the bits that each holds.
+const LENGTH_BYTES_MAX: usize = 4;
+const LENGTH_BITS: usize = 7;
+
+type Stream = TlsStream<TcpStream>;
+
+/// How to reach the broker, and as whom.
+pub(super) struct Link {
+    pub(super) config: Broker,
+    host: String,
+    port: u16,
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// What comes from the broker.
+pub(super) struct Reader {
+    stream: ReadHalf<Stream>,
+    buffer: BytesMut,
+}
+
+/// What goes to the broker.
+pub(super) struct Writer(WriteHalf<Stream>);
+
+impl Link {
+    /// Prepares.
+    pub(super) fn new(config: &Broker) -> Result<Self, Error> {
+        let url = config.address().ok_or(Error::Address)?;
+        let host = url.host_str().ok_or(Error::Address)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host.clone()).map_err(|_| Error::Address)?;
+        let port = url.port().unwrap_or(PORT);
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(&config.ca_file)? {
+            roots.add(certificate)?;
+        }
+        let key = PrivateKeyDer::from_pem_file(&config.key_file);
+        let key = key.map_err(|source| Error::Read { path: config.key_file.clone(), source })?;
+        let tls = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates(&config.cert_file)?, key)?;
+        let connector = TlsConnector::from(Arc::new(tls));
+        Ok(Self { config: config.clone(), host, port, connector, name })
+    }
+
+    /// Connects.
+    pub(super) async fn open(&self) -> io::Result<(Reader, Writer)> {
+        let opened = timeout(CONNECT_TIMEOUT, async {
+            let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+            stream.set_nodelay(true)?;
+            self.connector.connect(self.name.clone(), stream).await
+        });
+        let (read, write) = split(opened.await.map_err(|_| timed_out())??);
+        Ok((Reader { stream: read, buffer: BytesMut::new() }, Writer(write)))
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Returns the next packet. Dropped before it has one, it has lost nothing.
+    pub(super) async fn next(&mut self) -> io::Result<Incoming> {
+        loop {
+            if let Some(packet) = cut(&mut self.buffer)? {
+                return Ok(packet);
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Sends packets.
+    pub(super) async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let sent = async {
+            self.0.write_all(bytes).await?;
+            self.0.flush().await
+        };
+        timeout(PATIENCE, sent).await.map_err(|_| timed_out())?
+    }
+}
+
+/// Cuts the next packet off, if all of it is there.
+fn cut(buffer: &mut BytesMut) -> io::Result<Option<Incoming>> {
+    let Some((length, head)) = length(buffer)? else { return Ok(None) };
+    if buffer.len() < head + length {
+        return Ok(None);
+    }
+    let header = buffer.first().copied().unwrap_or_default();
+    buffer.advance(head);
+    let body = buffer.split_to(length);
+    packets::decode(header, &body).map(Some).ok_or_else(broken)
+}
+
+/// Returns the length of the body of the next packet, and of what comes before it.
+fn length(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let mut length = 0;
+    for place in 0..LENGTH_BYTES_MAX {
+        let Some(byte) = bytes.get(1 + place) else { return Ok(None) };
+        length |= usize::from(byte & 0x7f) << (LENGTH_BITS * place);
+        if length > PACKET_BYTES_MAX {
+            return Err(broken());
+        }
+        if *byte < 0x80 {
+            return Ok(Some((length, 2 + place)));
+        }
+    }
+    Err(broken())
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let broken = |source| Error::Read { path: file.to_owned(), source };
+    let all = CertificateDer::pem_file_iter(file).map_err(broken)?;
+    all.collect::<Result<Vec<_>, _>>().map_err(broken)
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the broker speaks no MQTT")
+}
+
+pub(super) fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the broker does not answer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_cut_off_when_they_are_whole_and_too_long_ones_are_not_waited_for() {
+        let ping = [0xd0, 0];
+        let mut buffer = BytesMut::from(&[0xd0, 0, 0xd0][..]);
+        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
+        assert_eq!(cut(&mut buffer).unwrap(), None);
+        buffer.extend_from_slice(&ping[1..]);
+        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
+        assert_eq!(length(&[0x30, 0x80]).unwrap(), None);
+        assert_eq!(length(&[0x30, 0x80, 0x01]).unwrap(), Some((128, 3)));
+        assert!(length(&[0x30, 0xff, 0x7f]).is_err(), "16,383 bytes");
+        assert!(length(&[0x30, 0x80, 0x80, 0x80, 0x80]).is_err());
+    }
+}
