@@ -26,6 +26,7 @@ use waxwing_e2e::world::{EVERYBODY, FACTORY_VERSION, World};
 
 use self::files::{Query, Source};
 use self::prometheus::Prometheus;
+use crate::external_broker::mosquitto::Mosquitto;
 use crate::sinks::backend::Backend;
 use crate::sinks::influx::Influx;
 use crate::sinks::sensor::Sensor;
@@ -53,11 +54,13 @@ fn every_query_of_every_dashboard_is_answered_and_no_series_names_a_device() -> 
     let influx = Influx::create(&folder.path().join("influx"))?;
     influx.add_reader(READER)?;
     let backend = Backend::create(&folder.path().join("backend"))?;
-    let more = [MORE, &influx.section()?, &backend.section()?].concat();
-    let world = World::create_with(&folder.path().join("world"), PLAN, &more)?;
+    let world = folder.path().join("world");
+    let mut broker = Mosquitto::prepare(&folder.path().join("broker"), &world.join("server/data"))?;
+    let more = [MORE, &broker.section(), &influx.section()?, &backend.section()?].concat();
+    let world = World::create_with(&world, PLAN, &more)?;
     let ops = world.server.address(Listener::Ops);
     let prometheus = Prometheus::create(&folder.path().join("prometheus"), ops)?;
-    let (fleet, names) = set_to_work(&world, folder.path())?;
+    let (fleet, names) = set_to_work(&world, &mut broker, folder.path())?;
 
     let queries = files::queries()?;
     let mut waiting: Vec<_> = queries.iter().collect();
@@ -152,9 +155,13 @@ fn unknown(expression: &str, known: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Has everything happen that dashboards show: an update that fails and halts, sensors that speak, one that
-/// repeats itself, strangers at two listeners, messages to others. Returns the fleet, which goes on, and the
-/// names of all devices.
-fn set_to_work(world: &World, folder: &Path) -> Result<(Fleet, Vec<String>)> {
+/// repeats itself and one behind a broker, strangers at two listeners, messages to others. Returns the fleet,
+/// which goes on, and the names of all devices.
+fn set_to_work(
+    world: &World,
+    broker: &mut Mosquitto,
+    folder: &Path,
+) -> Result<(Fleet, Vec<String>)> {
     let factory = world.make_image(FACTORY_VERSION, Behaviour::Work)?;
     let mut fleet = world.enrol(3, &factory)?;
     world.publish("1.1.0", 1, &world.make_image("1.1.0", Behaviour::FailSelfTest)?)?;
@@ -166,6 +173,11 @@ fn set_to_work(world: &World, folder: &Path) -> Result<(Fleet, Vec<String>)> {
     sensor.say(&world.server, 0, &[r#"{"celsius":21.5,"door":"open"}"#.to_owned()])?;
     // Another message under the same number is refused, and the client may say so.
     let _ = sensor.say(&world.server, 0, &[r#"{"celsius":99.5}"#.to_owned()]);
+
+    broker.renew_crl(&sensor)?;
+    broker.start()?;
+    broker.says("Sending SUBACK to server:1")?;
+    sensor.say_at(&broker.devices(), 1, &[r#"{"celsius":20.5}"#.to_owned()])?;
 
     let hook = world.operator.ask(&["webhook", "add", "https://127.0.0.1:1/"])?;
     let hook = hook.pointer("/id").and_then(Value::as_str).context("it has a name")?.to_owned();

@@ -1,6 +1,6 @@
 //! Debian's Mosquitto between real devices and real servers, with the configuration that we ship.
 
-mod mosquitto;
+pub(crate) mod mosquitto;
 
 use std::path::Path;
 

@@ -243,6 +243,8 @@ impl Worker {
     /// Shows numbers of what is in the database.
     async fn show(&self) -> Result<(), store::Error> {
         let dead = self.app.log.count_dead(self.sink.name()).await?;
+        // From 0 on: the first one that is lost is seen, too.
+        self.app.sinks.numbers.dropped(self.sink.name(), 0);
         self.app.sinks.numbers.dead(self.sink.name(), dead);
         Ok(())
     }

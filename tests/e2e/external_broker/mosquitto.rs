@@ -19,7 +19,7 @@ const DEVICES: &str = "8883";
 const SERVERS: &str = "8884";
 
 /// A Mosquitto.
-pub(super) struct Mosquitto {
+pub(crate) struct Mosquitto {
     folder: PathBuf,
     address: String,
     process: Option<Process>,
@@ -27,7 +27,7 @@ pub(super) struct Mosquitto {
 
 impl Mosquitto {
     /// Has the server make the certificates: of the broker, and of two servers.
-    pub(super) fn prepare(folder: &Path, data: &Path) -> Result<Self> {
+    pub(crate) fn prepare(folder: &Path, data: &Path) -> Result<Self> {
         let [_, high, middle, low] = id().to_be_bytes();
         let address = format!("127.{}.{middle}.{low}", high.saturating_add(128));
         let configuration = folder.with_extension("toml");
@@ -42,7 +42,7 @@ impl Mosquitto {
     }
 
     /// Returns the section of the configuration by which a server uses it.
-    pub(super) fn section(&self) -> String {
+    pub(crate) fn section(&self) -> String {
         let folder = self.folder.display();
         format!(
             "[broker]\nurl = \"mqtts://{}:{SERVERS}\"\nca_file = \"{folder}/server-ca.pem\"\n\
@@ -52,7 +52,7 @@ impl Mosquitto {
     }
 
     /// Returns the variables that make another process of the same configuration.
-    pub(super) fn other(&self) -> [(&str, String); 2] {
+    pub(crate) fn other(&self) -> [(&str, String); 2] {
         let file = |name: &str| self.folder.join(name).display().to_string();
         [
             ("WAXWING_SERVER__BROKER__CERT_FILE", file("server-2.pem")),
@@ -62,7 +62,7 @@ impl Mosquitto {
 
     /// Fetches the list of revoked certificates as the certificate of a device says, by the script that we
     /// ship; a Mosquitto that runs reads it again.
-    pub(super) fn renew_crl(&self, device: &Sensor) -> Result<()> {
+    pub(crate) fn renew_crl(&self, device: &Sensor) -> Result<()> {
         let mut openssl = Command::new("openssl");
         openssl.args(["x509", "-noout", "-ext", "crlDistributionPoints", "-in"]);
         let said = run(openssl.arg(device.folder.join("cert.pem")), b"")?;
@@ -74,12 +74,7 @@ impl Mosquitto {
     }
 
     /// Starts it, with what waited when it ended.
-    pub(super) fn start(&mut self) -> Result<()> {
-        self.start_with(|text| text)
-    }
-
-    /// Starts one whose list of rights says this.
-    pub(super) fn start_with(&mut self, change: impl Fn(String) -> String) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         let text = fs::read_to_string(shipped("mosquitto.conf"))?;
         let folder = self.folder.display().to_string();
         let mut own = text.replace(FILES, &folder).replace(KEPT, &format!("{folder}/"));
@@ -88,7 +83,7 @@ impl Mosquitto {
             ensure!(own.contains(&listener), "the ports are those of the documentation");
             own = own.replace(&listener, &format!("listener {port} {}\n", self.address));
         }
-        let own = change(own) + "user root\nlog_dest stderr\n";
+        own += "user root\nlog_dest stderr\n";
         fs::write(self.folder.join("mosquitto.conf"), own)?;
         let mut command = Command::new("mosquitto");
         command.arg("-v").arg("-c").arg(self.folder.join("mosquitto.conf"));
@@ -105,7 +100,7 @@ impl Mosquitto {
     }
 
     /// Waits until it says something.
-    pub(super) fn says(&self, what: &str) -> Result<()> {
+    pub(crate) fn says(&self, what: &str) -> Result<()> {
         let process = self.process.as_ref().context("it runs")?;
         while let Some(Line::Error(line) | Line::Output(line)) = process.line()? {
             if line.contains(what) {
@@ -116,16 +111,16 @@ impl Mosquitto {
     }
 
     /// Ends it; what waits is kept.
-    pub(super) fn stop(&mut self) -> Result<()> {
+    pub(crate) fn stop(&mut self) -> Result<()> {
         self.process.take().context("it runs")?.stop().map(drop)
     }
 
     /// Where devices are let in, and where servers are.
-    pub(super) fn devices(&self) -> Door {
+    pub(crate) fn devices(&self) -> Door {
         self.door(DEVICES)
     }
 
-    pub(super) fn servers(&self) -> Door {
+    pub(crate) fn servers(&self) -> Door {
         self.door(SERVERS)
     }
 
