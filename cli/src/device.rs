@@ -1,6 +1,7 @@
 //! `waxwing device`: identities, what is said of them, and their tokens.
 
 mod add;
+mod command;
 mod gateways;
 mod readers;
 mod revoke;
@@ -75,15 +76,6 @@ pub(crate) enum Command {
     /// code.
     #[command(after_help = add::EXAMPLES)]
     Add(Box<add::Args>),
-    /// Send a signed command to a device that is connected over MQTT.
-    #[command(name = "command")]
-    #[command(after_help = "Example:\n  waxwing device command th1-0001 poll")]
-    Send {
-        /// The device.
-        device: DeviceId,
-        /// What it shall do: `poll` asks for updates now.
-        command: String,
-    },
     /// Let a device carry what another one says and signs, and its firmware.
     #[command(after_help = gateways::EXAMPLES)]
     Gateway(gateways::Args),
@@ -92,6 +84,9 @@ pub(crate) enum Command {
         /// The device.
         device: DeviceId,
     },
+    /// Have a device do something: send signed commands, see what became of them, take them back.
+    #[command(name = "command", subcommand)]
+    Command(command::Command),
     /// Let a device read what another one says, over MQTT.
     #[command(after_help = readers::EXAMPLES)]
     Grant(readers::Args),
@@ -174,13 +169,9 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     match command {
         Command::Add(args) => add::run(*args, api, profile, out).await,
-        Command::Send { device, command } => {
-            let request = BTreeMap::from([("command", &command)]);
-            let answer = api.post(&format!("devices/{device}/commands"), &request).await?;
-            out.done(&format!("sent {command} to {device}"), &answer)
-        }
         Command::Gateway(args) => gateways::run(args, api, out).await,
         Command::Gateways { device } => gateways::list(&device, api, out).await,
+        Command::Command(command) => command::run(command, api, out).await,
         Command::Grant(args) => readers::run(args, api, out).await,
         Command::Label(labels) => {
             let answer = api.post("labels", &labels).await;

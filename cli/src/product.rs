@@ -1,5 +1,7 @@
 //! `waxwing product`: kinds of devices.
 
+mod command;
+
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -17,6 +19,9 @@ use crate::output::Output;
 /// Subcommands of `waxwing product`.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// What the applications of a product can be asked for.
+    #[command(subcommand)]
+    Command(command::Command),
     /// Register the product that a definition file describes.
     #[command(
         after_help = "Example:\n  waxwing product create releases/th1/product.toml --root 1.root.json"
@@ -57,6 +62,7 @@ pub(crate) enum Command {
 /// Runs one of them.
 pub(crate) async fn run(command: Command, api: &Api, out: Output) -> Result<(), Error> {
     match command {
+        Command::Command(command) => command::run(command, api, out).await,
         Command::Create { definition, root } => create(&definition, &root, api, out).await,
         Command::Documents { definition } => documents(&definition, api, out).await,
         Command::List { limit } => {

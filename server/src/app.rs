@@ -25,6 +25,7 @@ use crate::mail::{self, Mailer};
 use crate::message_secrets::Vault;
 use crate::metrics::{self, Metrics};
 use crate::mqtt::{Hub, Ledger, Shared};
+use crate::orders::Orders;
 use crate::pki::Pki;
 use crate::random::Random;
 use crate::readiness::AuditState;
@@ -67,6 +68,8 @@ pub struct App {
     pub ledger: Ledger,
     /// Who may carry what others say.
     pub gateways: Gateways,
+    /// Whom commands of operators wait for.
+    pub orders: Orders,
     /// Signs for each device what it should run.
     pub director: Director,
     /// The certificate authorities.
@@ -128,9 +131,9 @@ impl App {
             MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
-        let mqtt = Shared::load(&store).await?;
+        let (mqtt, gateways) = (Shared::load(&store).await?, Gateways::load(&store).await?);
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
-        let gateways = Gateways::load(&store).await?;
+        let orders = Orders::load(&store, clock.now_ms()).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
         let director = Director::new(Box::new(director), guard);
         let webhooks = Box::new(Webhooks::new(&config, webhooks)?);
@@ -154,6 +157,7 @@ impl App {
             mqtt,
             ledger,
             gateways,
+            orders,
             director,
             pki,
             tls,
@@ -213,6 +217,10 @@ impl App {
         match &taken {
             Ok(_) => self.alerts.heard.note(device, self.director.steady_ms()),
             Err(refused) => self.alerts.refusals.note(device, refused),
+        }
+        if taken.is_ok() && kind == Kind::Response {
+            // The next one may go.
+            self.orders.ended(device);
         }
         // Whoever listens has heard a duplicate before.
         if taken.as_ref().is_ok_and(|taken| *taken != Accepted::Duplicate) {

@@ -5,6 +5,7 @@
 
 pub mod alert;
 pub mod audit;
+pub mod command;
 pub mod decision;
 pub mod deployment;
 pub mod device;
@@ -18,6 +19,7 @@ pub mod product;
 pub mod query;
 pub mod release;
 pub mod rollout;
+pub mod schema;
 pub mod sighting;
 pub mod sink;
 pub mod standing;

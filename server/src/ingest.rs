@@ -29,6 +29,7 @@ use crate::domain::Device;
 use crate::fleet::Fleet;
 use crate::logging::Chain;
 use crate::message_secrets::Vault;
+use crate::orders;
 use crate::store::messages::{Added, Message, MessageLog};
 use crate::store::{self, Store};
 
@@ -244,9 +245,17 @@ impl Ingest {
     ) -> Result<Accepted, Refused> {
         let payload = genuine.envelope.payload;
         match self.recorder.record(genuine.to_message(kind, now_ms)).await? {
+            // The first time may have ended before the answer had its effect.
+            Added::Duplicate if kind == Kind::Response => {
+                orders::answered(&self.store, device, payload, now_ms).await?;
+                return Ok(Accepted::Duplicate);
+            }
             Added::Duplicate => return Ok(Accepted::Duplicate),
             Added::Replay => return Err(Refused::Replay),
             Added::New(_) => {}
+        }
+        if kind == Kind::Response {
+            orders::answered(&self.store, device, payload, now_ms).await?;
         }
         if kind == Kind::Telemetry {
             if let Err(error) = self.describe(device, payload, now_ms).await {

@@ -29,6 +29,7 @@ pub mod mail;
 pub mod message_secrets;
 pub mod metrics;
 pub mod mqtt;
+pub mod orders;
 pub mod pki;
 pub mod publish;
 pub mod random;

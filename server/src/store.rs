@@ -10,6 +10,7 @@
 pub mod alerts;
 pub mod audit;
 pub mod clock_mark;
+pub mod commands;
 pub mod contact;
 pub mod deployments;
 pub mod device_gateways;
@@ -27,6 +28,7 @@ pub mod messages;
 pub mod metadata;
 pub mod operator_certificates;
 pub mod operators;
+pub mod product_commands;
 pub mod products;
 pub mod relay;
 pub mod releases;

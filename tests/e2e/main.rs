@@ -1,5 +1,6 @@
 //! End-to-end tests: real programs, real sockets.
 
+mod commands;
 mod dashboards;
 mod deferral;
 mod existing;

@@ -5,6 +5,7 @@
 
 mod add;
 mod alerts;
+mod commands;
 mod doctor;
 mod gateways;
 mod login;

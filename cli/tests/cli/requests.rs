@@ -148,8 +148,6 @@ fn device_actions_go_to_the_device() {
     sends(&["device", "token", "d1"], "POST /devices/d1/tokens", &json!(null));
     let tags = json!({ "site": "lab" });
     sends(&["device", "tag", "d1", "site=lab"], "PUT /devices/d1/tags", &tags);
-    let command = json!({ "command": "poll" });
-    sends(&["device", "command", "d1", "poll"], "POST /devices/d1/commands", &command);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod deferral;
 mod download;
 mod idle;
 mod memory;
+mod orders;
 mod ready;
 mod soak;
 mod state;
@@ -44,6 +45,8 @@ use crate::policy::Policy;
 use crate::ports::{BootView, Deferrals, Health, Permission, SelfTest, Slot};
 use memory::Memory;
 pub(crate) use memory::REPEATS_MAX;
+pub use orders::Commanded;
+use orders::Commands;
 use state::State;
 
 /// The update agent of one device.
@@ -54,17 +57,6 @@ pub struct Agent {
     /// The journal is being saved; the state's action comes after.
     saving: bool,
     commands: Commands,
-}
-
-/// What was commanded and is not yet done.
-#[derive(Debug, Default)]
-struct Commands {
-    /// When the last one was carried out.
-    done_at: Option<Duration>,
-    /// When the next one is.
-    due: Option<Duration>,
-    /// It is being saved; the poll comes after.
-    saving: bool,
 }
 
 /// The image that runs, as it knows itself.
@@ -211,8 +203,9 @@ impl Agent {
     ) -> Self {
         let verdict = boot::decide(record.update.as_ref(), &view, &policy);
         let mut memory = Memory::new(firmware, policy, record, view, seed, unix_s);
+        let commands = Commands::after_boot(&memory.record);
         let state = memory.resume(verdict, now);
-        Self { memory, state, saving: false, commands: Commands::default() }
+        Self { memory, state, saving: false, commands }
     }
 
     /// Tells the agent what happened at `now` (uptime), and returns what to do next.
@@ -227,7 +220,7 @@ impl Agent {
         }
         self.begin_command(now);
         self.saving |= self.memory.take_unsaved();
-        match (self.state.action(), self.commands.due) {
+        match (self.state.action(), self.command_due()) {
             _ if self.saving => Action::Save,
             (Action::Wait { until }, Some(due)) => Action::Wait { until: until.min(due) },
             (action, _) => action,
@@ -236,16 +229,9 @@ impl Agent {
 
     /// Takes note that the server has stored a report.
     pub fn acknowledge(&mut self, message: &MessageId) {
-        self.memory.acknowledge(message);
-    }
-
-    /// Takes note of an authentic command to poll, by its number. The poll follows once that number is
-    /// safe in the journal (D7). Commands that follow within [`Policy::poll_min`] are carried out
-    /// together, after that time: whoever commands cannot wear flash out.
-    pub fn accept_command(&mut self, now: Duration, number: u64) {
-        self.memory.record.command = number;
-        let earliest = self.commands.done_at.map_or(now, |at| at + self.memory.policy.poll_min);
-        self.commands.due = Some(earliest.max(now));
+        if !self.answer_acknowledged(message) {
+            self.memory.acknowledge(message);
+        }
     }
 
     /// Returns what must be saved for [`Action::Save`].
@@ -304,27 +290,15 @@ impl Agent {
         self.state = state.on(&mut self.memory, now, event);
     }
 
-    /// Has the number of a command saved that is due.
-    fn begin_command(&mut self, now: Duration) {
-        let is_waiting = !self.saving && matches!(self.state.action(), Action::Wait { .. });
-        if is_waiting && self.commands.due.is_some_and(|due| now >= due) {
-            self.commands = Commands { done_at: Some(now), due: None, saving: true };
-            self.memory.set_unsaved();
-        }
-    }
-
     fn saved(&mut self, now: Duration, event: &Event) {
         match event {
             Event::Done => {
                 self.saving = false;
-                if mem::take(&mut self.commands.saving) {
-                    self.advance(now, Event::PollRequested);
-                }
+                self.command_saved(now);
             }
             Event::Failed(_) => {
                 self.saving = false;
-                // What could come again after a reset is not done.
-                self.commands.saving = false;
+                self.command_not_saved();
                 let state = mem::replace(&mut self.state, State::Rebooting);
                 self.state = state.without_journal(&mut self.memory, now);
             }

@@ -3,6 +3,7 @@
 //! It decides nothing. What it adds are the messages themselves: polls are put together here,
 //! answers are handed to [`Trust`], reports are sealed and sent.
 
+mod orders;
 mod pause;
 mod reports;
 mod roots;
@@ -15,7 +16,7 @@ use core::time::Duration;
 use waxwing_wire::bundle::{self, Bundle};
 use waxwing_wire::chunks;
 use waxwing_wire::poll::Request;
-use waxwing_wire::{Command, DeviceId, Digest, ErrorCode, Hardware, MessageId, Nonce, ProductId};
+use waxwing_wire::{DeviceId, Digest, ErrorCode, Hardware, MessageId, Nonce, ProductId};
 
 use crate::agent::{Action, Agent, Comparison, Event, Firmware, Seed};
 use crate::chunks::{ChunkList, Recall};
@@ -188,6 +189,7 @@ impl<P: Platform> Driver<P> {
         if action != Action::Reboot {
             self.next = self.agent.step(self.clock.now(), event);
         }
+        self.carry_out();
         self.send_reports();
         Turn { action, failed }
     }
@@ -366,8 +368,8 @@ impl<P: Platform> Driver<P> {
         let now = self.clock.now();
         let Some(unix_s) = self.agent.unix_s(now) else { return };
         let last = self.agent.record().command;
-        if let Ok((number, Command::Poll)) = self.trust.command(bytes, unix_s, last) {
-            self.agent.accept_command(now, number);
+        if let Ok(commanded) = self.trust.command(bytes, unix_s, last) {
+            self.agent.accept_command(now, commanded);
         }
     }
 

@@ -11,6 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use semver::Version;
+use waxwing_wire::command::Outcome;
 use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{Digest, ErrorCode, Report, RolloutId};
 
@@ -47,6 +48,13 @@ pub struct Record {
     pub command: u64,
     /// The restart that the device's user put off last: also when the offer was taken back meanwhile.
     pub put_off: Option<PutOff>,
+    /// Number of the last command that was begun of those that are kept for the device: none of them is
+    /// begun twice.
+    pub order: u64,
+    /// What to say of that one after a reset; `None` once the server knows.
+    pub answer: Option<Outcome>,
+    /// Seconds from poll to poll that an operator asked for; 0: as the server says.
+    pub interval_s: u32,
 }
 
 /// What the server decided for this device: plain data, as the journal remembers it.

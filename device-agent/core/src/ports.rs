@@ -4,12 +4,14 @@
 //! control are plain functions because flash stops the CPU of an ESP32 anyway: one call touches at
 //! most one sector, so whoever drives the agent can serve the network between calls.
 
+use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
 pub use waxwing_esp_image::SECTOR_BYTES;
 pub use waxwing_esp_image::otadata::Slot;
 use waxwing_wire::Digest;
+pub use waxwing_wire::command::Outcome;
 
 /// The slot an update goes to. The agent never writes outside of it.
 pub trait SlotFlash {
@@ -260,6 +262,35 @@ pub trait AppHooks {
 
     /// Tells, while a confirmed image is being watched, whether it still works.
     fn health(&mut self) -> Health;
+
+    /// Does what an operator asks for, with the names and arguments of the product: `arguments` is a JSON
+    /// object that the server has checked against the product's schema. Each command comes once, also
+    /// when the answer got lost; after a reset in the middle of it, not again.
+    fn command(&mut self, name: &str, arguments: &str) -> Reply {
+        let _ = (name, arguments);
+        Reply::of(Outcome::Unknown)
+    }
+
+    /// Returns the newest lines of the log, if there is one. Only the last 2 KiB are sent.
+    fn logs(&mut self) -> Option<String> {
+        None
+    }
+}
+
+/// What the application says to a command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What else there is to say; may be empty.
+    pub detail: String,
+}
+
+impl Reply {
+    /// Says nothing else.
+    pub const fn of(outcome: Outcome) -> Self {
+        Self { outcome, detail: String::new() }
+    }
 }
 
 /// How far the user of a device may still put a restart off: what the plan of the rollout leaves.

@@ -4,15 +4,16 @@
 //! frames to files, refusals to report codes.
 
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use core::time::Duration;
 
-use waxwing_tuf::json::Value;
 use waxwing_tuf::uptane::{Answer, Client, Install, SERVER_CA_PATH};
 use waxwing_tuf::{Cause, ContentCheck, Delivered, Fault, Refusal, Store, Time};
 use waxwing_wire::bundle::{Bundle, Kind};
-use waxwing_wire::{Command, Digest, ErrorCode, Nonce};
+use waxwing_wire::command::Order;
+use waxwing_wire::{Digest, ErrorCode, Nonce};
 
+use crate::agent::Commanded;
 use crate::journal::Deployment;
 use crate::offer::{Contact, Decision};
 
@@ -101,23 +102,18 @@ impl<S: Store> Trust<S> {
         Ok(Decision::Refused { deployment: Deployment::of(named), code })
     }
 
-    /// Checks a command (D7), and returns its number and what to do. `unix_s` is the attested time
-    /// plus what has passed since, `last` the number of the last command that was accepted.
+    /// Checks a command (D7), and returns what to do. `unix_s` is the attested time plus what has passed since, `last` the `seq` of the last command that was accepted.
     ///
     /// # Errors
     ///
     /// [`ErrorCode::TRUST_COMMAND`] unless it is authentic, new, not expired and known here.
-    pub fn command(
-        &self,
-        bytes: &[u8],
-        unix_s: u64,
-        last: u64,
-    ) -> Result<(u64, Command), ErrorCode> {
+    pub fn command(&self, bytes: &[u8], unix_s: u64, last: u64) -> Result<Commanded, ErrorCode> {
         let command = self.client.verify_command(bytes, Time::from_seconds(unix_s), last);
         let command = command.map_err(|_| ErrorCode::TRUST_COMMAND)?;
-        let name = command.content().field("name").and_then(Value::as_plain);
-        let known = name.and_then(Command::parse).ok_or(ErrorCode::TRUST_COMMAND)?;
-        Ok((command.seq, known))
+        let content = command.content();
+        let field = |name: &str| Some(content.field(name)?.as_text()?.to_string());
+        let order = Order::read(field).ok_or(ErrorCode::TRUST_COMMAND)?;
+        Ok(Commanded { seq: command.seq, expires_s: command.expires.as_seconds(), order })
     }
 }
 

@@ -20,7 +20,7 @@ use waxwing_esp_image::{Flash as _, SECTOR_BYTES};
 use waxwing_wire::Digest;
 
 pub use layout::{Layout, LayoutError};
-pub use ports::{Application, BoardFlash, BootPort, JournalPort, SlotPort, Switch};
+pub use ports::{Application, BoardFlash, BootPort, JournalPort, Log, SlotPort, Switch};
 pub use power::Power;
 
 use crate::flash::{Flash, FlashFault};

@@ -27,10 +27,12 @@ use waxwing_esp_image::model::BootError;
 use waxwing_tuf::{Refusal, Time, uptane};
 use waxwing_wire::DeviceId;
 
-use crate::board::{Application, Board, BootPort, JournalPort, LayoutError, Running, SlotPort};
+use crate::board::{
+    Application, Board, BootPort, JournalPort, LayoutError, Log, Running, SlotPort,
+};
 use crate::credentials::{CredentialsError, KeyFolder};
 use crate::flash::FlashFault;
-use crate::happening::{Happening, What};
+use crate::happening::{Happening, What, reset_name};
 use crate::kit::{BUILT_AT_S, Kit};
 use crate::network::{HostNetwork, Https, https_over};
 use crate::pins::{PinsPort, ServerPins};
@@ -164,7 +166,9 @@ impl Device {
         let (mailbox, link) = mailbox(&network, &self.id, &self.client);
         let relay = self.relay(&network);
         let chatter = Chatter::new(clock);
-        let mut driver = match self.driver(running, network, mailbox, relay.clone()) {
+        let log = Log::default();
+        log.write(&format!("started after {}", reset_name(running.reset)));
+        let mut driver = match self.driver(running, network, mailbox, relay.clone(), &log) {
             Ok(driver) => driver,
             Err(_) if self.board.flash().was_cut() => {
                 self.board.power().take();
@@ -185,6 +189,7 @@ impl Device {
                 turn = driver.turn() => {
                     let mut happened = self.seen.after(&driver, turn);
                     happened.extend(self.seen.pinned(self.pins.kept()));
+                    happened.extend(log.take_commands().into_iter().map(commanded));
                     let told = happened.into_iter().try_for_each(|what| self.tell(observer, what));
                     if told.is_break() {
                         return Ok(ControlFlow::Break(()));
@@ -208,6 +213,7 @@ impl Device {
         network: Rc<HostNetwork>,
         messages: Mailbox<HostNetwork>,
         relay: Option<Relay>,
+        log: &Log,
     ) -> Result<Driver<Simulated>, DeviceError> {
         let target = self.board.slot_port(running.slot);
         let flash = target.map_err(|_: FlashError| LayoutError::ImageTooLarge)?;
@@ -219,7 +225,7 @@ impl Device {
                 .boot_port(running)
                 .map_err(|_: FlashError| LayoutError::ImageTooLarge)?,
             journal: self.board.journal_port(),
-            app: self.application(running),
+            app: self.application(running).writing(log.clone()),
             clock: network.uptime(),
             server: match relay {
                 Some(relay) => Uplink::Relayed(Box::new(relay)),
@@ -337,6 +343,10 @@ async fn keep_up(link: Link<HostNetwork>, kit: &Kit) -> std::convert::Infallible
         }
         None => std::future::pending().await,
     }
+}
+
+fn commanded((command, arguments): (String, String)) -> What {
+    What::Commanded { command, arguments }
 }
 
 fn clock_now(clock: Uptime) -> std::time::Duration {

@@ -34,6 +34,13 @@ pub enum What {
         /// Why the device restarted.
         reset: &'static str,
     },
+    /// Its application did what an operator asked for.
+    Commanded {
+        /// What it is called.
+        command: String,
+        /// With what, as JSON.
+        arguments: String,
+    },
     /// It has its first certificate, or still had one.
     Enrolled,
     /// It knows its server by other certificates from now on.

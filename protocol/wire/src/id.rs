@@ -91,6 +91,10 @@ name!(
     Channel
 );
 name!(
+    /// A command of an application.
+    CommandName
+);
+name!(
     /// A device: also the CN of its certificate.
     DeviceId
 );

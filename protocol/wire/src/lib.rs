@@ -31,7 +31,8 @@ pub use code::ErrorCode;
 pub use command::Command;
 pub use enrol_uri::EnrolUri;
 pub use id::{
-    Channel, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId, RolloutId, SinkId,
+    Channel, CommandName, DeviceId, Digest, GroupId, Hardware, MessageId, Nonce, ProductId,
+    RolloutId, SinkId,
 };
 #[cfg(feature = "serde")]
 pub use malformed::Malformed;

@@ -7,28 +7,30 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use waxwing_tuf::author::{self, director};
 use waxwing_tuf::time::Time;
-use waxwing_wire::command::Command;
+use waxwing_wire::command::Order;
 use waxwing_wire::{DeviceId, MessageId};
 
 use super::Director;
 
-/// How long a command is good for: one that comes later is not what the operator wants any more.
+/// How long a hint is good for, and what a back end says: what comes later is not what anybody wants any
+/// more. Commands of operators say it themselves, and this if they do not.
 pub const COMMAND_LIFE: Duration = Duration::from_mins(5);
 
 /// The name of a command that carries what a back end answered.
 const ANSWER: &str = "answer";
 
 impl Director {
-    /// Signs a command to a device. `seq` must rise from command to command.
+    /// Signs a command to a device, void from a time on. `seq` must rise from command to command.
     pub fn command(
         &self,
         device: &DeviceId,
-        command: Command,
+        order: &Order,
         seq: u64,
-        now_ms: u64,
+        expires_ms: u64,
     ) -> Result<Vec<u8>, author::Error> {
-        let content = Map::from_iter([("name".to_owned(), command.as_str().into())]);
-        self.tell(device, &content, seq, now_ms)
+        let fields = order.fields().into_iter();
+        let content = fields.map(|(name, text)| (name.to_owned(), text.into())).collect();
+        self.tell(device, &content, seq, expires_ms)
     }
 
     /// Signs what a back end says to a device: `body` is JSON, and signed as a text, for signed files hold
@@ -46,7 +48,8 @@ impl Director {
             ("message_id".to_owned(), message_id.as_str().into()),
             ("name".to_owned(), ANSWER.into()),
         ]);
-        self.tell(device, &content, seq, now_ms)
+        let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
+        self.tell(device, &content, seq, now_ms.saturating_add(life_ms))
     }
 
     fn tell(
@@ -54,10 +57,9 @@ impl Director {
         device: &DeviceId,
         content: &Map<String, Value>,
         seq: u64,
-        now_ms: u64,
+        expires_ms: u64,
     ) -> Result<Vec<u8>, author::Error> {
-        let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
-        let expires = Time::from_millis(now_ms.saturating_add(life_ms));
+        let expires = Time::from_millis(expires_ms);
         director::command(self.signer.as_ref(), device.as_str(), seq, expires, content)
     }
 }

@@ -36,6 +36,10 @@ words!(
         AlertRuleChanged "alert_rule_changed",
         /// A device got a certificate.
         CertificateIssued "certificate_issued",
+        /// A device said what became of a command.
+        CommandAnswered "command_answered",
+        /// A command to a device was taken back.
+        CommandCancelled "command_cancelled",
         /// A command was sent to a device.
         CommandSent "command_sent",
         /// Messages that a sink did not take were removed.
@@ -86,6 +90,10 @@ words!(
         OperatorCertificateRevoked "operator_certificate_revoked",
         /// Somebody is no operator any more.
         OperatorRemoved "operator_removed",
+        /// Applications of a product can be asked for something else, or with other arguments.
+        ProductCommandSet "product_command_set",
+        /// Applications of a product can be asked for something no more.
+        ProductCommandRemoved "product_command_removed",
         /// A product was made.
         ProductCreated "product_created",
         /// The documents that releases of a product must come with were replaced, or their builders.

@@ -1,12 +1,14 @@
 //! Forgets messages that were kept for as long as the configuration says, or that there is no room for,
-//! the messages of webhooks and the alerts that came to an end long ago, and MQTT sessions that nobody came
+//! the messages of webhooks, the commands and the alerts that came to an end long ago, and MQTT sessions that nobody came
 //! back to.
 
 use crate::app::App;
 use crate::config::Config;
 use crate::ingest::FRESH_S;
 use crate::store::messages::MessageLog;
-use crate::store::{self, alerts, mails, operator_certificates, sessions, silences, webhooks};
+use crate::store::{
+    self, alerts, commands, mails, operator_certificates, sessions, silences, webhooks,
+};
 
 /// How long the id of a message is kept at least: twice as long as a copy would be fresh, since a
 /// message may be sent ahead of our clock, and received late by it. A broker may keep copies for longer.
@@ -18,7 +20,7 @@ fn ids_kept_ms(config: &Config) -> u64 {
 /// Messages forgotten in one transaction: a few milliseconds in which none is added.
 const AT_ONCE: u32 = 4096;
 
-/// How long a message of a webhook, or an alert, is shown after its end: a month, for whoever was away.
+/// How long a message of a webhook, a command or an alert is shown after its end: a month, for whoever was away.
 const OUTBOX_KEPT_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// Most alerts that are shown after their end: far more than somebody reads.
@@ -39,6 +41,7 @@ pub async fn forget(app: &App, now_ms: u64) -> Result<(), store::Error> {
     webhooks::forget(change.connection(), old_ms).await?;
     mails::forget(change.connection(), old_ms).await?;
     alerts::forget(change.connection(), old_ms, ALERTS_KEPT_MAX).await?;
+    commands::forget(change.connection(), old_ms, now_ms).await?;
     silences::forget(change.connection(), now_ms).await?;
     sessions::forget(change.connection(), app.clock.now_ms()).await?;
     operator_certificates::forget(change.connection(), app.clock.now_ms()).await?;

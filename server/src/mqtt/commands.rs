@@ -1,8 +1,8 @@
-//! Sends commands: signed by the Director, numbered, and kept for a device that will be back.
+//! Sends what is signed by the Director, numbered, and kept for a device that will be back.
 //!
 //! A device with a session that outlives its connection finds its commands there, also after a restart
-//! of the server; for others they are on their way at once or not at all. Not here: which commands there
-//! are (`waxwing-wire`), nor who may send them.
+//! of the server; for others they are on their way at once or not at all. Not here: commands of operators,
+//! which are kept for every device and answered ([`crate::orders`]).
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use waxwing_tuf::author;
 use waxwing_wire::DeviceId;
-use waxwing_wire::command::Command;
+use waxwing_wire::command::{Command, Order};
 
 use super::keeper::{COMMANDS_MAX, KEPT_PACKET_MIN};
 use super::{Delivery, Hub, Letter, Place};
@@ -28,24 +28,6 @@ pub struct Prepared {
     device: DeviceId,
     payload: Bytes,
     queued: Queued,
-}
-
-/// Signs a command, and keeps it within the change.
-///
-/// # Errors
-///
-/// When it cannot be signed or written.
-pub async fn prepare(
-    app: &App,
-    db: &mut store::Connection,
-    device: &DeviceId,
-    command: Command,
-) -> Result<Prepared, SendError> {
-    let now_ms = app.director.now_ms()?;
-    // Stamps rise, also when the clock was set back and over a restart.
-    let seq = app.fleet.stamp(now_ms);
-    let bytes = app.director.command(device, command, seq, now_ms)?;
-    Ok(keep_or_relay(app, db, device, bytes.into(), COMMAND_LIFE).await?)
 }
 
 /// Keeps whatever a device is to get as [`keep`] does. For a device that is neither connected here nor has a
@@ -93,17 +75,6 @@ pub async fn keep(
 }
 
 impl Prepared {
-    /// Returns what would become of it now.
-    pub fn outlook(&self, hub: &Hub) -> Delivery {
-        match self.queued {
-            Queued::Full => Delivery::Behind,
-            Queued::Kept { .. } => Delivery::Kept,
-            Queued::NoSession if hub.listens(&self.device) => Delivery::Sent,
-            Queued::NoSession if hub.is_connected(&self.device) => Delivery::NotListening,
-            Queued::NoSession => Delivery::Absent,
-        }
-    }
-
     /// Sends it to the device, if it is there. The answer says whether it is on its way, not whether the
     /// device obeys.
     pub fn hand_over(self, hub: &Hub) -> Delivery {
@@ -124,9 +95,10 @@ impl Prepared {
 /// returns how many there are. A device that misses it polls when its time comes, so failures change nothing.
 pub fn nudge<'a>(app: &App, devices: impl IntoIterator<Item = &'a DeviceId>) -> usize {
     let Ok(now_ms) = app.director.now_ms() else { return 0 };
+    let (hint, expires_ms) = (Order::hint(Command::Poll), now_ms.saturating_add(life_ms()));
     app.hub.nudge(devices, |device| {
         let seq = app.fleet.stamp(now_ms);
-        let bytes = app.director.command(device, Command::Poll, seq, now_ms).ok()?;
+        let bytes = app.director.command(device, &hint, seq, expires_ms).ok()?;
         Some(Letter { place: None, payload: bytes.into() })
     })
 }
@@ -143,4 +115,8 @@ pub enum SendError {
     /// It cannot be kept.
     #[error("the command cannot be kept")]
     Store(#[from] store::Error),
+}
+
+fn life_ms() -> u64 {
+    u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX)
 }

@@ -34,6 +34,8 @@ pub struct Hub {
     clients: Arc<Mutex<Clients>>,
     /// Says that commands that are kept may wait for a broker of others.
     kept: Arc<Notify>,
+    /// Held from numbering a command to handing it over.
+    numbering: Arc<Mutex<()>>,
 }
 
 /// A client, of which there is one connection at a time.
@@ -73,6 +75,18 @@ impl Hub {
         if is_kept && delivery != Delivery::Sent { Delivery::Kept } else { delivery }
     }
 
+    /// Makes a command and sends it to a device, one after another: the `seq` of commands rises in the
+    /// order in which they are made, and a device takes none that is lower than the last. `None` if there
+    /// is nothing to send.
+    pub fn command_in_order(
+        &self,
+        device: &DeviceId,
+        make: impl FnOnce() -> Option<Letter>,
+    ) -> Option<Delivery> {
+        let _turn = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(self.command(device, make()?))
+    }
+
     /// Sends a command to those of the devices that are connected and listen or may be behind a broker,
     /// and returns to how many. `command` is called for these only.
     pub fn nudge<'a>(
@@ -81,7 +95,7 @@ impl Hub {
         mut command: impl FnMut(&DeviceId) -> Option<Letter>,
     ) -> usize {
         let listening = devices.into_iter().filter(|device| self.listens(device));
-        let send = |device| Some(self.command(device, command(device)?));
+        let send = |device| self.command_in_order(device, || command(device));
         listening.filter_map(send).filter(|d| *d == Delivery::Sent).count()
     }
 
@@ -122,6 +136,15 @@ impl Hub {
         self.lock().device(device).is_some()
     }
 
+    /// Returns the number of the device's connection if it listens to its commands, or of the broker's, if
+    /// the device may be behind that.
+    pub fn listening(&self, device: &DeviceId) -> Option<u64> {
+        let mut clients = self.lock();
+        let relay = clients.relay.as_ref().map(RelayLine::generation);
+        let listening = |line: &mut Line| line.listens.then_some(line.generation);
+        clients.device(device).map_or(relay, listening)
+    }
+
     /// Makes a connection the client's only one, and waits for the end of the one before.
     pub(super) async fn attach(&self, who: Who) -> Attachment {
         let (attachment, predecessor) = self.replace(who);
@@ -157,9 +180,7 @@ impl Hub {
     /// Returns whether the device is connected and has subscribed to its commands, or is not connected and
     /// may be behind a broker.
     pub fn listens(&self, device: &DeviceId) -> bool {
-        let mut clients = self.lock();
-        let has_relay = clients.relay.is_some();
-        clients.device(device).map_or(has_relay, |line| line.listens)
+        self.listening(device).is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Clients> {

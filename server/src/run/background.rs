@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::jobs;
 use crate::listener::Shutdown;
 use crate::logging::Chain;
+use crate::orders;
 use crate::{revocation, server_ca};
 
 /// How often what polls left behind is written, in one statement.
@@ -47,6 +48,9 @@ const EXPIRIES_PERIOD: Duration = Duration::from_mins(10);
 
 /// How often the outbox is looked at: a halt should not wait to be told.
 const DELIVER_PERIOD: Duration = Duration::from_secs(1);
+
+/// How often it is seen who has come for whom commands wait.
+const COMMANDS_PERIOD: Duration = Duration::from_secs(1);
 
 /// How often the rules of alerts look.
 const ALERTS_PERIOD: Duration = Duration::from_secs(10);
@@ -87,6 +91,9 @@ pub(super) fn spawn(app: &Arc<App>, shutdown: &Shutdown) {
     });
     repeat("check the audit log", CHECK_AUDIT_PERIOD, app, shutdown, async |app| {
         jobs::check_audit::run(&app).await
+    });
+    repeat("send commands", COMMANDS_PERIOD, app, shutdown, async |app| {
+        orders::send_due(&app).await
     });
     repeat("watch for alerts", ALERTS_PERIOD, app, shutdown, async |app| {
         // Also while the clock is not credible: that is an alert.

@@ -94,15 +94,6 @@ async fn a_revoked_device_is_out_for_good() {
 }
 
 #[tokio::test]
-async fn a_command_for_a_device_that_is_away_is_refused() {
-    let (api, _) = Api::with_fleet(1).await;
-    let command = json!({"command": "poll"});
-    api.post("devices/d-0/commands", command).await.refused(409, "device_not_connected", None);
-    let unknown = json!({"command": "explode"});
-    assert_eq!(api.post("devices/d-0/commands", unknown).await.status, 400);
-}
-
-#[tokio::test]
 async fn a_clock_gone_wrong_changes_nothing_and_leaves_no_time_behind() {
     let (api, _) = Api::with_fleet(1).await;
     let before = api.get("audit").await.ok();

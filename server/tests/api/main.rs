@@ -5,6 +5,7 @@ mod alerts;
 mod audit;
 mod auth;
 mod certificates;
+mod commands;
 mod devices;
 mod director;
 mod disk;

@@ -10,6 +10,7 @@
 #[expect(dead_code, reason = "the tests of the REST API use the rest")]
 #[path = "../api/support.rs"]
 mod api;
+mod commands;
 mod device_ca;
 mod enrolment;
 mod fleet;

@@ -11,8 +11,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use waxwing_server::app::App;
+use waxwing_server::director::COMMAND_LIFE;
 use waxwing_server::mqtt::{Delivery, commands};
-use waxwing_wire::command::Command;
+use waxwing_wire::command::{Command, Order};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::topic::Kind;
 
@@ -113,13 +114,17 @@ async fn the_end_of_the_server_is_announced_to_devices() {
     assert_eq!(packet, Some((0xe0, vec![0x8b])));
 }
 
-/// Sends a command as the REST API does.
+/// Sends a signed command, and keeps it for a device with a session.
 pub(crate) async fn send(app: &App, device: &str) -> Delivery {
+    let (now_ms, device) = (app.director.now_ms().unwrap(), id(device));
+    let (seq, expires_ms) = (app.fleet.stamp(now_ms), now_ms + 300_000);
+    let order = Order::hint(Command::Poll);
+    let bytes = app.director.command(&device, &order, seq, expires_ms).unwrap();
     let mut change = app.store.begin().await.unwrap();
-    let db = change.connection();
-    let prepared = commands::prepare(app, db, &id(device), Command::Poll).await.unwrap();
+    let (db, now_ms) = (change.connection(), app.clock.now_ms());
+    let kept = commands::keep(db, &device, bytes.into(), COMMAND_LIFE, now_ms).await.unwrap();
     drop(change.commit().await.unwrap());
-    prepared.hand_over(&app.hub)
+    kept.hand_over(&app.hub)
 }
 
 pub(crate) fn sealed(server: &Server, key: &KeyPair, device: &str, kind: Kind) -> String {

@@ -284,6 +284,11 @@ impl Memory {
         }
     }
 
+    /// Returns the number drawn at this boot.
+    pub(super) const fn boot(&self) -> u64 {
+        self.boot
+    }
+
     pub(super) fn set_unsaved(&mut self) {
         self.unsaved = true;
     }
@@ -299,7 +304,10 @@ impl Memory {
 
     pub(super) fn next_poll_at(&mut self, now: Duration) -> Duration {
         let random = self.jitter.draw();
-        let wish = self.poll_wish;
+        let wish = match self.record.interval_s {
+            0 => self.poll_wish,
+            seconds => Duration::from_secs(seconds.into()),
+        };
         // Reports travel with a poll where nothing faster takes them.
         let wish =
             if self.record.reports.is_empty() { wish } else { wish.min(self.policy.poll_min) };

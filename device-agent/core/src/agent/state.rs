@@ -95,6 +95,11 @@ impl State {
         }
     }
 
+    /// Tells whether the device may restart now without harm to what is going on.
+    pub(super) const fn may_restart(&self) -> bool {
+        matches!(self, Self::Idle(_) | Self::Deferred(_) | Self::Soaking(_))
+    }
+
     /// Returns how far the application may put off what it is asked for.
     pub(super) fn deferrals(&self) -> Deferrals {
         if let Self::Ready(state) = self { state.deferrals } else { Deferrals::default() }

@@ -19,6 +19,8 @@ pub(super) struct HandedOver {
     reports: Vec<MessageId>,
     /// Those of them that came back: they go with the next poll.
     refused: Vec<MessageId>,
+    /// The answer to a command that is on its way.
+    pub(super) answer: Option<MessageId>,
 }
 
 impl HandedOver {
@@ -66,12 +68,13 @@ impl<P: Platform> Driver<P> {
             return;
         }
         let Some(timestamp) = self.agent.unix_s(self.clock.now()) else { return };
+        self.send_answer(timestamp);
         let unsent = self.agent.unsent();
         self.handed_over.forget_all_but(unsent);
         for unsent in unsent {
             if !self.handed_over.has(unsent)
                 && let Some((id, sealed)) =
-                    seal(&self.identity, timestamp, unsent, &mut self.signer)
+                    seal_report(&self.identity, timestamp, unsent, &mut self.signer)
                 && self.messages.publish(Kind::Report, &id, sealed)
             {
                 self.handed_over.reports.push(id);
@@ -89,24 +92,35 @@ impl<P: Platform> Driver<P> {
         let left =
             unsent.filter(|unsent| !(is_connected && self.handed_over.has_on_its_way(unsent)));
         left.take(REPORTS_MAX)
-            .filter_map(|unsent| seal(&self.identity, timestamp, unsent, &mut self.signer))
+            .filter_map(|unsent| seal_report(&self.identity, timestamp, unsent, &mut self.signer))
             .map(|(_, envelope)| envelope)
             .collect()
     }
 }
 
-/// Puts a report into a signed envelope; `None` when the key is out of reach.
-fn seal(
+fn seal_report(
     identity: &Identity,
     timestamp: u64,
     unsent: &UnsentReport,
     signer: &mut impl Signer,
 ) -> Option<(MessageId, String)> {
-    let message_id = MessageId::parse(&unsent.message_id()).ok()?;
+    let (id, payload) = (unsent.message_id(), unsent.report.encode());
+    seal(identity, timestamp, Kind::Report, &id, &payload, signer)
+}
+
+/// Puts a message into a signed envelope; `None` when the key is out of reach.
+pub(super) fn seal(
+    identity: &Identity,
+    timestamp: u64,
+    kind: Kind,
+    id: &str,
+    payload: &str,
+    signer: &mut impl Signer,
+) -> Option<(MessageId, String)> {
+    let message_id = MessageId::parse(id).ok()?;
     let header = Header { device_id: identity.id.clone(), timestamp, message_id };
-    let payload = unsent.report.encode();
-    let prefix = header.signed_prefix(Kind::Report);
+    let prefix = header.signed_prefix(kind);
     let signature = signer.sign(&[prefix.as_bytes(), payload.as_bytes()]).ok()?;
-    let envelope = header.seal(&payload, &signature);
+    let envelope = header.seal(payload, &signature);
     Some((header.message_id, envelope))
 }

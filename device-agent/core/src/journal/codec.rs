@@ -26,7 +26,7 @@ use super::{
 use crate::ports::Slot;
 use reader::Reader;
 pub(super) use words::crc32;
-use words::state_number;
+use words::{outcome_number, state_number};
 
 /// Longest record: every list full and every text at its limit, and room for later fields: three quarters
 /// of a flash sector.
@@ -146,7 +146,11 @@ impl Writer {
             out.0.push(put_off.deferral.times);
             out.u64(put_off.deferral.until);
             Ok(())
-        })
+        })?;
+        self.u64(record.order);
+        self.0.push(outcome_number(record.answer));
+        self.u32(record.interval_s);
+        Ok(())
     }
 
     fn named(&mut self, rollout: &RolloutId, sha256: &Digest) -> Result<(), InvalidRecord> {

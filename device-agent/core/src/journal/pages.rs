@@ -58,6 +58,7 @@ impl<J: Journal> Pages<J> {
             if let Some(record) = &found.record {
                 kept.security_version = kept.security_version.max(record.security_version);
                 kept.command = kept.command.max(record.command);
+                kept.order = kept.order.max(record.order);
             }
             if newest.as_ref().is_none_or(|other| found.sequence > other.sequence) {
                 newest = Some(found);
@@ -70,8 +71,8 @@ impl<J: Journal> Pages<J> {
             None => Condition::Lost,
             Some(_) => Condition::Read,
         };
-        let (security_version, command) = (kept.security_version, kept.command);
-        let record = Record { security_version, command, ..record.unwrap_or_default() };
+        let Record { security_version, command, order, .. } = kept;
+        let record = Record { security_version, command, order, ..record.unwrap_or_default() };
         (Self { port, page, sequence, condition }, record)
     }
 
@@ -264,7 +265,7 @@ mod tests {
     fn an_older_record_never_stands_for_a_newer_one_that_cannot_be_read() {
         let mut flash = flash();
         let mut pages = Pages::open(&mut flash).0;
-        let before = Record { failed: vec![FAILED], command: 8, ..record(7) };
+        let before = Record { failed: vec![FAILED], command: 8, order: 9, ..record(7) };
         pages.save(&before).unwrap();
         // What the next firmware writes: another version, a higher number.
         let mut later = record(9).encode(2).unwrap();
@@ -275,8 +276,8 @@ mod tests {
         flash.pages[1][..later.len()].copy_from_slice(&later);
         let (mut pages, found) = Pages::open(&mut flash);
         assert_eq!(pages.condition(), Condition::Lost);
-        // Floor and command number are minima, whoever wrote them when.
-        assert_eq!(found, Record { command: 8, ..record(7) });
+        // Floor and numbers of commands are minima, whoever wrote them when.
+        assert_eq!(found, Record { command: 8, order: 9, ..record(7) });
         pages.save(&found).unwrap();
         let (pages, again) = Pages::open(&mut flash);
         assert_eq!((pages.condition(), again), (Condition::Read, found));

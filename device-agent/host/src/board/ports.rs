@@ -1,9 +1,12 @@
 //! What the board offers to the agent that runs on it.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use waxwing_agent::ports::{
-    AppHooks, Deferrals, FlashError, Health, Permission, ResetReason, SelfTest, Slot, slot_after,
+    AppHooks, Deferrals, FlashError, Health, Outcome, Permission, Reply, ResetReason, SelfTest,
+    Slot, slot_after,
 };
 use waxwing_agent_flash::{Region, Restart, Started};
 use waxwing_esp_image::Flash;
@@ -110,6 +113,36 @@ pub struct Application {
     behaviour: Behaviour,
     /// For how long its user puts every restart off.
     puts_off: Option<Duration>,
+    log: Log,
+}
+
+/// What an application wrote down, and what of that nobody has looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Log(Rc<RefCell<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    /// The newest lines.
+    text: String,
+    /// Commands that were carried out: name and arguments.
+    commands: Vec<(String, String)>,
+}
+
+impl Log {
+    /// Writes a line.
+    pub fn write(&self, line: &str) {
+        let text = &mut self.0.borrow_mut().text;
+        text.push_str(line);
+        text.push('\n');
+        let from = text.len().saturating_sub(LOG_BYTES_MAX);
+        let from = (from..=text.len()).find(|at| text.is_char_boundary(*at));
+        text.drain(..from.unwrap_or_default());
+    }
+
+    /// Returns what was carried out since this was last asked.
+    pub fn take_commands(&self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.0.borrow_mut().commands)
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -134,6 +167,12 @@ const CRASHES_MARK: &[u8] = b"crash";
 const CRASHES_LATER_MARK: &[u8] = b"crash-later";
 /// An image with this mark becomes unwell once it is confirmed.
 const FALLS_ILL_MARK: &[u8] = b"health=bad";
+/// Bytes of a log: more than is ever sent of it.
+const LOG_BYTES_MAX: usize = 4 * 1024;
+/// The command that an application knows; it repeats its arguments.
+const BEEP: &str = "beep";
+/// The command that it knows and cannot carry out.
+const JAM: &str = "jam";
 /// What a failed self-test says.
 const FAILED: u16 = 1;
 
@@ -151,12 +190,19 @@ impl Application {
         ];
         let mark = marks.into_iter().find(|(mark, _)| marked.starts_with(mark));
         let behaviour = mark.map_or(Behaviour::Works, |(_, behaviour)| behaviour);
-        Self { board: board.clone(), behaviour, puts_off: None }
+        Self { board: board.clone(), behaviour, puts_off: None, log: Log::default() }
     }
 
     /// Starts an application that crashes before its image is confirmed, whatever that says.
     pub fn crashing(board: &Board) -> Self {
-        Self { board: board.clone(), behaviour: Behaviour::Crashes, puts_off: None }
+        let (board, behaviour) = (board.clone(), Behaviour::Crashes);
+        Self { board, behaviour, puts_off: None, log: Log::default() }
+    }
+
+    /// Lets it write its log here.
+    #[must_use]
+    pub fn writing(self, log: Log) -> Self {
+        Self { log, ..self }
     }
 
     /// Gives it a user who puts every restart off for as long, whether that is allowed or not.
@@ -197,6 +243,21 @@ impl AppHooks for Application {
             }
             Behaviour::Works => Health::Good,
         }
+    }
+
+    fn command(&mut self, name: &str, arguments: &str) -> Reply {
+        self.log.write(&format!("asked to {name} {arguments}"));
+        let outcome = match name {
+            BEEP => Outcome::Done,
+            JAM => Outcome::Failed,
+            _ => return Reply::of(Outcome::Unknown),
+        };
+        self.log.0.borrow_mut().commands.push((name.to_owned(), arguments.to_owned()));
+        Reply { outcome, detail: arguments.to_owned() }
+    }
+
+    fn logs(&mut self) -> Option<String> {
+        Some(self.log.0.borrow().text.clone())
     }
 }
 

@@ -66,7 +66,10 @@ impl Counters {
             What::Enrolled => self.enrolled += 1,
             What::Polled => self.polls += 1,
             What::PollFailed { .. } => self.polls_failed += 1,
-            What::Acknowledged { .. } | What::Pinned { .. } | What::Renewed => {}
+            What::Acknowledged { .. }
+            | What::Commanded { .. }
+            | What::Pinned { .. }
+            | What::Renewed => {}
             What::Reported { state, code, reason, .. } => {
                 let states = &mut [&mut self.states, &mut of_profile.states];
                 change(states, &mut last.state, Some(*state));

@@ -2,6 +2,7 @@
 
 mod actions;
 mod certificates;
+pub(super) mod commands;
 pub(super) mod gateways;
 mod labels;
 mod messages;

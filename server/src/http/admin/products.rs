@@ -1,5 +1,6 @@
 //! `/api/v1/products`: kinds of devices.
 
+pub(super) mod commands;
 pub(super) mod documents;
 pub(super) mod secure_boot;
 

@@ -29,6 +29,13 @@ pub struct Relay {
     commands: mpsc::Receiver<(DeviceId, Bytes)>,
 }
 
+impl Line {
+    /// Returns the number of the connection.
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
 impl Hub {
     /// Opens the way through a broker; it ends the one before.
     pub fn attach_relay(&self) -> Relay {

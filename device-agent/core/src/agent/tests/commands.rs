@@ -1,6 +1,9 @@
 //! What others may have a device do, and how often.
 
+use waxwing_wire::command::{Command, Order, Outcome};
+
 use super::*;
+use crate::ports::Reply;
 
 /// A device that waits, and has polled.
 fn waiting() -> Device {
@@ -10,17 +13,44 @@ fn waiting() -> Device {
     device
 }
 
+fn hint() -> Order {
+    Order::hint(Command::Poll)
+}
+
+fn order(number: u64, command: Command) -> Order {
+    Order { number: Some(number), command }
+}
+
+fn beep() -> Command {
+    Command::Application { name: "beep".parse().unwrap(), arguments: "{}".to_owned() }
+}
+
+impl Device {
+    fn command(&mut self, seq: u64, order: Order) {
+        self.command_until(u64::MAX, seq, order);
+    }
+
+    fn command_until(&mut self, expires_s: u64, seq: u64, order: Order) {
+        self.agent.accept_command(self.now, Commanded { seq, expires_s, order });
+    }
+
+    /// What the device would say of its last command.
+    fn said(&self) -> Option<(u64, Outcome)> {
+        self.agent.unsent_answer().map(|(_, answer)| (answer.number, answer.outcome))
+    }
+}
+
 /// D7: whoever recorded a command must not be able to have it done again after a power cut.
 #[test]
 fn nothing_is_done_that_the_journal_does_not_know_of() {
     let mut device = waiting();
-    device.agent.accept_command(device.now, 5);
+    device.command(5, hint());
     device.on(Event::Tick, Action::Save);
     assert_eq!(device.agent.record().command, 5);
     device.on(Event::Done, Action::Poll);
 
     let mut device = waiting();
-    device.agent.accept_command(device.now, 5);
+    device.command(5, hint());
     device.on(Event::Tick, Action::Save);
     device.on_wait(Event::Failed(ErrorCode::FLASH_WRITE));
     device.on_wait(Event::Tick);
@@ -30,14 +60,14 @@ fn nothing_is_done_that_the_journal_does_not_know_of() {
 #[test]
 fn any_number_of_commands_costs_one_write_in_the_shortest_time_between_polls() {
     let mut device = waiting();
-    device.agent.accept_command(device.now, 1);
+    device.command(1, hint());
     device.on(Event::Tick, Action::Save);
     device.on(Event::Done, Action::Poll);
     device.on_wait(answered(Decision::Nothing));
     let due = device.now + Policy::DEVICE.poll_min;
     for number in 2..30 {
         device.now += Duration::from_secs(1);
-        device.agent.accept_command(device.now, number);
+        device.command(number, hint());
         device.on(Event::Tick, Action::Wait { until: due });
     }
     device.now = due;
@@ -52,8 +82,164 @@ fn any_number_of_commands_costs_one_write_in_the_shortest_time_between_polls() {
 fn a_command_waits_for_what_is_going_on() {
     let mut device = waiting();
     device.on(Event::PollRequested, Action::Poll);
-    device.agent.accept_command(device.now, 1);
+    device.command(1, hint());
     device.on(Event::Tick, Action::Poll);
     device.on(answered(Decision::Nothing), Action::Save);
     device.on(Event::Done, Action::Poll);
+}
+
+#[test]
+fn what_is_kept_for_a_device_is_begun_once_and_answered_until_the_server_knows() {
+    let mut device = waiting();
+    device.command(5, order(3, beep()));
+    device.on(Event::Tick, Action::Save);
+    assert_eq!(device.agent.take_command(), None, "not before the journal knows");
+    assert_eq!(device.agent.record().order, 3);
+    device.on_wait(Event::Done);
+    assert_eq!(device.agent.take_command(), Some(beep()));
+    assert_eq!((device.agent.take_command(), device.said()), (None, None));
+    device.agent.replied(Reply::of(Outcome::Done));
+    assert_eq!(device.said(), Some((3, Outcome::Done)));
+    // The same again, under another `seq`, and one from before.
+    for number in [3, 2] {
+        device.command(6, order(number, beep()));
+        device.now += Policy::DEVICE.poll_min;
+        device.on_wait(Event::Tick);
+        assert_eq!(device.agent.take_command(), None);
+    }
+    device.agent.acknowledge(&"m-1".parse().unwrap());
+    assert_eq!(device.said(), Some((3, Outcome::Done)), "that was something else");
+    let (id, _) = device.agent.unsent_answer().unwrap();
+    device.agent.acknowledge(&id.parse().unwrap());
+    assert_eq!((device.said(), device.agent.record().answer), (None, None));
+}
+
+#[test]
+fn what_a_reset_interrupts_is_not_begun_again_and_says_so() {
+    let mut device = waiting();
+    device.command(5, order(3, beep()));
+    device.on(Event::Tick, Action::Save);
+    device.on_wait(Event::Done);
+    let mut device = device.reboot(SLOTS.old, SlotState::Valid);
+    device.on_wait(Event::Tick);
+    assert_eq!(device.agent.take_command(), None);
+    assert_eq!(device.said(), Some((3, Outcome::Interrupted)));
+    device.command(6, order(3, beep()));
+    device.on_wait(Event::Tick);
+    assert_eq!(device.agent.take_command(), None);
+}
+
+#[test]
+fn a_restart_follows_once_its_number_is_safe_and_is_answered_after_it() {
+    let mut device = waiting();
+    device.command(5, order(3, Command::Reboot));
+    device.on(Event::Tick, Action::Save);
+    device.on(Event::Done, Action::Reboot);
+    let mut device = device.reboot(SLOTS.old, SlotState::Valid);
+    device.on_wait(Event::Tick);
+    assert_eq!(device.said(), Some((3, Outcome::Done)));
+
+    let mut device = waiting();
+    device.command(5, order(3, Command::Reboot));
+    device.on(Event::Tick, Action::Save);
+    device.on_wait(Event::Failed(ErrorCode::FLASH_WRITE));
+    assert_eq!(device.said(), Some((3, Outcome::Failed)), "it would come again after it");
+}
+
+#[test]
+fn a_device_on_trial_restarts_when_that_is_over() {
+    let mut device = Device::on_trial();
+    device.on(Event::Done, Action::SelfTest);
+    device.command(5, order(3, Command::Reboot));
+    device.on_wait(Event::SelfTested(SelfTest::Running));
+    while device.step(Event::Tick) != Action::SelfTest {
+        device.now += Duration::from_secs(1);
+    }
+    for event in [Event::SelfTested(SelfTest::Passed), answered(Decision::Unchanged)] {
+        device.step(event);
+    }
+    device.step(Event::Done);
+    device.step(Event::Done);
+    assert_eq!(device.agent.record().order, 0, "still no word of it");
+    device.on(Event::Done, Action::CheckHealth);
+    device.on(Event::Health(Health::Good), Action::Save);
+    assert_eq!(device.agent.record().order, 3);
+    device.on(Event::Done, Action::Reboot);
+}
+
+#[test]
+fn who_is_asked_to_poll_so_often_does_until_it_is_taken_back() {
+    let mut device = waiting();
+    for (number, seconds, expected_s) in [(3, 600, 480..=600), (4, 0, 720..=900)] {
+        device.now += Policy::DEVICE.poll_min;
+        let command = Command::SetInterval { seconds };
+        device.command(number, order(number, command));
+        device.on(Event::Tick, Action::Save);
+        assert_eq!(device.agent.record().interval_s, seconds);
+        device.on(Event::Done, Action::Poll);
+        assert_eq!(device.said(), Some((number, Outcome::Done)));
+        let next = device.agent.step(device.now, answered(Decision::Nothing));
+        let Action::Wait { until } = next else { panic!("{next:?}") };
+        let wait_s = until.saturating_sub(device.now).as_secs();
+        assert!(expected_s.contains(&wait_s), "{wait_s}");
+    }
+}
+
+#[test]
+fn an_interval_that_is_not_saved_does_not_count() {
+    let mut device = waiting();
+    device.command(5, order(3, Command::SetInterval { seconds: 600 }));
+    device.on(Event::Tick, Action::Save);
+    device.on_wait(Event::Failed(ErrorCode::FLASH_WRITE));
+    assert_eq!((device.said(), device.agent.record().interval_s), (Some((3, Outcome::Failed)), 0));
+}
+
+#[test]
+fn what_is_void_when_its_turn_comes_is_not_begun() {
+    let poll_min_s = Policy::DEVICE.poll_min.as_secs();
+    for (life_s, expected) in [(poll_min_s + 1, Some(beep())), (poll_min_s, None)] {
+        let mut device = waiting();
+        device.command(1, hint());
+        device.on(Event::Tick, Action::Save);
+        device.on(Event::Done, Action::Poll);
+        device.on_wait(answered(Decision::Nothing));
+        let now_s = device.agent.unix_s(device.now).unwrap();
+        device.command_until(now_s + life_s, 5, order(3, beep()));
+        device.on_wait(Event::Tick);
+        device.now += Policy::DEVICE.poll_min;
+        if expected.is_some() {
+            device.on(Event::Tick, Action::Save);
+            device.on_wait(Event::Done);
+        } else {
+            device.on_wait(Event::Tick);
+        }
+        assert_eq!(device.agent.take_command(), expected);
+        assert_eq!(device.agent.record().order, if expected.is_some() { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn a_hint_does_not_overtake_what_is_kept_nor_push_it_aside() {
+    let mut device = waiting();
+    device.command(1, hint());
+    device.on(Event::Tick, Action::Save);
+    device.on(Event::Done, Action::Poll);
+    device.on_wait(answered(Decision::Nothing));
+    device.command(5, order(3, beep()));
+    device.command(6, hint());
+    device.now += Policy::DEVICE.poll_min;
+    device.on(Event::Tick, Action::Save);
+    assert_eq!((device.agent.record().command, device.agent.record().order), (6, 3));
+    device.on(Event::Done, Action::Poll);
+    assert_eq!(device.agent.take_command(), Some(beep()));
+}
+
+#[test]
+fn a_hint_to_do_anything_but_poll_is_none() {
+    let mut device = waiting();
+    for command in [Command::Reboot, beep(), Command::CollectLogs] {
+        device.command(5, Order::hint(command));
+        device.on_wait(Event::Tick);
+    }
+    assert_eq!(device.agent.record().command, 0);
 }

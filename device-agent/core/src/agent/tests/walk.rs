@@ -10,8 +10,10 @@
 )]
 
 use proptest::prelude::*;
+use waxwing_wire::command::{Command, Order, Outcome};
 
 use super::*;
+use crate::ports::Reply;
 
 /// What the device around the agent does next.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ enum Turn {
     Later(u16),
     /// An event that nobody asked for.
     Stray(u8),
+    /// A command comes: another one, or one that came before.
+    Commanded(u8),
     /// The power goes, and comes back with the boot loader's choice.
     PowerCut(u8),
 }
@@ -34,6 +38,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
         2 => Just(Turn::Fails),
         2 => any::<u16>().prop_map(Turn::Later),
         1 => any::<u8>().prop_map(Turn::Stray),
+        2 => any::<u8>().prop_map(Turn::Commanded),
         1 => any::<u8>().prop_map(Turn::PowerCut),
     ];
     prop::collection::vec(turn, 1..120)
@@ -56,6 +61,10 @@ struct World {
     burned: bool,
     /// Saving failed in this boot: the image on trial may go without a word.
     journal_lost: bool,
+    /// Number of the newest command.
+    commanded: u64,
+    /// Numbers of those that the application was asked for.
+    carried_out: Vec<u64>,
 }
 
 impl World {
@@ -73,6 +82,8 @@ impl World {
             contacted: false,
             burned: false,
             journal_lost: false,
+            commanded: 0,
+            carried_out: Vec::new(),
         }
     }
 
@@ -85,6 +96,10 @@ impl World {
                 Event::Tick
             }
             Turn::Stray(pick) => stray(*pick),
+            Turn::Commanded(pick) => {
+                self.command(*pick);
+                Event::Tick
+            }
             Turn::PowerCut(pick) => return self.power_cut(*pick),
         };
         self.learn(&event);
@@ -95,9 +110,38 @@ impl World {
             self.check_deferral();
         }
         self.check();
-        if self.device.last == Action::Reboot {
+        if self.carry_out(turn) || self.device.last == Action::Reboot {
             self.restart();
         }
+    }
+
+    /// The server sends the next command, or one before it again.
+    fn command(&mut self, pick: u8) {
+        let number = (self.commanded + 1).saturating_sub((pick % 4).into()).max(1);
+        self.commanded = self.commanded.max(number);
+        let name = format!("c{number}").parse().unwrap();
+        let command = match number % 4 {
+            0 => Command::Reboot,
+            1 => Command::SetInterval { seconds: 600 },
+            _ => Command::Application { name, arguments: "{}".to_owned() },
+        };
+        let order = Order { number: Some(number), command };
+        let commanded = Commanded { seq: number, expires_s: u64::MAX, order };
+        self.device.agent.accept_command(self.device.now, commanded);
+    }
+
+    /// The application does what it is asked for; true if the power goes in the middle of it.
+    fn carry_out(&mut self, turn: &Turn) -> bool {
+        let Some(command) = self.device.agent.take_command() else { return false };
+        let number = command.to_string()[1..].parse().unwrap();
+        assert_eq!(self.saved.order, number, "the journal came too late");
+        assert!(!self.carried_out.contains(&number), "{number} was carried out twice");
+        self.carried_out.push(number);
+        let is_cut = matches!(turn, Turn::Works(pick) if pick.is_multiple_of(4));
+        if !is_cut {
+            self.device.agent.replied(Reply::of(Outcome::Done));
+        }
+        is_cut
     }
 
     /// Carries out what the agent asked for.
@@ -291,6 +335,18 @@ proptest! {
             world.turn(turn);
         }
     }
+}
+
+#[test]
+fn the_walk_carries_commands_out() {
+    let mut world = World::new();
+    world.device.step(Event::Tick);
+    for pick in [1, 5, 2, 9, 1, 7, 0, 4, 8, 3].repeat(9) {
+        world.turn(&Turn::Commanded(pick % 4));
+        world.turn(&Turn::Works(pick));
+        world.turn(&Turn::Works(pick));
+    }
+    assert!(world.carried_out.len() > 3, "{:?}", world.carried_out);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use core::str::FromStr;
 use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{Digest, ErrorCode, Report};
 
-use super::words::state_number;
+use super::words::{outcome, state_number};
 use super::{
     Deployment, FAILED_IMAGES_MAX, FailedImage, InvalidRecord, KNOWN_IMAGES_MAX, KnownImage, Phase,
     PutOff, REPORTS_MAX, Record, Settled, Slots, UnsentReport, Update,
@@ -36,6 +36,11 @@ impl<'a> Reader<'a> {
             let deferral = Deferral { times: body.u8()?, until: body.u64()? };
             Ok(PutOff { rollout, sha256, deferral })
         })?;
+        if !self.0.is_empty() {
+            record.order = self.u64()?;
+            record.answer = outcome(self.u8()?);
+            record.interval_s = self.u32()?;
+        }
         Ok(record)
     }
 

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use waxwing_wire::command::Outcome;
 use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{ErrorCode, Report};
 
@@ -97,8 +98,9 @@ fn record() -> impl Strategy<Value = Record> {
     let known = (digest(), release()).prop_map(|(sha256, release)| KnownImage { sha256, release });
     let failed = (digest(), any::<u32>()).prop_map(|(sha256, times)| FailedImage { sha256, times });
     let settled = (rollout(), digest()).prop_map(|(rollout, sha256)| Settled { rollout, sha256 });
+    let outcome = prop::sample::select(Outcome::ALL.to_vec());
     (
-        any::<(u32, u64)>(),
+        (any::<(u32, u64)>(), any::<(u64, u32)>(), prop::option::of(outcome)),
         prop::option::of(update()),
         prop::option::of(settled),
         prop::collection::vec(known, 0..=KNOWN_IMAGES_MAX),
@@ -106,20 +108,22 @@ fn record() -> impl Strategy<Value = Record> {
         prop::collection::vec(unsent(), 0..=REPORTS_MAX),
         prop::option::of(put_off()),
     )
-        .prop_map(
-            |((security_version, command), update, settled, known, failed, reports, put_off)| {
-                Record {
-                    security_version,
-                    update,
-                    settled,
-                    known,
-                    failed,
-                    reports,
-                    command,
-                    put_off,
-                }
-            },
-        )
+        .prop_map(|(numbers, update, settled, known, failed, reports, put_off)| {
+            let ((security_version, command), (order, interval_s), answer) = numbers;
+            Record {
+                security_version,
+                update,
+                settled,
+                known,
+                failed,
+                reports,
+                command,
+                put_off,
+                order,
+                answer,
+                interval_s,
+            }
+        })
 }
 
 proptest! {
@@ -206,14 +210,20 @@ fn golden() -> Record {
             sha256: new,
             deferral: Deferral { times: 2, until: 1_795_170_600 },
         }),
+        order: 1_795_167_000_123,
+        answer: Some(Outcome::Interrupted),
+        interval_s: 600,
     }
 }
 
 #[test]
 fn what_firmware_in_the_field_wrote_is_read_and_written_byte_for_byte() {
+    let before = Record { order: 0, answer: None, interval_s: 0, ..golden() };
     let first = include_bytes!("../golden/version_1.bin");
-    assert_eq!(Record::decode(first), Ok((17, Record { put_off: None, ..golden() })));
-    let file = include_bytes!("../golden/put_off.bin");
+    assert_eq!(Record::decode(first), Ok((17, Record { put_off: None, ..before.clone() })));
+    let second = include_bytes!("../golden/put_off.bin");
+    assert_eq!(Record::decode(second), Ok((17, before)));
+    let file = include_bytes!("../golden/order.bin");
     assert_eq!(Record::decode(file), Ok((17, golden())));
     assert_eq!(golden().encode(17).unwrap(), file);
 }
@@ -262,6 +272,9 @@ fn the_fullest_record_fits() {
         reports: vec![UnsentReport { boot: 0, number: 0, report }; REPORTS_MAX],
         command: 0,
         put_off: Some(PutOff { rollout, sha256, deferral: Deferral { times: 1, until: 0 } }),
+        order: 1,
+        answer: Some(Outcome::Done),
+        interval_s: 1,
     };
     assert!(record.encode(1).is_ok());
     assert_eq!(crc32(b"123456789"), 0xcbf4_3926, "the check value of CRC-32");

@@ -1,5 +1,6 @@
-//! The journal's own numbers for states, and its checksum.
+//! The journal's own numbers for states and outcomes, and its checksum.
 
+use waxwing_wire::command::Outcome;
 use waxwing_wire::report::State;
 
 /// Numbers of the journal's own: the order of the enum may change, these may not.
@@ -18,6 +19,23 @@ pub(super) const fn state_number(state: State) -> u8 {
         State::TimedOut => 10,
         State::Skipped => 11,
     }
+}
+
+/// As above, for what became of a command; 0 if there is nothing to say.
+pub(super) const fn outcome_number(outcome: Option<Outcome>) -> u8 {
+    match outcome {
+        None => 0,
+        Some(Outcome::Done) => 1,
+        Some(Outcome::Failed) => 2,
+        Some(Outcome::Interrupted) => 3,
+        Some(Outcome::Unknown) => 4,
+    }
+}
+
+/// The outcome of a number. One of a later firmware is one that nobody here knows how it came about.
+pub(super) fn outcome(number: u8) -> Option<Outcome> {
+    let known = Outcome::ALL.into_iter().find(|it| outcome_number(Some(*it)) == number);
+    known.or((number != 0).then_some(Outcome::Interrupted))
 }
 
 /// CRC-32 (IEEE 802.3), bit by bit: a record is short and a table is 1 KiB of flash.

@@ -1,4 +1,4 @@
-//! What can be done to a device: let it enrol, shut it out, tell it something.
+//! What can be done to a device: let it enrol, shut it out.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
-use waxwing_wire::{Command, RolloutId};
+use waxwing_wire::RolloutId;
 
 use super::{Item, find, subject};
 use crate::app::App;
@@ -19,11 +19,9 @@ use crate::domain::device::Status;
 use crate::domain::{Deployment, Device};
 use crate::http::admin::auth::token_sha256;
 use crate::http::admin::change;
-use crate::http::admin::input::{Author, Body};
+use crate::http::admin::input::Author;
 use crate::http::admin::output::time;
 use crate::http::{Path, Problem};
-use crate::mqtt::keeper::COMMANDS_MAX;
-use crate::mqtt::{Delivery, commands};
 use crate::random;
 use crate::revocation;
 use crate::store::{self, Change};
@@ -41,23 +39,6 @@ pub(in crate::http::admin) struct Token {
     token: String,
     /// Until when it is good, as RFC 3339.
     expires_at: String,
-}
-
-/// A command for a device.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http::admin) struct NewCommand {
-    /// What to do: `poll`.
-    #[schema(value_type = String, example = "poll")]
-    command: Command,
-}
-
-/// What became of a command.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http::admin) struct Sent {
-    /// `sent`, or `kept` for a device that is not connected now and gets it when it is back.
-    #[schema(example = "sent")]
-    delivery: &'static str,
 }
 
 /// Makes a one-time token with which the device gets its first certificate. One that was made before
@@ -109,6 +90,7 @@ pub(in crate::http::admin) async fn revoke(
     };
     store::devices::update(change.connection(), &device).await?;
     store::devices::shut_out(change.connection(), &device.id, at).await?;
+    store::commands::shut_out(change.connection(), &device.id, at).await?;
     let skipped = open_deployments(&app, &device);
     skip(&mut change, &device, &skipped, at).await?;
     let line = (Action::DeviceRevoked, subject(&device), json!({ "skipped": names(&skipped) }));
@@ -121,35 +103,10 @@ pub(in crate::http::admin) async fn revoke(
     let id = device.id.clone();
     // In this order: a connection that is just being made looks at the record once it is known.
     app.fleet.put_device(device);
+    app.orders.forget(&id);
     revocation::follow_up(&app, &id).await;
     drop(turn);
     Ok(Json(item))
-}
-
-/// Sends a command to a device. For one that is not connected, and wants its MQTT session kept, it waits
-/// until it is back or the command is void; so many commands at most.
-#[utoipa::path(post, path = "/api/v1/devices/{device}/commands", operation_id = "command_device", tag = "devices",
-    params(("device" = String, Path)), request_body = NewCommand,
-    responses((status = 202, body = Sent), (status = 400, body = Problem),
-        (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(in crate::http::admin) async fn command(
-    State(app): State<Arc<App>>,
-    Path(device): Path<String>,
-    author: Author,
-    Body(NewCommand { command }): Body<NewCommand>,
-) -> Result<(StatusCode, Json<Sent>), Problem> {
-    let (mut change, at) = change::begin(&app).await?;
-    let device = find(&app, &device)?;
-    refuse_revoked(&device)?;
-    let prepared = commands::prepare(&app, change.connection(), &device.id, command).await;
-    let prepared = prepared.map_err(|error| Problem::internal(&error))?;
-    delivered(prepared.outlook(&app.hub))?;
-    let line = (Action::CommandSent, subject(&device), json!({ "command": command }));
-    change::record(&mut change, &author, at, line).await?;
-    let turn = change.commit().await?;
-    let delivery = prepared.hand_over(&app.hub);
-    drop(turn);
-    Ok((StatusCode::ACCEPTED, Json(Sent { delivery: delivered(delivery)? })))
 }
 
 /// A device that is shut out takes no part any more; what it had not finished is skipped.
@@ -174,24 +131,6 @@ async fn skip(
         store::deployments::put(change.connection(), rollout, &device.id, &skipped).await?;
     }
     Ok(())
-}
-
-fn delivered(delivery: Delivery) -> Result<&'static str, Problem> {
-    match delivery {
-        Delivery::Kept => Ok("kept"),
-        Delivery::Sent => Ok("sent"),
-        Delivery::Behind => {
-            let detail = format!(
-                "The device has not taken {COMMANDS_MAX} commands that were sent to it; more do not help it. \
-                 Wait until it has, or until they are void."
-            );
-            Err(Problem::conflict("device_behind", detail))
-        }
-        Delivery::Absent | Delivery::NotListening => Err(Problem::conflict(
-            "device_not_connected",
-            "The device does not take commands now. It will poll by itself.",
-        )),
-    }
 }
 
 pub(super) fn refuse_revoked(device: &Device) -> Result<(), Problem> {

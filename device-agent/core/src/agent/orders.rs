@@ -1,0 +1,214 @@
+//! What others have a device do: from a command that was accepted to its answer.
+//!
+//! A command that is kept for the device is begun once: its number is in the journal before anything is
+//! done, with what is to be said if the device restarts meanwhile. Not here: whether a command is
+//! authentic ([`Trust`](crate::trust::Trust)), nor what an application does.
+
+use alloc::string::String;
+use core::mem;
+use core::time::Duration;
+
+use waxwing_wire::MessageId;
+use waxwing_wire::command::{Answer, Command, Order, Outcome};
+
+use super::{Action, Agent, Event, State};
+use crate::journal::Record;
+use crate::ports::Reply;
+
+/// An authentic command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Commanded {
+    /// Its number among everything that was signed for this device.
+    pub seq: u64,
+    /// From when on it is void, in Unix seconds.
+    pub expires_s: u64,
+    /// What is asked for.
+    pub order: Order,
+}
+
+/// What was commanded and is not yet done.
+#[derive(Debug, Default)]
+pub(super) struct Commands {
+    /// When something was done last.
+    done_at: Option<Duration>,
+    /// When the next is.
+    due: Option<Duration>,
+    /// A poll is wanted.
+    poll: bool,
+    /// Accepted.
+    order: Option<Accepted>,
+    /// Being saved; what is asked for comes after.
+    saving: Option<Begun>,
+    /// Saved, for the application.
+    ready: Option<Command>,
+    /// To be said until the server knows.
+    answer: Option<Answer>,
+}
+
+/// What waits for its turn.
+#[derive(Debug)]
+struct Accepted {
+    number: u64,
+    expires_s: u64,
+    command: Command,
+}
+
+/// What is done together.
+#[derive(Debug)]
+struct Begun {
+    poll: bool,
+    command: Option<Command>,
+    /// The interval before, should this one not be saved.
+    interval_s: u32,
+}
+
+impl Commands {
+    /// Goes on after a reset: what was begun has its answer.
+    pub(super) fn after_boot(record: &Record) -> Self {
+        let number = record.order;
+        let answer = record.answer.map(|outcome| Answer { number, outcome, detail: String::new() });
+        Self { answer, ..Self::default() }
+    }
+}
+
+impl Agent {
+    /// Takes note of an authentic command. It follows once its numbers are safe in the journal (D7). What
+    /// comes within [`Policy::poll_min`](crate::policy::Policy::poll_min) is done together, after that time:
+    /// whoever commands cannot wear flash out. One that was begun before is not begun again, and one whose
+    /// time is over when its turn comes is not begun at all.
+    pub fn accept_command(&mut self, now: Duration, commanded: Commanded) {
+        let Commanded { seq, expires_s, order } = commanded;
+        match (order.number, order.command) {
+            (None, Command::Poll) => self.commands.poll = true,
+            (None, _) => return,
+            (Some(number), _) if number <= self.memory.record.order => return,
+            (Some(number), command) => {
+                self.commands.order = Some(Accepted { number, expires_s, command });
+            }
+        }
+        self.memory.record.command = seq;
+        let earliest = self.commands.done_at.map_or(now, |at| at + self.memory.policy.poll_min);
+        self.commands.due = Some(earliest.max(now));
+    }
+
+    /// Returns what the application is to do, once. [`Agent::replied`] follows.
+    pub fn take_command(&mut self) -> Option<Command> {
+        self.commands.ready.take()
+    }
+
+    /// Takes note of what the application said to the command.
+    pub fn replied(&mut self, reply: Reply) {
+        self.answer(reply.outcome, reply.detail);
+    }
+
+    /// Returns what is to be said of the last command, and the id of that message: another one after a
+    /// reset, for then there may be less to say.
+    pub fn unsent_answer(&self) -> Option<(String, &Answer)> {
+        let answer = self.commands.answer.as_ref()?;
+        Some((alloc::format!("{:016x}-c{}", self.memory.boot(), answer.number), answer))
+    }
+
+    /// Takes note that the server knows the answer; false if the message is not that.
+    pub(super) fn answer_acknowledged(&mut self, message: &MessageId) -> bool {
+        let is_it = self.unsent_answer().is_some_and(|(id, _)| id == message.as_str());
+        if is_it {
+            self.commands.answer = None;
+            // Losing this costs a duplicate, not a write to flash.
+            self.memory.record.answer = None;
+        }
+        is_it
+    }
+
+    /// Returns when a command is due that can be begun as things are.
+    pub(super) fn command_due(&self) -> Option<Duration> {
+        self.commands.due.filter(|_| self.commands.poll || !self.is_held())
+    }
+
+    /// A restart must not look like a failed trial.
+    fn is_held(&self) -> bool {
+        let order = self.commands.order.as_ref();
+        let is_reboot = order.is_some_and(|order| order.command == Command::Reboot);
+        is_reboot && !self.state.may_restart()
+    }
+
+    /// What waited for too long is not done: nobody wants it any more.
+    fn drop_void(&mut self, now: Duration) {
+        let now_s = self.memory.clock.estimate(now);
+        let dropped = self.commands.order.take_if(|order| order.expires_s <= now_s);
+        if dropped.is_some() && !self.commands.poll {
+            self.commands.due = None;
+        }
+    }
+
+    /// Has what is due saved.
+    pub(super) fn begin_command(&mut self, now: Duration) {
+        let is_waiting = !self.saving && matches!(self.state.action(), Action::Wait { .. });
+        self.drop_void(now);
+        if !is_waiting || self.command_due().is_none_or(|due| now < due) {
+            return;
+        }
+        let held = if self.is_held() { self.commands.order.take() } else { None };
+        let order = self.commands.order.take();
+        let interval_s = self.memory.record.interval_s;
+        if let Some(Accepted { number, command, .. }) = &order {
+            self.memory.record.order = *number;
+            self.memory.record.answer = Some(said_after_reset(command));
+            if let Command::SetInterval { seconds } = command {
+                self.memory.record.interval_s = *seconds;
+            }
+        }
+        let poll = mem::take(&mut self.commands.poll);
+        self.commands.saving =
+            Some(Begun { poll, command: order.map(|order| order.command), interval_s });
+        self.commands.done_at = Some(now);
+        self.commands.due = held.as_ref().map(|_| now + self.memory.policy.poll_min);
+        self.commands.order = held;
+        self.memory.set_unsaved();
+    }
+
+    /// Does what was saved.
+    pub(super) fn command_saved(&mut self, now: Duration) {
+        let Some(Begun { mut poll, command, .. }) = self.commands.saving.take() else { return };
+        match command {
+            None => {}
+            Some(Command::Reboot) => {
+                self.state = State::Rebooting;
+                return;
+            }
+            Some(Command::Poll | Command::SetInterval { .. }) => {
+                // The interval counts from the next poll on.
+                poll = true;
+                self.answer(Outcome::Done, String::new());
+            }
+            Some(command @ (Command::Application { .. } | Command::CollectLogs)) => {
+                self.commands.ready = Some(command);
+            }
+        }
+        if poll {
+            self.advance(now, Event::PollRequested);
+        }
+    }
+
+    /// What could come again after a reset is not done.
+    pub(super) fn command_not_saved(&mut self) {
+        if let Some(Begun { command: Some(_), interval_s, .. }) = self.commands.saving.take() {
+            self.memory.record.interval_s = interval_s;
+            self.answer(Outcome::Failed, String::new());
+        }
+    }
+
+    fn answer(&mut self, outcome: Outcome, detail: String) {
+        let number = self.memory.record.order;
+        self.memory.record.answer = Some(outcome);
+        self.commands.answer = Some(Answer { number, outcome, detail });
+    }
+}
+
+/// What a restart means for a command that was begun.
+const fn said_after_reset(command: &Command) -> Outcome {
+    match command {
+        Command::Application { .. } | Command::CollectLogs => Outcome::Interrupted,
+        // Whoever restarted has polled since.
+        Command::Poll | Command::Reboot | Command::SetInterval { .. } => Outcome::Done,
+    }
+}

@@ -1,0 +1,173 @@
+//! Commands of operators on their way to a device, and its answers on their way back.
+
+use serde_json::{Value, json};
+use waxwing_server::domain::command::{Command, State};
+use waxwing_server::mqtt::commands;
+use waxwing_server::orders;
+use waxwing_server::store;
+use waxwing_wire::command::{Answer, Command as Wanted, Outcome};
+use waxwing_wire::envelope::Header;
+use waxwing_wire::topic::Kind;
+
+use rcgen::SigningKey as _;
+
+use crate::mqtt::{Line, hex};
+use crate::support::{Folder, Identity, Server, id};
+
+const RESPONSE: &str = "waxwing/v1/d-1/response";
+
+/// Keeps a command, as the REST API does.
+async fn keep(server: &Server, device: &str, order: Wanted) -> u64 {
+    let app = &server.running.app;
+    let mut change = app.store.begin().await.unwrap();
+    let number = app.fleet.stamp(app.director.now_ms().unwrap());
+    let command = Command {
+        number,
+        device: id(device),
+        order,
+        state: State::Queued,
+        created_by: "admin:ada".to_owned(),
+        created_at: number,
+        expires_at: number + 60_000,
+        sent_at: None,
+        ended_at: None,
+        detail: String::new(),
+    };
+    store::commands::add(change.connection(), &command).await.unwrap();
+    let turn = change.commit().await.unwrap();
+    app.orders.expect(&id(device));
+    drop(turn);
+    number
+}
+
+async fn state(server: &Server, number: u64) -> State {
+    let (store, device) = (&server.running.app.store, id("d-1"));
+    let all = store::commands::page(store, &device, u64::MAX, 100).await.unwrap();
+    all.iter().find(|command| command.number == number).unwrap().state
+}
+
+/// What a device says, signed.
+fn said(server: &Server, device: &Identity, name: &str, message: &str, answer: &Answer) -> String {
+    let timestamp = server.running.app.clock.now_ms() / 1000;
+    let header = Header { device_id: id(name), timestamp, message_id: message.parse().unwrap() };
+    let payload = answer.encode();
+    let text = header.signed_prefix(Kind::Response) + &payload;
+    header.seal(&payload, &hex(&device.key.sign(text.as_bytes()).unwrap()))
+}
+
+fn done(number: u64) -> Answer {
+    Answer { number, outcome: Outcome::Done, detail: "as told".to_owned() }
+}
+
+/// The number and the `seq` of the next command.
+async fn next(line: &mut Line) -> (u64, u64) {
+    let file: Value = serde_json::from_slice(&line.command().await).unwrap();
+    let number = file["signed"]["command"]["number"].as_str().unwrap_or("0").parse().unwrap();
+    (number, file["signed"]["seq"].as_u64().unwrap())
+}
+
+/// A connection that has nothing to say.
+async fn is_silent(line: &mut Line) {
+    line.send(&[0xc0, 0]).await;
+    assert_eq!(line.packet().await, Some((0xd0, Vec::new())));
+}
+
+#[tokio::test]
+async fn commands_go_one_at_a_time_and_the_next_when_the_first_is_answered() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let first = keep(&server, "d-1", Wanted::Reboot).await;
+    let second = keep(&server, "d-1", Wanted::Poll).await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    line.subscribe().await;
+    let (number, seq) = next(&mut line).await;
+    assert_eq!((number, state(&server, first).await), (first, State::Sent));
+    is_silent(&mut line).await;
+    let answer = said(&server, &device, "d-1", "m-1", &done(first));
+    assert_eq!(line.publish(RESPONSE, &answer).await, 0);
+    assert_eq!(state(&server, first).await, State::Done);
+    orders::send_due(app).await.unwrap();
+    let (number, later) = next(&mut line).await;
+    assert_eq!(number, second);
+    assert!(later > seq, "{later} {seq}");
+    // The answer again, and another one to the same: the first stands.
+    assert_eq!(line.publish(RESPONSE, &answer).await, 0);
+    let failed = Answer { outcome: Outcome::Failed, ..done(first) };
+    let failed = said(&server, &device, "d-1", "m-2", &failed);
+    assert_eq!(line.publish(RESPONSE, &failed).await, 0);
+    assert_eq!(state(&server, first).await, State::Done);
+    let audit = store::audit::page(&app.store, 0, 1000).await.unwrap();
+    let answered = audit.iter().filter(|(_, line)| line.action.as_str() == "command_answered");
+    let answered: Vec<_> = answered.map(|(_, line)| (&line.actor[..], &line.detail)).collect();
+    let detail = json!({ "id": first.to_string(), "outcome": "done" });
+    assert_eq!(answered, [("device:d-1", &detail)]);
+}
+
+#[tokio::test]
+async fn nobody_answers_for_another_device() {
+    let server = Folder::new().start().await;
+    let (device, other) = (server.enrolled("d-1").await, server.enrolled("d-2").await);
+    let number = keep(&server, "d-1", Wanted::Reboot).await;
+    let mut line = Line::open(&server, &other, "d-2").await;
+    let answer = said(&server, &other, "d-2", "m-1", &done(number));
+    assert_eq!(line.publish("waxwing/v1/d-2/response", &answer).await, 0, "it is a message");
+    assert_eq!(state(&server, number).await, State::Queued, "of no consequence");
+    let forged = said(&server, &other, "d-1", "m-1", &done(number));
+    let mut line = Line::open(&server, &device, "d-1").await;
+    assert_eq!(line.publish(RESPONSE, &forged).await, 0x87);
+    assert_eq!(state(&server, number).await, State::Queued);
+}
+
+#[tokio::test]
+async fn what_is_cancelled_or_void_never_goes_to_the_device() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let cancelled = keep(&server, "d-1", Wanted::Reboot).await;
+    let mut change = app.store.begin().await.unwrap();
+    let db = change.connection();
+    store::commands::end(db, cancelled, State::Cancelled, "", cancelled).await.unwrap();
+    drop(change.commit().await.unwrap());
+    let void = keep(&server, "d-1", Wanted::Reboot).await;
+    server.clock.advance(std::time::Duration::from_secs(61));
+    let good = keep(&server, "d-1", Wanted::Poll).await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    line.subscribe().await;
+    assert_eq!(next(&mut line).await.0, good);
+    is_silent(&mut line).await;
+    assert_eq!(state(&server, void).await, State::Queued, "until somebody looks at it");
+}
+
+#[tokio::test]
+async fn a_hint_never_overtakes_a_command_whatever_happens_at_once() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    line.subscribe().await;
+    let mut last = 0;
+    for n in 0..8 {
+        let number = keep(&server, "d-1", Wanted::Poll).await;
+        let app = server.running.app.clone();
+        let hints = tokio::task::spawn_blocking(move || commands::nudge(&app, &[id("d-1")]));
+        orders::send_next(&server.running.app, &id("d-1")).await.unwrap();
+        assert_eq!(hints.await.unwrap(), 1);
+        // The server may have looked by itself as well: it comes once all the same.
+        let mut came = Vec::new();
+        for _ in 0..2 {
+            let (number, seq) = next(&mut line).await;
+            assert!(seq > last, "{seq} {last}");
+            last = seq;
+            came.push(number);
+        }
+        came.sort_unstable();
+        assert_eq!(came, [0, number]);
+        let answer = said(&server, &device, "d-1", &format!("m-{n}"), &done(number));
+        line.send(&Line::publication(RESPONSE, &answer)).await;
+        while state(&server, number).await != State::Done {
+            tokio::task::yield_now().await;
+        }
+        let acknowledged = line.packet().await.unwrap();
+        assert_eq!(acknowledged.0, 0x40, "{acknowledged:?}");
+    }
+}
