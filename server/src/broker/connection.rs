@@ -22,6 +22,7 @@ use super::link::{Link, PATIENCE, Reader, Writer, timed_out};
 use super::packets::{self, Incoming, Message, WINDOW_MAX};
 use super::{Fate, Taker, Taking};
 use crate::app::App;
+use crate::config::Broker;
 
 /// How often the broker is asked for a sign of life, twice in the time it waits for ours; one that gives
 /// none until the next time is gone.
@@ -67,9 +68,17 @@ impl Connection {
         taker: Arc<dyn Taker>,
         app: Option<Arc<App>>,
     ) -> io::Result<Self> {
-        let (mut reader, mut writer) = link.open().await?;
-        let session_s = u32::try_from(link.config.kept_s).unwrap_or(u32::MAX).min(SECONDS_MAX);
-        let connect = packets::connect(&link.config.client_id, session_s);
+        Self::begin(link.open().await?, &link.config, taker, app).await
+    }
+
+    async fn begin(
+        (mut reader, mut writer): (Reader, Writer),
+        config: &Broker,
+        taker: Arc<dyn Taker>,
+        app: Option<Arc<App>>,
+    ) -> io::Result<Self> {
+        let session_s = u32::try_from(config.kept_s).unwrap_or(u32::MAX).min(SECONDS_MAX);
+        let connect = packets::connect(&config.client_id, session_s);
         writer.send(&connect.map_err(unwritable)?).await?;
         let Incoming::Welcome { receive_max } = answer(&mut reader).await? else {
             return Err(io::Error::other("the broker does not let us in"));
@@ -80,7 +89,7 @@ impl Connection {
         let (taking, is_answered, was_useful) = (FuturesOrdered::new(), true, false);
         let mut connection =
             Self { reader, writer, taker, commands, taking, pings, is_answered, was_useful };
-        let subscribe = packets::subscribe(&link.config.group).map_err(unwritable)?;
+        let subscribe = packets::subscribe(&config.group).map_err(unwritable)?;
         connection.writer.send(&subscribe).await?;
         Ok(connection)
     }
@@ -185,3 +194,6 @@ fn unwritable(_: MqttError) -> io::Error {
 async fn answer(reader: &mut Reader) -> io::Result<Incoming> {
     timeout(PATIENCE, reader.next()).await.map_err(|_| timed_out())?
 }
+
+#[cfg(test)]
+mod tests;

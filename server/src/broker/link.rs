@@ -12,11 +12,10 @@ use bytes::{Buf as _, BytesMut};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::Error;
 use super::packets::{self, Incoming, PACKET_BYTES_MAX};
@@ -35,8 +34,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const LENGTH_BYTES_MAX: usize = 4;
 const LENGTH_BITS: usize = 7;
 
-type Stream = TlsStream<TcpStream>;
-
 /// How to reach the broker, and as whom.
 pub(super) struct Link {
     pub(super) config: Broker,
@@ -48,12 +45,12 @@ pub(super) struct Link {
 
 /// What comes from the broker.
 pub(super) struct Reader {
-    stream: ReadHalf<Stream>,
+    stream: Box<dyn AsyncRead + Send + Unpin>,
     buffer: BytesMut,
 }
 
 /// What goes to the broker.
-pub(super) struct Writer(WriteHalf<Stream>);
+pub(super) struct Writer(Box<dyn AsyncWrite + Send + Unpin>);
 
 impl Link {
     /// Prepares.
@@ -83,9 +80,14 @@ impl Link {
             stream.set_nodelay(true)?;
             self.connector.connect(self.name.clone(), stream).await
         });
-        let (read, write) = split(opened.await.map_err(|_| timed_out())??);
-        Ok((Reader { stream: read, buffer: BytesMut::new() }, Writer(write)))
+        Ok(halves(opened.await.map_err(|_| timed_out())??))
     }
+}
+
+/// Takes a connection apart.
+pub(super) fn halves(stream: impl AsyncRead + AsyncWrite + Send + 'static) -> (Reader, Writer) {
+    let (read, write) = split(stream);
+    (Reader { stream: Box::new(read), buffer: BytesMut::new() }, Writer(Box::new(write)))
 }
 
 impl fmt::Debug for Link {
