@@ -7,6 +7,8 @@
 //!
 //! Built without a sanitizer: `unsafe` is forbidden in everything that is fuzzed here.
 
+pub mod answer;
+pub mod arguments;
 pub mod bundle;
 pub mod chunks;
 pub mod client;
@@ -43,10 +45,11 @@ mod forger;
 #[path = "../../server/src/clock.rs"]
 pub mod clock;
 
-/// The language of groups: one module of `server/src/domain`.
+/// The language of groups, and schemas of arguments: two modules of `server/src/domain`.
 #[path = "../../server/src/domain"]
 pub mod domain {
     pub mod query;
+    pub mod schema;
 }
 
 /// The MQTT endpoint: all of `server/src/mqtt` but what ties it to the rest of the server.

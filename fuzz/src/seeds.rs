@@ -19,10 +19,12 @@ pub type Seeds = Vec<(&'static str, Vec<u8>)>;
 /// The examples of every target, with its name.
 pub fn all() -> Vec<(&'static str, Seeds)> {
     vec![
+        ("answer", crate::answer::seeds()),
+        ("arguments", crate::arguments::seeds()),
         ("bundle", vec![("answer", answer()), ("empty", Writer::new().finish(60))]),
         ("chunks", vec![("first_chunk", crate::chunks::list()), ("no_whole_line", vec![0; 40])]),
         ("client", client()),
-        ("command", vec![("command", command(6)), ("played_again", command(5))]),
+        ("command", commands()),
         (
             "csr",
             vec![
@@ -225,10 +227,23 @@ fn bundle(director: &[(&str, Vec<u8>)], image: &[(&str, Vec<u8>)]) -> Vec<u8> {
     writer.finish(60)
 }
 
-fn command(seq: u64) -> Vec<u8> {
+fn commands() -> Seeds {
+    vec![
+        ("application", command(6, &application(512))),
+        ("arguments_too_long", command(6, &application(513))),
+        ("command", command(6, &json!({ "name": "reboot", "number": "7" }))),
+        ("played_again", command(5, &json!({ "name": "poll" }))),
+    ]
+}
+
+fn application(bytes: usize) -> Json {
+    let arguments = "x".repeat(bytes);
+    json!({ "application": "beep", "arguments": arguments, "name": "application", "number": "7" })
+}
+
+fn command(seq: u64, command: &Json) -> Vec<u8> {
     let fields = json!({
-        "command": { "name": "identify" }, "device": DEVICE, "expires": "2026-11-20T09:35:00Z",
-        "seq": seq,
+        "command": command, "device": DEVICE, "expires": "2026-11-20T09:35:00Z", "seq": seq,
     });
     part_of("command", "director", &fields)
 }
