@@ -205,8 +205,8 @@ impl Catalogue {
     }
 
     /// Returns the rollouts of a product.
-    pub(super) fn of_product(&self, product: &ProductId) -> impl Iterator<Item = &Arc<Campaign>> {
-        self.campaigns.values().filter(move |campaign| campaign.rollout.product == *product)
+    pub(super) fn of_product(&self, product: &str) -> impl Iterator<Item = &Arc<Campaign>> {
+        self.campaigns.values().filter(move |it| it.rollout.product.as_str() == product)
     }
 
     /// Returns the rollouts that are not over.
@@ -268,8 +268,10 @@ impl Catalogue {
 
     /// Puts the rollouts of a product together anew.
     fn renew(&mut self, product: &ProductId) {
-        let rollouts: Vec<_> =
-            self.of_product(product).map(|campaign| Arc::clone(&campaign.rollout)).collect();
+        let rollouts: Vec<_> = self
+            .of_product(product.as_str())
+            .map(|campaign| Arc::clone(&campaign.rollout))
+            .collect();
         for rollout in rollouts {
             if let Some(campaign) = self.campaign(rollout) {
                 self.put_campaign(campaign);
@@ -318,8 +320,9 @@ impl Catalogue {
     }
 
     fn rank(&mut self, product: &ProductId) {
-        let started =
-            self.of_product(product).filter(|campaign| campaign.rollout.started_at.is_some());
+        let started = self
+            .of_product(product.as_str())
+            .filter(|campaign| campaign.rollout.started_at.is_some());
         let mut all: Vec<_> = started.map(Arc::clone).collect();
         all.sort_by(|one, other| precedence(&other.rollout).cmp(&precedence(&one.rollout)));
         let last = all.iter().rposition(|campaign| campaign.rollout.state == State::Running);

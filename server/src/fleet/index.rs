@@ -17,10 +17,10 @@ use waxwing_wire::DeviceId;
 use self::values::{Texts, Values};
 use super::members::{Members, Place};
 use super::packed::Member;
+use crate::domain::Group;
 use crate::domain::device::Status;
 use crate::domain::group::Members as GroupMembers;
 use crate::domain::query::{Facts, Field, Node, Query, Subject, Term};
-use crate::domain::{Device, Group};
 
 /// The devices by their values.
 #[derive(Debug, Default)]
@@ -58,15 +58,16 @@ impl Index {
     /// is now.
     pub(super) fn put(
         &mut self,
-        (number, place): (u32, Place),
-        old: Option<&Device>,
-        new: &Device,
+        place: Place,
+        old: Option<&Member<'_>>,
+        new: &Member<'_>,
         members: &Members,
     ) {
+        let number = new.number;
         if old.is_none() {
             self.places.push(place);
         }
-        self.put_version(number, old, new);
+        self.put_version(old, new);
         let Some(old) = old else {
             let texts = (members, self.places.as_slice());
             labels(new).for_each(|label| insert(&mut self.values, number, label, texts));
@@ -86,21 +87,21 @@ impl Index {
         new.for_each(|label| insert(&mut self.values, number, label, texts));
     }
 
-    fn put_version(&mut self, number: u32, old: Option<&Device>, new: &Device) {
-        let (before, after) = (old.and_then(|old| old.version.as_deref()), new.version.as_deref());
+    fn put_version(&mut self, old: Option<&Member<'_>>, new: &Member<'_>) {
+        let (before, after) = (old.and_then(|old| old.version.as_ref()), new.version.as_ref());
         if before == after {
             return;
         }
         if let Some(version) = before
             && let Some(numbers) = self.versions.get_mut(version)
         {
-            numbers.remove(number);
+            numbers.remove(new.number);
             if numbers.is_empty() {
                 self.versions.remove(version);
             }
         }
         if let Some(version) = after {
-            self.versions.entry(version.clone()).or_default().insert(number);
+            self.versions.entry(version.clone()).or_default().insert(new.number);
         }
     }
 }
@@ -261,12 +262,11 @@ fn insert(
 }
 
 /// Returns what a device has in all the fields that are indexed by text, each field once.
-fn labels(device: &Device) -> impl Iterator<Item = (Field, &str)> {
-    let tags =
-        device.tags.iter().map(|(key, value)| (Field::TagValue(key.clone()), value.as_str()));
-    let attributes = device.attributes.iter();
+fn labels<'a>(member: &'a Member<'a>) -> impl Iterator<Item = (Field, &'a str)> {
+    let tags = member.tags().map(|(key, value)| (Field::TagValue(key.to_owned()), value));
+    let attributes = member.attributes();
     let attributes = attributes.map(|(key, value)| (Field::Attribute(key.to_owned()), value));
-    let own = [(Field::Product, device.product.as_str()), (Field::Status, device.status.as_str())];
+    let own = [(Field::Product, member.product), (Field::Status, member.status.as_str())];
     own.into_iter().chain(tags).chain(attributes)
 }
 

@@ -5,6 +5,8 @@ use waxwing_tuf::uptane::SERVER_CA_PATH;
 use waxwing_wire::{Digest, ProductId};
 
 use super::Fleet;
+use super::catalogue::Catalogue;
+use super::packed::Packed;
 use super::writing::latest_change;
 use crate::domain::effect::Lost;
 use crate::domain::{Group, Pins, Product, Release, Rollout};
@@ -55,8 +57,10 @@ impl Fleet {
             lost: contact::all(store).await?,
             alive_at: clock_mark::read(store).await?,
         });
+        let catalogue = fleet.shared.catalogue.load_full();
+        let pack = move |stored: Stored| pack(&stored, &catalogue);
         // One after the other: a million of them are not in memory twice.
-        devices::for_each(store, |(device, deployments)| fleet.enter(&device, deployments)).await?;
+        devices::for_each(store, pack, |device| fleet.enter(device)).await?;
         fleet.settle();
         Ok(fleet)
     }
@@ -65,9 +69,8 @@ impl Fleet {
     /// in the rollouts. Counters are counted from the deployments, so they cannot drift.
     pub fn restored(records: Records, devices: impl IntoIterator<Item = Stored>) -> Self {
         let fleet = Self::begin(records);
-        for (device, deployments) in devices {
-            fleet.enter(&device, deployments);
-        }
+        let catalogue = fleet.shared.catalogue.load_full();
+        devices.into_iter().for_each(|stored| fleet.enter(pack(&stored, &catalogue)));
         fleet.settle();
         fleet
     }
@@ -101,6 +104,12 @@ impl Fleet {
         catalogue.open().for_each(|campaign| self.see_room(campaign, 0));
         self.was_stamped(latest_change(&catalogue));
     }
+}
+
+/// Packs a device with its part in those rollouts that are known.
+fn pack((device, deployments): &Stored, catalogue: &Catalogue) -> Packed {
+    let numbered = |(rollout, it): &(_, _)| Some((catalogue.number(rollout)?, *it));
+    Packed::new(device, deployments.iter().filter_map(numbered))
 }
 
 /// The pins are the file that was stored under their path, with the time at which it was.

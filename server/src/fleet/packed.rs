@@ -41,7 +41,9 @@ pub(super) struct Packed(Vec<u8>);
 pub(super) struct Member<'a> {
     // First, because it is searched by it.
     id: &'a str,
-    /// Stands for its name where there are many.
+    /// Stands for its name where there are many. Before everything else and always as long, as it is known
+    /// last.
+    #[serde(skip)]
     pub(super) number: u32,
     pub(super) product: &'a str,
     pub(super) status: Status,
@@ -92,16 +94,15 @@ enum Short<'a> {
 }
 
 impl Packed {
-    /// Packs a device with its part in the rollouts.
+    /// Packs a device with its part in the rollouts, as number 0.
     pub(super) fn new(
-        number: u32,
         device: &Device,
         deployments: impl Iterator<Item = (u32, Deployment)>,
     ) -> Self {
         let parts = Parts::new(deployments);
         let nothing = Member {
             id: device.id.as_str(),
-            number,
+            number: 0,
             product: device.product.as_str(),
             status: device.status,
             changed_at: 0,
@@ -118,6 +119,12 @@ impl Packed {
             ended: List(&parts.ended),
         };
         nothing.become_of(device)
+    }
+
+    /// Returns it with another number.
+    pub(super) fn numbered(mut self, number: u32) -> Self {
+        *self.0.first_chunk_mut().expect(PACKED_HERE) = number.to_le_bytes();
+        self
     }
 
     /// Copies what was packed before.
@@ -144,17 +151,20 @@ impl Packed {
 impl<'a> Member<'a> {
     /// Reads what was packed.
     pub(super) fn read(bytes: &'a [u8]) -> Self {
+        let (number, bytes) = bytes.split_first_chunk().expect(PACKED_HERE);
         let (member, message_secret) = postcard::take_from_bytes(bytes).expect(PACKED_HERE);
-        Self { message_secret, ..member }
+        Self { number: u32::from_le_bytes(*number), message_secret, ..member }
     }
 
     /// Returns the name in what was packed.
     pub(super) fn id_in(bytes: &'a [u8]) -> &'a str {
+        let (_number, bytes) = bytes.split_first_chunk::<4>().expect(PACKED_HERE);
         postcard::take_from_bytes(bytes).expect(PACKED_HERE).0
     }
 
     fn pack(&self) -> Packed {
-        let bytes = Vec::with_capacity(USUAL_BYTES + self.message_secret.len());
+        let mut bytes = Vec::with_capacity(USUAL_BYTES + self.message_secret.len());
+        bytes.extend_from_slice(&self.number.to_le_bytes());
         let mut bytes = postcard::to_extend(self, bytes).expect("memory can be written to");
         bytes.extend_from_slice(self.message_secret);
         Packed(bytes)
@@ -199,6 +209,13 @@ impl<'a> Member<'a> {
         let parts = Parts::new(deployments);
         let (open, ended) = (List(&parts.open), List(&parts.ended));
         Member { ended_at: parts.ended_at, open, ended, ..self.clone() }.pack()
+    }
+
+    /// Returns all its attributes, each key once: what an operator gave overrules what it reported.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = Label<'a>> + use<'a> {
+        let given = self.given;
+        let reported = self.reported.items::<Label<'a>>();
+        given.items().chain(reported.filter(move |(key, _)| given.value(key).is_none()))
     }
 
     /// Returns its name.

@@ -1,5 +1,7 @@
 //! Counting as changes come against counting everything anew.
 
+use std::iter;
+
 use proptest::prelude::*;
 use waxwing_wire::report::State;
 use waxwing_wire::{ErrorCode, Report};
@@ -15,6 +17,7 @@ use crate::domain::rollout;
 use crate::domain::rollout::patience::Listening;
 use crate::domain::rollout::tests::{plan, rollout};
 use crate::domain::rollout::{PhasePlan, Size};
+use crate::fleet::packed::Packed;
 
 const DEVICES: u32 = 12;
 const NOW_MS: u64 = 1_795_176_000_000;
@@ -328,7 +331,8 @@ fn nobody_is_told_to_come_back_soon_while_there_are_no_bytes_to_send() {
 #[test]
 fn changes_are_later_than_all_before_even_when_the_clock_goes_back() {
     let fleet = fleet();
-    fleet.enter(&Device { changed_at: 500, ..device("d-1", &[]) }, Vec::new());
+    let changed = Device { changed_at: 500, ..device("d-1", &[]) };
+    fleet.enter(Packed::new(&changed, iter::empty()));
     assert_eq!([fleet.stamp(400), fleet.stamp(400), fleet.stamp(900)], [501, 502, 900]);
 }
 

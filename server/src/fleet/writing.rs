@@ -72,36 +72,32 @@ impl Fleet {
         let old = old.as_ref().map(Packed::member);
         let new = match &old {
             Some(old) => old.become_of(&device),
-            None => Packed::new(ledger.index.next_number(), &device, iter::empty()),
+            None => Packed::new(&device, iter::empty()).numbered(ledger.index.next_number()),
         };
         let before = old.as_ref().map(Member::device);
         let member = new.member();
-        for campaign in catalogue.of_product(&device.product) {
+        for campaign in catalogue.of_product(member.product) {
             if before.as_ref().is_none_or(|before| campaign.may_count_anew(before, &device)) {
                 ledger.move_member(campaign, old.as_ref(), &member);
             }
         }
-        let number = member.number;
         let place = members.put(&new);
-        ledger.index.put((number, place), before.as_ref(), &device, members);
+        ledger.index.put(place, old.as_ref(), &member, members);
     }
 
     /// Adds a device with its part in the rollouts, all at once.
-    pub(super) fn enter(&self, device: &Device, deployments: Vec<(RolloutId, Deployment)>) {
+    pub(super) fn enter(&self, new: Packed) {
         let catalogue = self.shared.catalogue.load();
         let (mut ledger, members) = (self.ledger(), &self.shared.members);
-        let number = ledger.index.next_number();
-        let deployments = deployments.into_iter();
-        let numbered = |(rollout, it): (RolloutId, _)| Some((catalogue.number(&rollout)?, it));
-        let new = Packed::new(number, device, deployments.filter_map(numbered));
+        let new = new.numbered(ledger.index.next_number());
         let member = new.member();
-        for campaign in catalogue.of_product(&device.product) {
+        for campaign in catalogue.of_product(member.product) {
             ledger.move_member(campaign, None, &member);
         }
         let changes = member.deployments().map(|(_, it)| it.changed_at.max(it.decided_at));
         self.was_stamped(changes.fold(member.changed_at, u64::max));
         let place = members.put(&new);
-        ledger.index.put((number, place), None, device, members);
+        ledger.index.put(place, None, &member, members);
     }
 
     /// Brings a group up to date.

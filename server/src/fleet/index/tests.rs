@@ -6,6 +6,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Device;
 use crate::domain::device::Attributes;
 use crate::domain::group::tests::device;
 use crate::fleet::packed::Packed;
@@ -57,24 +58,30 @@ proptest! {
         changes in prop::collection::vec(change(), 1..24),
     ) {
         let (mut index, members) = (Index::default(), Members::default());
-        let mut fleet = BTreeMap::<_, (u32, Device)>::new();
+        let mut fleet = BTreeMap::<_, Device>::new();
         for device in changes {
-            let old = fleet.get(device.id.as_str());
-            let number = old.map_or(index.next_number(), |(number, _)| *number);
-            let place = members.put(&Packed::new(number, &device, iter::empty()));
-            index.put((number, place), old.map(|(_, old)| old), &device, &members);
-            fleet.insert(device.id.as_str().to_owned(), (number, device));
+            let old = members.get(&device.id);
+            let old = old.as_ref().map(Packed::member);
+            let number = old.as_ref().map_or(index.next_number(), |old| old.number);
+            let new = Packed::new(&device, iter::empty()).numbered(number);
+            let place = members.put(&new);
+            index.put(place, old.as_ref(), &new.member(), &members);
+            fleet.insert(number, device);
         }
         let search = Search { index: &index, members: &members };
         for text in QUERIES {
             let query = Query::parse(text).unwrap();
-            let asked = fleet.values().filter(|(_, device)| query.matches(device));
+            let asked = fleet.iter().filter(|(_, device)| query.matches(*device));
             let asked: RoaringBitmap = asked.map(|(number, _)| *number).collect();
             prop_assert_eq!(search.within(&query, &search.all()), asked, "{}", text);
         }
         // Nothing is left of values that no device has any more.
         let values: usize = index.values.values().map(Values::len).sum();
-        prop_assert!(values <= fleet.values().map(|(_, device)| labels(device).count()).sum());
+        prop_assert!(values <= fleet.values().map(labels_of).sum());
         prop_assert!(index.versions.len() <= fleet.len());
     }
+}
+
+fn labels_of(device: &Device) -> usize {
+    labels(&Packed::new(device, iter::empty()).member()).count()
 }

@@ -1,10 +1,10 @@
 //! The devices by their values of one field, whatever the case of the values.
 //!
 //! Many devices share most values; serial numbers and the like belong to one device each. Of those only
-//! the number of the device is kept, and the value is read where the device lies.
+//! the number of the device and a hash are kept, and the value is read where the device lies.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
@@ -19,8 +19,20 @@ pub(super) struct Values {
     /// Of values that several devices have or had, in lower case.
     shared: BTreeMap<Box<str>, RoaringBitmap>,
     /// Devices that are alone with their value, by its hash.
-    alone: HashTable<u32>,
+    alone: HashTable<Alone>,
 }
+
+/// A device that is alone with its value. With the hash beside it the table grows without a look at any
+/// device: for a million of them, half a second in which no change could be made.
+#[derive(Clone, Copy, Debug)]
+struct Alone {
+    hash: Hash,
+    number: u32,
+}
+
+/// Half of the hash of a value: enough to tell those of a fleet apart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Hash(u32);
 
 /// What devices have in one field.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +68,13 @@ impl Values {
             numbers.insert(number);
             return;
         }
-        let Self { hasher, shared, alone } = self;
-        let hash = hash(hasher, value);
-        if let Ok(other) = alone.find_entry(hash, |other| texts.is(*other, value)) {
+        let hash = Hash::of(&lower, &self.hasher);
+        let is_value = |it: &Alone| it.hash == hash && texts.is(it.number, value);
+        if let Ok(other) = self.alone.find_entry(hash.wide(), is_value) {
             let (other, _) = other.remove();
-            shared.insert(lower.into(), [other, number].into_iter().collect());
+            self.shared.insert(lower.into(), [other.number, number].into_iter().collect());
         } else {
-            let hash_of = |other: &u32| texts.with(*other, |text| self::hash(hasher, text));
-            alone.insert_unique(hash, number, |other| hash_of(other).unwrap_or(0));
+            self.alone.insert_unique(hash.wide(), Alone { hash, number }, |it| it.hash.wide());
         }
     }
 
@@ -76,25 +87,27 @@ impl Values {
             }
             return;
         }
-        let hash = hash(&self.hasher, value);
-        if let Ok(alone) = self.alone.find_entry(hash, |other| *other == number) {
+        let hash = Hash::of(&lower, &self.hasher);
+        if let Ok(alone) = self.alone.find_entry(hash.wide(), |it| it.number == number) {
             alone.remove();
         }
     }
 
     /// Returns all devices.
     pub(super) fn all(&self) -> RoaringBitmap {
-        let alone = self.alone.iter().copied().collect();
+        let alone = self.alone.iter().map(|it| it.number).collect();
         self.shared.values().fold(alone, |all, numbers| all | numbers)
     }
 
     /// Returns the devices of one value.
     pub(super) fn of(&self, value: &str, texts: Texts<'_>) -> RoaringBitmap {
-        if let Some(numbers) = self.shared.get(value.to_ascii_lowercase().as_str()) {
+        let lower = value.to_ascii_lowercase();
+        if let Some(numbers) = self.shared.get(lower.as_str()) {
             return numbers.clone();
         }
-        let alone = self.alone.find(hash(&self.hasher, value), |it| texts.is(*it, value));
-        alone.into_iter().copied().collect()
+        let hash = Hash::of(&lower, &self.hasher);
+        let is_value = |it: &Alone| it.hash == hash && texts.is(it.number, value);
+        self.alone.find(hash.wide(), is_value).into_iter().map(|it| it.number).collect()
     }
 
     /// Returns the devices whose value a comparison accepts, among these at least.
@@ -110,7 +123,7 @@ impl Values {
         }
         let is_accepted = |text: &str| term.accepts(Subject::Text(text));
         let shared = self.shared.iter().filter(|(value, _)| is_accepted(value));
-        let alone = self.alone.iter().copied().filter(|it| within.contains(*it));
+        let alone = self.alone.iter().map(|it| it.number).filter(|it| within.contains(*it));
         let alone = alone.filter(|it| texts.with(*it, is_accepted) == Some(true)).collect();
         shared.fold(alone, |found, (_, numbers)| found | numbers)
     }
@@ -121,11 +134,18 @@ impl Values {
     }
 }
 
-/// Returns the hash of a value, whatever its case.
-fn hash(hasher: &RandomState, value: &str) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    value.bytes().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
-    hasher.finish()
+impl Hash {
+    /// Returns the hash of a value in lower case.
+    fn of(lower: &str, hasher: &RandomState) -> Self {
+        let [a, b, c, d, ..] = hasher.hash_one(lower).to_le_bytes();
+        Self(u32::from_le_bytes([a, b, c, d]))
+    }
+
+    /// Returns it as wide as a table wants it: it looks at both ends.
+    fn wide(self) -> u64 {
+        let Self(half) = self;
+        u64::from(half) << 32 | u64::from(half)
+    }
 }
 
 /// Returns the values that a comparison names without wildcards, if it does so and nothing else.

@@ -73,7 +73,7 @@ proptest! {
         seen_at in any::<u64>(),
         changes in prop::collection::vec((0_u32..6, any_deployment()), 0..12),
     ) {
-        let mut packed = Packed::new(7, &first, iter::empty()).member().seen(seen_at);
+        let mut packed = Packed::new(&first, iter::empty()).numbered(7).member().seen(seen_at);
         let mut expected = BTreeMap::new();
         for (rollout, deployment) in changes {
             packed = packed.member().deployed(rollout, deployment);
@@ -96,7 +96,7 @@ proptest! {
 
     #[test]
     fn a_packed_device_answers_queries_as_the_device_does(device in device(), key in "[a-c]") {
-        let packed = Packed::new(0, &device, iter::empty());
+        let packed = Packed::new(&device, iter::empty());
         let member = packed.member();
         let fields = [
             Field::Attribute(key.clone()),
@@ -113,5 +113,8 @@ proptest! {
             prop_assert_eq!(format!("{:?}", facts.0), format!("{:?}", facts.1));
         }
         prop_assert!(Facts::tags(&member).eq(Facts::tags(&device)));
+        let attributes = |all: Vec<(_, _)>| all.into_iter().collect::<BTreeMap<&str, &str>>();
+        let (own, known) = (member.attributes().collect(), device.attributes.iter().collect());
+        prop_assert_eq!(attributes(own), attributes(known));
     }
 }

@@ -4,9 +4,10 @@
 //! thread to thread by itself; and asked for device by device, the database would search a million times.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 use semver::Version;
 use serde::Deserialize;
 use waxwing_wire::report::State;
@@ -23,7 +24,10 @@ pub type Stored = (Device, Vec<(RolloutId, Deployment)>);
 const PAGE: u32 = 1_000;
 
 /// Pages that are read before they are needed: enough that nobody waits.
-const PAGES_AHEAD: usize = 3;
+const PAGES_AHEAD: usize = 4;
+
+const LAST_OF_PAGE: &str = "SELECT coalesce((SELECT id FROM devices WHERE id > $1 ORDER BY id \
+    LIMIT 1 OFFSET $2 - 1), (SELECT max(id) FROM devices WHERE id > $1))";
 
 const DEVICES: &str = "SELECT json_group_array(json_array(id, product, json(tags), json(attributes), \
     json(reported_attributes), version, status, created_at, changed_at, hex(message_secret))) \
@@ -88,40 +92,44 @@ struct DeploymentRow<'a> {
 #[serde(try_from = "&str")]
 struct Hexadecimal(Vec<u8>);
 
-/// Hands over all devices by name, one after the other, each with its part in the rollouts. While they
-/// are taken, the next pages are read and taken apart on other cores.
+/// Makes something of each device and its part in the rollouts, and hands it over, by name and one after
+/// the other. While they are taken, the next pages are read, taken apart and made into it on other cores.
 ///
 /// # Errors
 ///
 /// When the database fails or a row is damaged.
-pub async fn for_each(store: &Store, mut take: impl FnMut(Stored)) -> Result<(), Error> {
-    let pages = stream::iter(pages(store).await?);
-    let pages = pages.map(|names| tokio::spawn(read_page(store.clone(), names)));
-    let mut pages = pages.buffered(PAGES_AHEAD);
-    while let Some(page) = pages.next().await {
-        page??.into_iter().for_each(&mut take);
+pub async fn for_each<T: Send + 'static>(
+    store: &Store,
+    make: impl Fn(Stored) -> T + Clone + Send + 'static,
+    mut take: impl FnMut(T),
+) -> Result<(), Error> {
+    let pages = stream::try_unfold(String::new(), |after| page_after(store, after));
+    let made = pages.map_ok(|names| {
+        let (store, make) = (store.clone(), make.clone());
+        let page = async move {
+            let page = read_page(&store, names).await?;
+            Ok(page.into_iter().map(make).collect::<Vec<_>>())
+        };
+        tokio::spawn(page).map(|page| page?)
+    });
+    let mut made = pin!(made.try_buffered(PAGES_AHEAD));
+    while let Some(page) = made.try_next().await? {
+        page.into_iter().for_each(&mut take);
     }
     Ok(())
 }
 
-/// Returns which devices are on which page.
-async fn pages(store: &Store) -> Result<Vec<Names>, Error> {
-    let last: Vec<String> = sqlx::query_scalar(
-        "SELECT max(id) \
-         FROM (SELECT id, (row_number() OVER (ORDER BY id) - 1) / $1 AS page FROM devices) \
-         GROUP BY page ORDER BY page",
-    )
-    .bind(PAGE)
-    .fetch_all(store.readers())
-    .await?;
-    let first = [String::new()].into_iter().chain(last.clone());
-    Ok(first.zip(last).collect())
+/// Returns which devices are on the page behind a name, if there is any, and what the next one is behind.
+async fn page_after(store: &Store, after: String) -> Result<Option<(Names, String)>, Error> {
+    let last: Option<String> =
+        sqlx::query_scalar(LAST_OF_PAGE).bind(&after).bind(PAGE).fetch_one(store.readers()).await?;
+    Ok(last.map(|last| ((after, last.clone()), last)))
 }
 
-async fn read_page(store: Store, names: Names) -> Result<Vec<Stored>, Error> {
-    let devices = read_list(&store, &names, DEVICES).await?;
-    let certificates = read_list(&store, &names, CERTIFICATES).await?;
-    let deployments = read_list(&store, &names, DEPLOYMENTS).await?;
+async fn read_page(store: &Store, names: Names) -> Result<Vec<Stored>, Error> {
+    let devices = read_list(store, &names, DEVICES).await?;
+    let certificates = read_list(store, &names, CERTIFICATES).await?;
+    let deployments = read_list(store, &names, DEPLOYMENTS).await?;
     let devices: Vec<DeviceRow> = parse(&devices, "devices", &names)?;
     let certificates = parse(&certificates, "certificates", &names)?;
     let mut certificates = by_device(certificates, |row: &CertificateRow<'_>| row.device);
