@@ -10,6 +10,9 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 use semver::Version;
 use serde::Deserialize;
+use sqlx::pool::PoolConnection;
+use sqlx::{Sqlite, SqliteConnection};
+use tokio::sync::Mutex;
 use waxwing_wire::report::State;
 use waxwing_wire::{DeviceId, ErrorCode, ProductId, RolloutId};
 
@@ -20,18 +23,15 @@ use crate::store::{Error, Store};
 /// A device with its part in the rollouts.
 pub type Stored = (Device, Vec<(RolloutId, Deployment)>);
 
-/// Devices that are read at once: some five hundred kilobytes.
-const PAGE: u32 = 1_000;
+/// Devices that are read at once: some two hundred kilobytes. Of larger pages the allocator keeps more.
+const PAGE: u32 = 500;
 
 /// Pages that are read before they are needed: enough that nobody waits.
 const PAGES_AHEAD: usize = 4;
 
-const LAST_OF_PAGE: &str = "SELECT coalesce((SELECT id FROM devices WHERE id > $1 ORDER BY id \
-    LIMIT 1 OFFSET $2 - 1), (SELECT max(id) FROM devices WHERE id > $1))";
-
 const DEVICES: &str = "SELECT json_group_array(json_array(id, product, json(tags), json(attributes), \
-    json(reported_attributes), version, status, created_at, changed_at, hex(message_secret))) \
-    FROM (SELECT * FROM devices WHERE id > $1 AND id <= $2 ORDER BY id)";
+    json(reported_attributes), version, status, created_at, changed_at, hex(message_secret))), max(id) \
+    FROM (SELECT * FROM devices WHERE id > $1 ORDER BY id LIMIT $2)";
 
 const CERTIFICATES: &str = "SELECT json_group_array(json_array(device, serial, hex(spki), status, \
     expires_at, issued_at)) \
@@ -92,6 +92,10 @@ struct DeploymentRow<'a> {
 #[serde(try_from = "&str")]
 struct Hexadecimal(Vec<u8>);
 
+/// A connection that reads page after page. There are two, and no more: of the others the database and the
+/// allocator would keep some megabytes each.
+type Reader = PoolConnection<Sqlite>;
+
 /// Makes something of each device and its part in the rollouts, and hands it over, by name and one after
 /// the other. While they are taken, the next pages are read, taken apart and made into it on other cores.
 ///
@@ -103,14 +107,13 @@ pub async fn for_each<T: Send + 'static>(
     make: impl Fn(Stored) -> T + Clone + Send + 'static,
     mut take: impl FnMut(T),
 ) -> Result<(), Error> {
-    let pages = stream::try_unfold(String::new(), |after| page_after(store, after));
-    let made = pages.map_ok(|names| {
-        let (store, make) = (store.clone(), make.clone());
-        let page = async move {
-            let page = read_page(&store, names).await?;
-            Ok(page.into_iter().map(make).collect::<Vec<_>>())
-        };
-        tokio::spawn(page).map(|page| page?)
+    let begin = (store.reader().await?, String::new());
+    let others = Arc::new(Mutex::new(store.reader().await?));
+    let pages = stream::try_unfold(begin, |(reader, after)| read_devices(reader, after));
+    let made = pages.map_ok(|(names, devices)| {
+        let (others, make) = (others.clone(), make.clone());
+        tokio::spawn(async move { complete(&others, &names, &devices, make).await })
+            .map(|page| page?)
     });
     let mut made = pin!(made.try_buffered(PAGES_AHEAD));
     while let Some(page) = made.try_next().await? {
@@ -119,33 +122,47 @@ pub async fn for_each<T: Send + 'static>(
     Ok(())
 }
 
-/// Returns which devices are on the page behind a name, if there is any, and what the next one is behind.
-async fn page_after(store: &Store, after: String) -> Result<Option<(Names, String)>, Error> {
-    let last: Option<String> =
-        sqlx::query_scalar(LAST_OF_PAGE).bind(&after).bind(PAGE).fetch_one(store.readers()).await?;
-    Ok(last.map(|last| ((after, last.clone()), last)))
+/// Reads the devices of the page behind a name, if there is any, and returns how to go on.
+async fn read_devices(
+    mut reader: Reader,
+    after: String,
+) -> Result<Option<((Names, String), (Reader, String))>, Error> {
+    let devices = sqlx::query_as(DEVICES).bind(&after).bind(PAGE);
+    let (devices, last): (String, Option<String>) = devices.fetch_one(&mut *reader).await?;
+    Ok(last.map(|last| (((after, last.clone()), devices), (reader, last))))
 }
 
-async fn read_page(store: &Store, names: Names) -> Result<Vec<Stored>, Error> {
-    let devices = read_list(store, &names, DEVICES).await?;
-    let certificates = read_list(store, &names, CERTIFICATES).await?;
-    let deployments = read_list(store, &names, DEPLOYMENTS).await?;
-    let devices: Vec<DeviceRow> = parse(&devices, "devices", &names)?;
-    let certificates = parse(&certificates, "certificates", &names)?;
+/// Reads what belongs to the devices of a page, and makes something of each.
+async fn complete<T>(
+    reader: &Mutex<Reader>,
+    names: &Names,
+    devices: &str,
+    make: impl Fn(Stored) -> T,
+) -> Result<Vec<T>, Error> {
+    let (certificates, deployments) = {
+        let mut reader = reader.lock().await;
+        let certificates = read_list(&mut reader, names, CERTIFICATES).await?;
+        (certificates, read_list(&mut reader, names, DEPLOYMENTS).await?)
+    };
+    let devices: Vec<DeviceRow> = parse(devices, "devices", names)?;
+    let certificates = parse(&certificates, "certificates", names)?;
     let mut certificates = by_device(certificates, |row: &CertificateRow<'_>| row.device);
-    let deployments = parse(&deployments, "deployments", &names)?;
+    let deployments = parse(&deployments, "deployments", names)?;
     let mut deployments = by_device(deployments, |row: &DeploymentRow<'_>| row.device);
-    let stored = devices.into_iter().map(|device| {
+    let made = devices.into_iter().map(|device| {
         let certificates = certificates.remove(device.id.as_str()).unwrap_or_default();
         let deployments = deployments.remove(device.id.as_str()).unwrap_or_default();
-        (device.with(certificates), deployments.into_iter().map(deployment).collect())
+        make((device.with(certificates), deployments.into_iter().map(deployment).collect()))
     });
-    Ok(stored.collect())
+    Ok(made.collect())
 }
 
-async fn read_list(store: &Store, names: &Names, query: &'static str) -> Result<String, Error> {
-    let list = sqlx::query_scalar(query).bind(&names.0).bind(&names.1);
-    Ok(list.fetch_one(store.readers()).await?)
+async fn read_list(
+    reader: &mut SqliteConnection,
+    names: &Names,
+    query: &'static str,
+) -> Result<String, Error> {
+    Ok(sqlx::query_scalar(query).bind(&names.0).bind(&names.1).fetch_one(reader).await?)
 }
 
 fn parse<'a, T: Deserialize<'a>>(
