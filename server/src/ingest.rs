@@ -11,6 +11,7 @@ pub mod check;
 mod counters;
 mod recorder;
 mod reports;
+mod signature;
 
 use std::sync::Arc;
 

@@ -4,12 +4,11 @@
 //! Not here: whether the id was used before; that is asked of the message log.
 
 use sha2::{Digest as _, Sha256};
-use waxwing_tuf::key::PublicKey;
 use waxwing_wire::envelope::{Envelope, Header};
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest, existing};
 
-use super::{FRESH_S, Refused, SIGNED_BY_SECRET};
+use super::{FRESH_S, Refused, SIGNED_BY_SECRET, signature};
 use crate::domain::device::{Certificate, Keys};
 use crate::message_secrets::{Secret, Vault};
 
@@ -177,7 +176,7 @@ pub(crate) fn verify(spki: &[u8], kind: Kind, envelope: &Envelope<'_>) -> bool {
 
 fn verifies(spki: &[u8], prefix: &str, envelope: &Envelope<'_>) -> bool {
     let signed = [prefix.as_bytes(), envelope.payload.as_bytes()];
-    PublicKey::from_spki_der(spki).is_ok_and(|key| key.verify(&signed, &envelope.signature).is_ok())
+    signature::is_of(spki, &signed, &envelope.signature)
 }
 
 #[cfg(test)]
