@@ -67,6 +67,9 @@ pub struct Shutdown {
     pub tasks: TaskTracker,
 }
 
+/// A connection whose handshake succeeded. In a box, as it is large, and is handed through.
+pub type Stream = Box<TlsStream<TcpStream>>;
+
 /// Binds an address of the configuration; `key` is its name there.
 pub async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     TcpListener::bind(address).await.map_err(|source| BindError { key, address, source })
@@ -76,7 +79,7 @@ impl Listener {
     /// Accepts until shutdown and runs `serve` on every connection whose handshake succeeded.
     pub async fn run<S, F>(self, shutdown: Shutdown, serve: S)
     where
-        S: Fn(TlsStream<TcpStream>, SocketAddr) -> F + Clone + Send + 'static,
+        S: Fn(Stream, SocketAddr) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let gate = Arc::new(Gate::new(self.limits));
@@ -103,7 +106,7 @@ impl Listener {
         shutdown: &Shutdown,
         serve: &S,
     ) where
-        S: Fn(TlsStream<TcpStream>, SocketAddr) -> F + Clone + Send + 'static,
+        S: Fn(Stream, SocketAddr) -> F + Clone + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
         let Some((place, pending)) = gate.enter(source.ip()) else {
@@ -115,7 +118,8 @@ impl Listener {
         let serve = serve.clone();
         shutdown.tasks.spawn(async move {
             let _place = place;
-            let handshake = timeout(limits.handshake, accept(acceptor, stream));
+            // In a box, which is gone when the connection rests.
+            let handshake = Box::pin(timeout(limits.handshake, accept(acceptor, stream)));
             let handshake = pending.ended.run_until_cancelled(handshake).await;
             drop(pending);
             let Some(handshake) = handshake else {
@@ -157,9 +161,9 @@ where
     }
 }
 
-async fn accept(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn accept(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Stream> {
     stream.set_nodelay(true)?;
-    acceptor.accept(stream).await
+    acceptor.accept(stream).await.map(Box::new)
 }
 
 /// Counts who is inside and who is still in the doorway.

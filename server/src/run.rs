@@ -19,9 +19,8 @@ use axum::http::{Request, Response};
 use axum::response::IntoResponse as _;
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
-use tokio_rustls::server::TlsStream;
 use tower::Service as _;
 
 pub use self::signals::Signals;
@@ -35,7 +34,7 @@ use crate::descriptors;
 use crate::development;
 use crate::http::device::admission;
 use crate::http::{router, serve};
-use crate::listener::{self, BindError, Limits, Listener, Shutdown};
+use crate::listener::{self, BindError, Limits, Listener, Shutdown, Stream};
 use crate::metrics::Name;
 use crate::mqtt::Service;
 use crate::pki::Peer;
@@ -189,8 +188,7 @@ impl Sockets {
             let service = service.clone();
             async move {
                 if let Some(certificate) = certificate(&stream) {
-                    // In a box, as it is large, and is handed through.
-                    service.serve(certificate, Box::new(stream)).await;
+                    service.serve(certificate, stream).await;
                 }
             }
         }));
@@ -277,7 +275,7 @@ async fn serve_anyone(
     app: Arc<App>,
     router: Router,
     shutdown: Shutdown,
-    stream: TlsStream<TcpStream>,
+    stream: Stream,
     source: SocketAddr,
 ) {
     let head = Duration::from_secs(app.config.limits.request_head_s);
@@ -290,12 +288,7 @@ async fn serve_anyone(
 }
 
 /// Serves a connection of a device; every request is admitted anew.
-async fn serve_device(
-    app: Arc<App>,
-    router: Router,
-    shutdown: Shutdown,
-    stream: TlsStream<TcpStream>,
-) {
+async fn serve_device(app: Arc<App>, router: Router, shutdown: Shutdown, stream: Stream) {
     let Some(peer) = peer(&stream) else { return };
     let peer = Arc::new(peer);
     // Before the first request looks at the record: a revocation ends what it does not refuse.
@@ -321,11 +314,11 @@ async fn serve_device(
 }
 
 /// Reads who is at the other end. The verifier has let only certificates of the device CA through.
-fn peer(stream: &TlsStream<TcpStream>) -> Option<Peer> {
+fn peer(stream: &Stream) -> Option<Peer> {
     Peer::from_certificate(&certificate(stream)?).ok()
 }
 
-fn certificate(stream: &TlsStream<TcpStream>) -> Option<CertificateDer<'static>> {
+fn certificate(stream: &Stream) -> Option<CertificateDer<'static>> {
     let (_, connection) = stream.get_ref();
     connection.peer_certificates()?.first().cloned().map(CertificateDer::into_owned)
 }

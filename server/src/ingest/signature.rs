@@ -18,7 +18,9 @@ pub(super) fn is_of(spki: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
             .is_ok_and(|key| key.verify(parts, signature).is_ok());
     }
     let mut sha256 = Context::new(&SHA256);
-    parts.iter().for_each(|part| sha256.update(part));
+    for part in parts {
+        sha256.update(part);
+    }
     let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, spki);
     key.verify_digest(&sha256.finish(), signature).is_ok()
 }

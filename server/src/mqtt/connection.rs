@@ -3,14 +3,17 @@
 //!
 //! Not here: accepting connections and TLS ([`crate::listener`]), nor any decision about packets.
 
-use std::future;
+use std::future::{self, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -27,7 +30,7 @@ use super::session::{Action, Event, Message, Session};
 use super::{Refused, Sink};
 use crate::clock::Clock;
 
-/// Read at once: idle connections hold this much each.
+/// Read at once.
 const READ_BYTES: usize = 2 * 1024;
 
 /// How long a device may take to take what it is sent; then it is as good as gone.
@@ -81,7 +84,7 @@ pub async fn serve<S: Sink, K: Keeper, A: Future<Output = bool>>(
     let session = Session::new(scope, nickname, guest.limits, clock.monotonic());
     let clock = clock.as_ref();
     let deliveries = FuturesOrdered::new();
-    let connection = Connection {
+    let mut connection = Connection {
         endpoint,
         clock,
         guest,
@@ -93,7 +96,9 @@ pub async fn serve<S: Sink, K: Keeper, A: Future<Output = bool>>(
         is_kept: false,
         deliveries,
     };
-    connection.run(is_admitted).await;
+    let will = connection.run(is_admitted).await;
+    // In a box: most of the time of a connection this is still to come, and takes more room than the rest.
+    Box::pin(connection.end(will)).await;
 }
 
 struct Connection<'a, S, K, T> {
@@ -123,20 +128,24 @@ enum Next {
 }
 
 impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K, T> {
-    async fn run<A: Future<Output = bool>>(mut self, is_admitted: impl Fn() -> A) {
-        let mut buffer = [0; READ_BYTES];
-        let mut next = self.wait(&mut buffer).await;
+    /// Runs until the connection is to end; returns the will that is to be handed over.
+    async fn run<A: Future<Output = bool>>(
+        &mut self,
+        is_admitted: impl Fn() -> A,
+    ) -> Option<Message> {
+        let mut next = self.wait().await;
         loop {
             next = match next {
                 Next::Attach(wish) => self.attach(wish, &is_admitted).await,
-                Next::Close { will } => return self.end(will).await,
-                Next::Wait => self.wait(&mut buffer).await,
+                Next::Close { will } => return will,
+                Next::Wait => self.wait().await,
             };
         }
     }
 
     /// Waits for the next thing to happen, and does what the session wants then.
-    async fn wait(&mut self, buffer: &mut [u8]) -> Next {
+    async fn wait(&mut self) -> Next {
+        let received;
         let deadline = self.session.deadline().min(self.guest.until);
         let rest = deadline.saturating_sub(self.clock.monotonic());
         let event = tokio::select! {
@@ -146,9 +155,12 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
                 Order::Stop(reason) => Event::Stop(reason),
             },
             Some(answer) = self.deliveries.next() => Event::Answered(answer),
-            read = self.stream.read(buffer), if self.session.wants_bytes() => match read {
-                Ok(0) | Err(_) => Event::Lost,
-                Ok(length) => Event::Received(buffer.get(..length).unwrap_or_default()),
+            read = read(&mut self.stream), if self.session.wants_bytes() => match read {
+                Ok(bytes) if !bytes.is_empty() => {
+                    received = bytes;
+                    Event::Received(&received)
+                }
+                Ok(_) | Err(_) => Event::Lost,
             },
             Ok(()) = self.regranted.changed(), if self.seat.is_some() => {
                 Event::Granted(self.readable())
@@ -348,6 +360,18 @@ impl<S: Sink, K: Keeper, T: AsyncRead + AsyncWrite + Unpin> Connection<'_, S, K,
         }
         let _ = timeout(FAREWELL_TIMEOUT, self.stream.shutdown()).await;
     }
+}
+
+/// Reads what has come; nothing is the end. The room for it is there only while it is asked for: who waits
+/// for a silent device holds none.
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    let read = |context: &mut Context<'_>| {
+        let mut room = [0; READ_BYTES];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut *stream).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    };
+    poll_fn(read).await
 }
 
 async fn order(attachment: &mut Option<Attachment>) -> Order {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
+#[cfg(feature = "development")]
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest};
 
@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::domain::device::Status;
 use crate::http::device::admission;
 use crate::ingest;
+use crate::listener::Stream;
 use crate::pki::{Client, OperatorPeer, Peer};
 use crate::random;
 use crate::store::operator_certificates;
@@ -44,8 +45,11 @@ impl Service {
     }
 
     /// Serves whoever has shown this certificate, which the TLS verifier has accepted.
-    pub async fn serve(&self, certificate: CertificateDer<'_>, stream: Box<TlsStream<TcpStream>>) {
-        match self.app.pki.client(&certificate) {
+    pub async fn serve(&self, certificate: CertificateDer<'_>, stream: Stream) {
+        let client = self.app.pki.client(&certificate);
+        // The connection may last for months, and its TLS has another copy.
+        drop(certificate);
+        match client {
             Some(Client::Device(peer)) => self.serve_device(peer, stream).await,
             Some(Client::Operator(peer)) => self.serve_operator(&peer, stream).await,
             None => {}
@@ -53,11 +57,11 @@ impl Service {
     }
 
     /// Serves a device. One that is not welcome is told so in the answer to its CONNECT.
-    async fn serve_device(&self, peer: Peer, stream: Box<TlsStream<TcpStream>>) {
+    async fn serve_device(&self, peer: Peer, stream: Stream) {
         let app = &self.app;
         let peer = Arc::new(peer);
         // The first use of a renewed certificate makes it the current one (D13), here as well.
-        let admitted = admission::admit(app, &peer, "").await.is_ok();
+        let admitted = Box::pin(admission::admit(app, &peer, "")).await.is_ok();
         let scope = Scope::Device(peer.device.clone());
         let nickname = peer.device.to_string();
         let (limits, until) = (app.config.mqtt.limits(), self.until(peer.not_after_ms));
@@ -78,7 +82,7 @@ impl Service {
     }
 
     /// Serves an operator who listens, with a certificate that is on record.
-    async fn serve_operator(&self, peer: &OperatorPeer, stream: Box<TlsStream<TcpStream>>) {
+    async fn serve_operator(&self, peer: &OperatorPeer, stream: Stream) {
         let app = &self.app;
         let scope = Scope::Operator(peer.operator.clone());
         let nickname = Digest(random::bytes(app.random.as_ref())).to_string();

@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use waxwing_server::clock::{Clock, SystemClock};
-use waxwing_server::listener::{self, Limits, Listener, Shutdown};
+use waxwing_server::listener::{self, Limits, Listener, Shutdown, Stream};
 use waxwing_server::metrics::{Metrics, Name};
 use waxwing_server::mqtt::{
     self, Audience, Delivery, Endpoint, Grants, Guest, Hub, Ledger, Refusals, Refused, Scope, Sink,
@@ -108,7 +108,7 @@ impl Server {
         let address = listener.socket.local_addr().unwrap();
         let serve = {
             let (endpoint, revoked) = (endpoint.clone(), revoked.clone());
-            move |stream: tokio_rustls::server::TlsStream<TcpStream>, _| {
+            move |stream: Stream, _| {
                 let (endpoint, revoked, clock) = (endpoint.clone(), revoked.clone(), clock.clone());
                 async move {
                     let certificates = stream.get_ref().1.peer_certificates().unwrap();

@@ -110,13 +110,13 @@ pub async fn for_each<T: Send + 'static>(
     let begin = (store.reader().await?, String::new());
     let others = Arc::new(Mutex::new(store.reader().await?));
     let pages = stream::try_unfold(begin, |(reader, after)| read_devices(reader, after));
-    let made = pages.map_ok(|(names, devices)| {
+    let pages = pages.map_ok(|(names, devices)| {
         let (others, make) = (others.clone(), make.clone());
         tokio::spawn(async move { complete(&others, &names, &devices, make).await })
             .map(|page| page?)
     });
-    let mut made = pin!(made.try_buffered(PAGES_AHEAD));
-    while let Some(page) = made.try_next().await? {
+    let mut pages = pin!(pages.try_buffered(PAGES_AHEAD));
+    while let Some(page) = pages.try_next().await? {
         page.into_iter().for_each(&mut take);
     }
     Ok(())
@@ -149,12 +149,12 @@ async fn complete<T>(
     let mut certificates = by_device(certificates, |row: &CertificateRow<'_>| row.device);
     let deployments = parse(&deployments, "deployments", names)?;
     let mut deployments = by_device(deployments, |row: &DeploymentRow<'_>| row.device);
-    let made = devices.into_iter().map(|device| {
+    let all = devices.into_iter().map(|device| {
         let certificates = certificates.remove(device.id.as_str()).unwrap_or_default();
         let deployments = deployments.remove(device.id.as_str()).unwrap_or_default();
         make((device.with(certificates), deployments.into_iter().map(deployment).collect()))
     });
-    Ok(made.collect())
+    Ok(all.collect())
 }
 
 async fn read_list(
