@@ -29,7 +29,7 @@ const SAID: &str = r#"{"celsius":21.5,"note":"the-ripe-rowan-berries"}"#;
 const ANSWERED: &str = r#"{"status":"asked-for-updates-at-dusk"}"#;
 
 /// What a command says.
-const COMMANDED: &str = r#""command":{"name":"poll"}"#;
+const COMMANDED: &str = r#""command":{"name":"poll""#;
 
 #[test]
 fn document_004_nothing_of_a_session_is_readable_under_tls_and_all_of_it_without() -> Result<()> {
@@ -96,7 +96,7 @@ fn converse(world: &World, sensor: &Sensor, folder: &Path) -> Result<()> {
     sensor.listen(server)?;
     sensor.publish(server, Kind::Telemetry, &sensor.seal("m-1", SAID)?)?;
     ensure!(operator.hears("celsius")?.starts_with(&sensor.topic(Kind::Telemetry)));
-    world.operator.ask(&["device", "command", sensor.device.as_str(), "poll"])?;
+    world.operator.ask(&["device", "command", "send", sensor.device.as_str(), "poll"])?;
     ensure!(sensor.next(server)?.contains(COMMANDED));
     sensor.publish(server, Kind::Response, &sensor.seal_as(Kind::Response, "m-2", ANSWERED)?)?;
     ensure!(operator.hears("dusk")?.starts_with(&sensor.topic(Kind::Response)));
@@ -119,7 +119,7 @@ fn converse_without_tls(
     };
     run(client("mosquitto_pub", Kind::Telemetry).args(["-m", sealed]), b"")?;
     run(client("mosquitto_sub", Kind::Command).arg("-E"), b"")?;
-    world.operator.ask(&["device", "command", sensor.device.as_str(), "poll"])?;
+    world.operator.ask(&["device", "command", "send", sensor.device.as_str(), "poll"])?;
     let heard = run(client("mosquitto_sub", Kind::Command).args(["-C", "1", "-W", "60"]), b"")?;
     ensure!(heard.contains(COMMANDED), "{heard}");
     Ok(())

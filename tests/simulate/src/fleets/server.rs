@@ -105,12 +105,17 @@ impl Server {
         &self.fleet
     }
 
-    /// Returns for how many devices there is room. The newest rollout that runs reaches everybody, and
-    /// whoever waits for a place in it gets none in another.
+    /// Returns for how many devices there is room. The rollout that decides reaches everybody, and whoever
+    /// waits for a place in it gets none in another.
     pub(super) fn room(&self) -> u64 {
-        let all = self.disk.rollouts.iter();
-        let newest = all.filter(|(_, rollout)| rollout.state == State::Running).last();
-        newest.map_or(0, |(_, rollout)| self.fleet.room(&rollout.id))
+        self.deciding().map_or(0, |rollout| self.fleet.room(&rollout.id))
+    }
+
+    /// Returns the rollout of the highest priority of those that run, the newest among equals.
+    pub(super) fn deciding(&self) -> Option<&Rollout> {
+        let all = self.disk.rollouts.iter().map(|(_, rollout)| rollout);
+        let running = all.filter(|rollout| rollout.state == State::Running);
+        running.max_by_key(|rollout| rollout.plan.priority)
     }
 
     /// Returns what its clock says.

@@ -80,13 +80,17 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Tells whether a device is healthy in the newest rollout, which nothing older overrules: room elsewhere
-    /// is none of its business.
+    /// Tells whether a device is healthy in the newest rollout, and none of higher priority overrules that: room
+    /// elsewhere is none of its business.
     fn has_arrived(&self, device: u32) -> bool {
         let disk = &self.server.disk;
         let newest = disk.rollouts.len().checked_sub(1);
         let deployment = newest.and_then(|newest| disk.deployment(newest, device));
-        deployment.is_some_and(|it| it.state == Step::Healthy)
+        let decides = |number| {
+            let decides = self.server.deciding();
+            decides.is_none_or(|it| it.plan.priority <= disk.rollouts.of(number).plan.priority)
+        };
+        deployment.is_some_and(|it| it.state == Step::Healthy) && newest.is_some_and(decides)
     }
 
     /// One of those whose polls are left out polls, and nothing may come of it. Returns who it was.
