@@ -8,6 +8,7 @@ mod file;
 mod sectors;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use waxwing_esp_image::SECTOR_BYTES;
 
@@ -27,6 +28,7 @@ pub struct Flash {
     /// Erases and writes that did nothing because of that.
     ignored: u64,
     cut: Option<PowerCut>,
+    bytes_read: AtomicU64,
 }
 
 /// When the power goes.
@@ -92,8 +94,8 @@ impl Flash {
     }
 
     fn of(sectors: Sectors) -> Self {
-        let (worn_out, ignored) = (BTreeSet::new(), 0);
-        Self { sectors, file: None, operations: 0, worn_out, ignored, cut: None }
+        let (worn_out, ignored, bytes_read) = (BTreeSet::new(), 0, AtomicU64::new(0));
+        Self { sectors, file: None, operations: 0, worn_out, ignored, cut: None, bytes_read }
     }
 
     /// Writes a chip's content before the device is first switched on, without the rules of NOR.
@@ -132,6 +134,11 @@ impl Flash {
         self.operations
     }
 
+    /// Returns how many bytes were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
     /// Returns how often each sector was erased.
     pub fn erases(&self) -> Vec<u16> {
         self.sectors.erases()
@@ -160,6 +167,7 @@ impl Flash {
         bytes: u32,
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), FlashFault> {
+        self.bytes_read.fetch_add(bytes.into(), Ordering::Relaxed);
         let (mut at, end) = (length(offset)?, length(offset.saturating_add(bytes))?);
         while at < end {
             let within = at % SECTOR_LEN;

@@ -39,12 +39,12 @@ pub(crate) struct Time {
     pub(crate) hash: f64,
 }
 
-fn image(version: &str, filler: u8) -> Vec<u8> {
+pub(crate) fn image(version: &str, filler: u8) -> Vec<u8> {
     let noise = (0..IMAGE_BYTES).map(|at| filler ^ (at % 251).to_le_bytes()[0]);
     builder(version, &noise.collect::<Vec<_>>()).build().unwrap()
 }
 
-fn world(old: &[u8], new: &[u8]) -> World {
+pub(crate) fn world(old: &[u8], new: &[u8]) -> World {
     let world = World::new(old, new, Rollback::Enabled);
     world.backend.borrow_mut().chunks = Some(chunks_of(new));
     world
