@@ -1,7 +1,7 @@
 //! Brings commands of operators to devices, and takes in what becomes of them.
 //!
 //! A command is in the database before anything else. It goes to the device as soon as that listens, one
-//! at a time and in order, signed when it goes: so no hint that was signed meanwhile is ahead of it, and
+//! at a time and in order, signed when it goes: so nothing that was signed meanwhile is ahead of it, and
 //! one that was cancelled or is void never goes. Until it is answered it goes again on each connection
 //! and every few minutes; the device knows it by its number. Not here: the rules (`domain::command`).
 
@@ -147,8 +147,11 @@ pub async fn send_next(app: &App, device: &DeviceId) -> Result<(), store::Error>
     // Nobody can cancel it before it is on its way.
     let turn = change.commit().await?;
     let sent = Sent { number: command.number, connection, at: app.clock.monotonic() };
-    if app.orders.note(device, sent) {
-        app.hub.command_in_order(device, || sign(app, &command, now_ms));
+    // The turn is held until it is handed over: numbers must not overtake each other.
+    if app.orders.note(device, sent)
+        && let Some(letter) = sign(app, &command, now_ms)
+    {
+        app.hub.command(device, letter);
     }
     drop(turn);
     Ok(())

@@ -12,8 +12,8 @@ use waxwing_wire::{DeviceId, MessageId};
 
 use super::Director;
 
-/// How long a hint is good for, and what a back end says: what comes later is not what anybody wants any
-/// more. Commands of operators say it themselves, and this if they do not.
+/// How long what a back end says is good for, and a command whose sender says nothing else: what comes
+/// later is not what anybody wants any more.
 pub const COMMAND_LIFE: Duration = Duration::from_mins(5);
 
 /// The name of a command that carries what a back end answered.

@@ -10,12 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use waxwing_tuf::author;
 use waxwing_wire::DeviceId;
-use waxwing_wire::command::{Command, Order};
 
 use super::keeper::{COMMANDS_MAX, KEPT_PACKET_MIN};
 use super::{Delivery, Hub, Letter, Place};
 use crate::app::App;
-use crate::director::COMMAND_LIFE;
 use crate::director::clock_guard::ClockAhead;
 use crate::store::sessions::{NewCommand, Queued};
 use crate::store::{self, relay, sessions};
@@ -91,18 +89,6 @@ impl Prepared {
     }
 }
 
-/// Tells those of the devices that are connected and listen, or may be behind a broker, to poll now, and
-/// returns how many there are. A device that misses it polls when its time comes, so failures change nothing.
-pub fn nudge<'a>(app: &App, devices: impl IntoIterator<Item = &'a DeviceId>) -> usize {
-    let Ok(now_ms) = app.director.now_ms() else { return 0 };
-    let (hint, expires_ms) = (Order::hint(Command::Poll), now_ms.saturating_add(life_ms()));
-    app.hub.nudge(devices, |device| {
-        let seq = app.fleet.stamp(now_ms);
-        let bytes = app.director.command(device, &hint, seq, expires_ms).ok()?;
-        Some(Letter { place: None, payload: bytes.into() })
-    })
-}
-
 /// Why a command was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
@@ -115,8 +101,4 @@ pub enum SendError {
     /// It cannot be kept.
     #[error("the command cannot be kept")]
     Store(#[from] store::Error),
-}
-
-fn life_ms() -> u64 {
-    u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX)
 }

@@ -34,8 +34,6 @@ pub struct Hub {
     clients: Arc<Mutex<Clients>>,
     /// Says that commands that are kept may wait for a broker of others.
     kept: Arc<Notify>,
-    /// Held from numbering a command to handing it over.
-    numbering: Arc<Mutex<()>>,
 }
 
 /// A client, of which there is one connection at a time.
@@ -73,30 +71,6 @@ impl Hub {
             Some(line) => line.command(letter),
         };
         if is_kept && delivery != Delivery::Sent { Delivery::Kept } else { delivery }
-    }
-
-    /// Makes a command and sends it to a device, one after another: the `seq` of commands rises in the
-    /// order in which they are made, and a device takes none that is lower than the last. `None` if there
-    /// is nothing to send.
-    pub fn command_in_order(
-        &self,
-        device: &DeviceId,
-        make: impl FnOnce() -> Option<Letter>,
-    ) -> Option<Delivery> {
-        let _turn = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(self.command(device, make()?))
-    }
-
-    /// Sends a command to those of the devices that are connected and listen or may be behind a broker,
-    /// and returns to how many. `command` is called for these only.
-    pub fn nudge<'a>(
-        &self,
-        devices: impl IntoIterator<Item = &'a DeviceId>,
-        mut command: impl FnMut(&DeviceId) -> Option<Letter>,
-    ) -> usize {
-        let listening = devices.into_iter().filter(|device| self.listens(device));
-        let send = |device| self.command_in_order(device, || command(device));
-        listening.filter_map(send).filter(|d| *d == Delivery::Sent).count()
     }
 
     /// Ends the connection of a revoked device.
@@ -175,12 +149,6 @@ impl Hub {
         let stop = Some(stop);
         let attachment = Attachment { hub, who, generation, commands, stop, _ended: ended_in };
         (attachment, predecessor)
-    }
-
-    /// Returns whether the device is connected and has subscribed to its commands, or is not connected and
-    /// may be behind a broker.
-    pub fn listens(&self, device: &DeviceId) -> bool {
-        self.listening(device).is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, Clients> {

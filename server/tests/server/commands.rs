@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 use waxwing_server::domain::command::{Command, State};
-use waxwing_server::mqtt::commands;
 use waxwing_server::orders;
 use waxwing_server::store;
 use waxwing_wire::command::{Answer, Command as Wanted, Outcome};
@@ -137,37 +136,4 @@ async fn what_is_cancelled_or_void_never_goes_to_the_device() {
     assert_eq!(next(&mut line).await.0, good);
     is_silent(&mut line).await;
     assert_eq!(state(&server, void).await, State::Queued, "until somebody looks at it");
-}
-
-#[tokio::test]
-async fn a_hint_never_overtakes_a_command_whatever_happens_at_once() {
-    let server = Folder::new().start().await;
-    let device = server.enrolled("d-1").await;
-    let mut line = Line::open(&server, &device, "d-1").await;
-    line.subscribe().await;
-    let mut last = 0;
-    for n in 0..8 {
-        let number = keep(&server, "d-1", Wanted::Poll).await;
-        let app = server.running.app.clone();
-        let hints = tokio::task::spawn_blocking(move || commands::nudge(&app, &[id("d-1")]));
-        orders::send_next(&server.running.app, &id("d-1")).await.unwrap();
-        assert_eq!(hints.await.unwrap(), 1);
-        // The server may have looked by itself as well: it comes once all the same.
-        let mut came = Vec::new();
-        for _ in 0..2 {
-            let (number, seq) = next(&mut line).await;
-            assert!(seq > last, "{seq} {last}");
-            last = seq;
-            came.push(number);
-        }
-        came.sort_unstable();
-        assert_eq!(came, [0, number]);
-        let answer = said(&server, &device, "d-1", &format!("m-{n}"), &done(number));
-        line.send(&Line::publication(RESPONSE, &answer)).await;
-        while state(&server, number).await != State::Done {
-            tokio::task::yield_now().await;
-        }
-        let acknowledged = line.packet().await.unwrap();
-        assert_eq!(acknowledged.0, 0x40, "{acknowledged:?}");
-    }
 }

@@ -101,8 +101,8 @@ mod tests {
         let here = hub.attach(who(1)).await;
         assert_eq!(hub.command(&device(1), command()), Delivery::NotListening);
         here.listen(true);
-        let nudged = hub.nudge(&[device(1), device(2)], |_| Some(command()));
-        assert_eq!(nudged, 2);
+        assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
+        assert_eq!(hub.command(&device(2), command()), Delivery::Sent);
         assert_eq!(relay.command().await, Some((device(2), command().payload)));
         assert_eq!(hub.command(&device(2), kept()), Delivery::Kept, "it is read where it is kept");
         assert_eq!(hub.command(&device(2), command()), Delivery::Sent);
@@ -111,7 +111,7 @@ mod tests {
         assert!(relay.command().await.is_some());
         drop(relay);
         assert_eq!(hub.command(&device(2), command()), Delivery::Absent);
-        assert!(!hub.listens(&device(2)));
+        assert_eq!(hub.listening(&device(2)), None);
     }
 
     #[tokio::test]

@@ -96,21 +96,6 @@ async fn the_end_of_the_server_reaches_connections_old_and_new() {
 }
 
 #[tokio::test]
-async fn only_devices_that_listen_are_nudged_and_only_for_them_a_command_is_made() {
-    let hub = Hub::default();
-    let listening = hub.attach(who(1)).await;
-    listening.listen(true);
-    let _silent = hub.attach(who(2)).await;
-    let mut made = Vec::new();
-    let devices = [device(1), device(2), device(3)];
-    let nudged = hub.nudge(&devices, |device| {
-        made.push(device.clone());
-        Some(command())
-    });
-    assert_eq!((nudged, &made[..]), (1, &[device(1)][..]));
-}
-
-#[tokio::test]
 async fn what_a_device_has_sent_is_known_on_its_next_connection_and_forgotten_in_time() {
     let hub = Hub::default();
     let limits = Limits { messages_per_s: 1, bytes_per_s: 1, burst_s: 10 };
