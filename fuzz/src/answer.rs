@@ -23,5 +23,6 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("done", br#"{"command":1795167000123,"outcome":"done"}"#.into()),
         ("log", br#"{"command":7,"outcome":"failed","detail":"a \"b\"\u000a"}"#.into()),
         ("too_long", long.into()),
+        ("without_names", br#"[2,"failed",":"]"#.into()),
     ]
 }

@@ -119,7 +119,7 @@ impl<'a> Envelope<'a> {
     fn take_apart(bytes: &'a [u8]) -> Result<Self, crate::Malformed> {
         let text = str::from_utf8(bytes)
             .map_err(|_| crate::Malformed::new("the envelope is not UTF-8"))?;
-        let fields: Fields<'a> = serde_json::from_str(text)?;
+        let fields: Fields<'a> = crate::named::from_str(text)?;
         if !fields.payload.get().starts_with('{') {
             return Err(crate::Malformed::new("`payload` is not an object"));
         }

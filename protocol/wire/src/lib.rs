@@ -20,6 +20,8 @@ pub mod id;
 mod json;
 #[cfg(feature = "serde")]
 mod malformed;
+#[cfg(feature = "serde")]
+mod named;
 pub mod poll;
 pub mod provision;
 #[cfg(feature = "serde")]

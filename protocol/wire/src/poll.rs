@@ -84,7 +84,7 @@ impl Request {
         if bytes.len() > POLL_BYTES_MAX {
             return Err(crate::Malformed::new("the poll is larger than 24 KiB"));
         }
-        let request: Self = serde_json::from_slice(bytes)?;
+        let request: Self = crate::named::from_slice(bytes)?;
         if request.have.len() > HAVE_MAX {
             return Err(crate::Malformed::new("`have` names more than 16 files"));
         }

@@ -13,6 +13,7 @@ use crate::envelope::ENVELOPE_BYTES_MAX;
 pub use crate::frame::Outcome;
 use crate::id::{DeviceId, MessageId};
 use crate::json::Object;
+use crate::named;
 use crate::topic::Kind;
 
 /// Most messages of one batch: a second of a hundred sensors; the server answers when each is on its disk.
@@ -68,7 +69,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Carried<'_>>, crate::Malformed> {
     if bytes.len() > BATCH_BYTES_MAX {
         return Err(crate::Malformed::new("the batch is larger than 64 KiB"));
     }
-    let batch: Batch<'_> = serde_json::from_slice(bytes)?;
+    let batch: Batch<'_> = named::from_slice(bytes)?;
     if batch.messages.len() > BATCH_MESSAGES_MAX {
         return Err(crate::Malformed::new("`messages` holds more than 64 messages"));
     }
@@ -78,7 +79,7 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Carried<'_>>, crate::Malformed> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Batch<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "named::list")]
     messages: Vec<Item<'a>>,
 }
 
@@ -117,6 +118,7 @@ pub struct Told {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Answer {
     /// One for each message.
+    #[serde(deserialize_with = "named::list")]
     pub outcomes: Vec<Told>,
 }
 
@@ -127,7 +129,7 @@ impl Answer {
     ///
     /// [`crate::Malformed`] when it is not the answer to that.
     pub fn decode(bytes: &[u8], messages: usize) -> Result<Self, crate::Malformed> {
-        let answer: Self = serde_json::from_slice(bytes)?;
+        let answer: Self = named::from_slice(bytes)?;
         if answer.outcomes.len() != messages {
             let said = answer.outcomes.len().to_string();
             return Err(crate::Malformed::new(&(said + " outcomes are not one for each message")));

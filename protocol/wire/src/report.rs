@@ -151,7 +151,14 @@ pub struct Report {
     /// When the state was reached, in Unix seconds by the device's best knowledge (D24).
     pub measured_at: u64,
     /// How the device's user put the restart off, for `verified`.
-    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    #[cfg_attr(
+        feature = "serde",
+        serde(
+            default,
+            deserialize_with = "crate::named::optional",
+            skip_serializing_if = "Option::is_none"
+        )
+    )]
     pub deferred: Option<Deferral>,
 }
 
@@ -196,7 +203,7 @@ impl Report {
     /// [`crate::Malformed`] names what is wrong.
     #[cfg(feature = "serde")]
     pub fn decode(json: &str) -> Result<Self, crate::Malformed> {
-        serde_json::from_str(json).map_err(Into::into)
+        crate::named::from_str(json)
     }
 }
 

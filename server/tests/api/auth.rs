@@ -134,6 +134,8 @@ async fn operators_that_make_no_sense_are_refused_and_one_is_always_left() {
         let answer = api.post("operators", json!({"name": name})).await;
         answer.refused(422, "invalid_operator", Some("name"));
     }
+    let nameless = api.post("operators", json!(["bo"])).await;
+    nameless.refused(400, "invalid_json", None);
     let again = api.post("operators", json!({"name": "first"})).await;
     again.refused(409, "operator_exists", Some("name"));
     api.delete("operators/nobody").await.refused(404, "unknown_operator", None);

@@ -103,7 +103,7 @@ impl Answer {
     /// [`crate::Malformed`] names what is wrong.
     #[cfg(feature = "serde")]
     pub fn decode(json: &str) -> Result<Self, crate::Malformed> {
-        let answer: Self = serde_json::from_str(json)?;
+        let answer: Self = crate::named::from_str(json)?;
         if answer.detail.len() > ANSWER_DETAIL_BYTES_MAX {
             return Err(crate::Malformed::new("`detail` is longer than 2 KiB"));
         }

@@ -36,6 +36,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let bytes = raw(request, state).await?;
+        // Serde would also take the values of a struct without their names.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::bad_request(
+                "invalid_json",
+                "The body is refused: not an object.",
+            ));
+        }
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let body = serde_path_to_error::deserialize(&mut json)
             .map_err(|error| invalid(&error.path().to_string(), error.inner()))?;
