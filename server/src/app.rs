@@ -127,11 +127,11 @@ impl App {
         let fleet = Fleet::load(&store).await?;
         let repositories = Repositories::load(&store).await?;
         let vault = Arc::new(vault);
-        let log =
-            MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await?;
+        let log = message_log(&config).await?;
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
-        let (mqtt, gateways) = (Shared::load(&store).await?, Gateways::load(&store).await?);
+        let mqtt = Shared::load(&store).await?;
+        let gateways = Gateways::load(&store, clock.now_ms()).await?;
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let orders = Orders::load(&store, clock.now_ms()).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;
@@ -238,6 +238,10 @@ fn metrics(ingest: &Ingest, fleet: &Fleet, sinks: &Sinks, mqtt: &Shared) -> Metr
     sinks.numbers().register(metrics.registry_mut());
     metrics::mqtt::register(metrics.registry_mut(), mqtt);
     metrics
+}
+
+async fn message_log(config: &Config) -> Result<MessageLog, store::OpenError> {
+    MessageLog::open(&config.data_dir.join("messages.db"), config.messages.bytes).await
 }
 
 fn clock_guard(

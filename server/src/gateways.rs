@@ -13,10 +13,10 @@ use waxwing_wire::DeviceId;
 
 use self::polls::Polls;
 use crate::store::device_gateways::{self, Grant};
-use crate::store::{self, Store};
+use crate::store::{self, Store, carried_polls};
 
 /// All grants, and the polls that were carried. Clones share them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Gateways {
     by_gateway: Arc<RwLock<HashMap<DeviceId, BTreeSet<DeviceId>>>>,
     /// The polls that were carried.
@@ -24,13 +24,14 @@ pub struct Gateways {
 }
 
 impl Gateways {
-    /// Takes up what was granted.
+    /// Takes up what was granted, in a server that began then, in Unix milliseconds.
     ///
     /// # Errors
     ///
     /// When the database cannot be read.
-    pub async fn load(store: &Store) -> Result<Self, store::Error> {
-        let gateways = Self::default();
+    pub async fn load(store: &Store, began_ms: u64) -> Result<Self, store::Error> {
+        let polls = Polls::since(began_ms, carried_polls::read(store).await?);
+        let gateways = Self { by_gateway: Arc::default(), polls };
         for Grant { device, gateway, .. } in device_gateways::all(store).await? {
             gateways.grant(&gateway, &device);
         }
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn a_gateway_carries_for_whom_it_was_granted_and_no_longer() {
         let [g, h, a, b] = ["g", "h", "a", "b"].map(|name| DeviceId::parse(name).unwrap());
-        let gateways = Gateways::default();
+        let gateways = Gateways { by_gateway: Arc::default(), polls: Polls::since(0, 0) };
         assert!(!gateways.may_carry(&g, &a));
         assert!(!gateways.may_carry(&a, &a), "not even for itself");
         gateways.grant(&g, &a);

@@ -22,7 +22,7 @@ use waxwing_wire::{DeviceId, Malformed};
 pub use self::aggregates::Aggregates;
 pub use self::check::Way;
 pub(crate) use self::check::verify;
-use self::check::{Genuine, check, check_poll};
+use self::check::{Genuine, check, check_poll, may_be_forgotten};
 pub use self::counters::{Counters, word};
 use self::recorder::Recorder;
 use crate::director::clock_guard::ClockAhead;
@@ -45,6 +45,7 @@ pub const FRESH_S: u64 = 300;
 #[derive(Clone, Debug)]
 pub struct Ingest {
     store: Store,
+    log: MessageLog,
     recorder: Recorder,
     vault: Arc<Vault>,
     fleet: Fleet,
@@ -122,9 +123,9 @@ impl Refused {
 impl Ingest {
     /// Puts the checks between devices and the databases. Needs a runtime.
     pub fn new(store: Store, log: MessageLog, vault: Arc<Vault>, fleet: Fleet) -> Self {
-        let recorder = Recorder::new(log);
+        let recorder = Recorder::new(log.clone());
         let (counters, aggregates) = (Counters::default(), Aggregates::default());
-        Self { store, recorder, vault, fleet, counters, aggregates }
+        Self { store, log, recorder, vault, fleet, counters, aggregates }
     }
 
     /// Adds up readings, besides.
@@ -217,7 +218,11 @@ impl Ingest {
         now_ms: u64,
     ) -> Result<Genuine<'a>, Refused> {
         let keys = || self.fleet.device(device).map(Device::into_keys);
-        check(&self.vault, device, keys, (kind, bytes), way, now_ms)
+        let genuine = check(&self.vault, device, keys, (kind, bytes), way, now_ms)?;
+        if may_be_forgotten(genuine.envelope.header.timestamp, self.log.forgotten_ms()) {
+            return Err(Refused::Stale);
+        }
+        Ok(genuine)
     }
 
     /// Checks a poll that somebody else carried: sender, freshness and signature, always by the key of a

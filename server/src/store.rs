@@ -9,6 +9,7 @@
 
 pub mod alerts;
 pub mod audit;
+pub mod carried_polls;
 pub mod clock_mark;
 pub mod commands;
 pub mod contact;

@@ -115,6 +115,13 @@ const fn is_fresh(sent_s: u64, way: Way<'_>, now_s: u64) -> bool {
     sent_s <= now_s.saturating_add(FRESH_S) && now_s <= sent_s.saturating_add(way.kept_s())
 }
 
+/// Tells whether a message may have come before, and its id be forgotten: no clock of a device that was
+/// believed was further ahead. Ids are kept for longer than copies are fresh, so it says yes only of what a
+/// broker keeps for longer than it did, and after our clock was ahead.
+pub(super) const fn may_be_forgotten(sent_s: u64, forgotten_ms: u64) -> bool {
+    sent_s <= (forgotten_ms / 1000).saturating_add(FRESH_S)
+}
+
 /// Tells whether the life of a certificate is over: what a connection would have shown.
 fn is_over(keys: &Keys, signed_by: &str, now_ms: u64) -> bool {
     let certificate = keys.certificates.iter().find(|it| it.serial == signed_by);

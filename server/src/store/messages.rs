@@ -3,6 +3,7 @@
 //! A database of its own, written in batches: what is acknowledged is on the disk, and a flood of
 //! telemetry keeps nothing else from being written. No id of a device stands for two messages (D24).
 
+mod forgotten;
 mod sinks;
 mod telemetry;
 
@@ -70,6 +71,8 @@ pub struct MessageLog {
     turn: std::sync::Arc<Mutex<()>>,
     /// The position of the newest message.
     newest: watch::Sender<u64>,
+    /// When the last of the forgotten messages was received.
+    forgotten_ms: watch::Sender<u64>,
 }
 
 impl MessageLog {
@@ -98,7 +101,10 @@ impl MessageLog {
             .await
             .map_err(connect_error)?;
         let newest = watch::Sender::new(newest(&readers).await.map_err(connect_error)?);
-        Ok(Self { readers, writer, bytes_max, turn: std::sync::Arc::default(), newest })
+        let forgotten_ms = forgotten::load(&readers).await.map_err(connect_error)?;
+        let forgotten_ms = watch::Sender::new(forgotten_ms);
+        let turn = std::sync::Arc::default();
+        Ok(Self { readers, writer, bytes_max, turn, newest, forgotten_ms })
     }
 
     /// Adds messages in one transaction, and says of each what became of it, in their order.
@@ -206,29 +212,6 @@ impl MessageLog {
         .fetch_one(&self.readers)
         .await?;
         Row::new("messages", &row).number("bytes")
-    }
-
-    /// Forgets at most `limit` of the oldest messages that were received before a time, up to a
-    /// position; returns how many.
-    ///
-    /// # Errors
-    ///
-    /// When the disk fails or is full.
-    pub async fn forget(&self, before_ms: u64, up_to: u64, limit: u32) -> Result<u64, Error> {
-        let _turn = self.turn.lock().await;
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        telemetry::keep_last(&mut transaction, before_ms, up_to, limit).await?;
-        let done = sqlx::query(
-            "DELETE FROM messages WHERE position IN (SELECT position FROM messages \
-             WHERE position <= $2 ORDER BY position LIMIT $3) AND received_at < $1",
-        )
-        .bind(to_integer(before_ms))
-        .bind(to_integer(up_to))
-        .bind(limit)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected())
     }
 
     /// Closes all connections once they are idle, and writes the log back into the file.

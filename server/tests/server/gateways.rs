@@ -57,9 +57,7 @@ impl World {
     }
 
     fn sealed_poll(&self, key: &KeyPair, message_id: &str, question: &Request) -> String {
-        let (header, question) = (self.header("d-1", message_id), question.encode());
-        let signed = header.signed_prefix_of_poll() + &question;
-        header.seal(&question, &hex(&key.sign(signed.as_bytes()).unwrap()))
+        seal_poll(key, &self.header("d-1", message_id), question)
     }
 
     /// Hands a message over; returns what is to be done about it, and why.
@@ -91,6 +89,12 @@ impl World {
 fn seal(key: &KeyPair, header: &Header, kind: Kind, payload: &str) -> String {
     let signed = header.signed_prefix(kind) + payload;
     header.seal(payload, &hex(&key.sign(signed.as_bytes()).unwrap()))
+}
+
+fn seal_poll(key: &KeyPair, header: &Header, question: &Request) -> String {
+    let question = question.encode();
+    let signed = header.signed_prefix_of_poll() + &question;
+    header.seal(&question, &hex(&key.sign(signed.as_bytes()).unwrap()))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -269,6 +273,31 @@ async fn document_000_a_poll_that_the_sensor_did_not_seal_now_is_refused() {
     assert_eq!(refused(&world.ask(second).await), replayed);
     world.fleet.server.clock.advance(Duration::from_secs(FRESH_S + 2));
     assert_eq!(refused(&world.ask(third).await), (403, "poll_stale".to_owned()));
+}
+
+#[tokio::test]
+async fn document_000_a_poll_that_came_before_a_restart_does_not_come_again_after_it() {
+    let folder = Folder::new();
+    let mut world = World::in_folder(&folder).await;
+    world.fleet.admin(Method::PUT, GRANT, "").await;
+    world.fleet.import_root().await;
+    let poll = |world: &World, id| world.sealed_poll(&world.sensor.identity.key, id, &question());
+    let before = poll(&world, "p-1");
+    assert_eq!(world.ask(before.clone()).await.status, StatusCode::OK);
+    let World { fleet, sensor, gateway: Device { identity, .. } } = world;
+    fleet.server.running.stop().await;
+    let server = folder.start().await;
+    let ask = async |sealed: String| {
+        let mut client = server.connect(server.device(), Some(&identity)).await.unwrap();
+        client.send(Method::POST, "/v1/gateway/poll", &[], sealed).await
+    };
+    let answer = ask(before).await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (403, "poll_stale".to_owned()));
+    server.clock.advance(Duration::from_secs(1));
+    let timestamp = server.clock.now_ms() / 1000;
+    let header = Header { device_id: id("d-1"), timestamp, message_id: "p-2".parse().unwrap() };
+    let after = seal_poll(&sensor.identity.key, &header, &question());
+    assert_eq!(ask(after).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use super::{images, poll};
 use crate::app::App;
 use crate::domain::Device;
 use crate::domain::device::Status;
+use crate::gateways::polls::Noted;
 use crate::http::{Path, Problem, body};
 use crate::ingest::{self, Accepted, Refused};
 use crate::logging::Chain;
@@ -75,13 +76,13 @@ pub async fn poll(
         app.alerts.refusals.note(&device.id, &refused);
         return Err(not_the_devices(&refused));
     }
-    if !app.gateways.polls.note(&envelope.header) {
-        return Err(forbidden(
-            "poll_replayed",
-            "The poll came before. The device has to ask anew.",
-        ));
+    match app.gateways.polls.take(&app.store, &envelope.header, now_ms).await? {
+        Noted::New => poll::answer(&app, &device, envelope.payload.as_bytes()).await,
+        Noted::Replayed => {
+            Err(forbidden("poll_replayed", "The poll came before. The device has to ask anew."))
+        }
+        Noted::TooOld => Err(not_the_devices(&Refused::Stale)),
     }
-    poll::answer(&app, &device, envelope.payload.as_bytes()).await
 }
 
 /// Answers an image that a device may read, or the range of it that was asked for.

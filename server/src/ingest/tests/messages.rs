@@ -29,6 +29,29 @@ async fn telemetry_is_kept_as_sent_and_its_ids_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn no_copy_of_what_was_forgotten_is_taken_however_long_a_broker_may_keep_messages() {
+    const HOUR_MS: u64 = 3600 * 1000;
+    let desk = Desk::open(1).await;
+    let device = Shop::device(0);
+    let sealed = |id, at_ms| seal(0, Kind::Telemetry, id, "{}", at_ms);
+    // The device's clock was as far ahead as is believed.
+    let first = sealed("t-1", NOW_MS + FRESH_S * 1000);
+    desk.ingest.message(&device, Kind::Telemetry, &first, Ok(NOW_MS)).await.unwrap();
+    assert_eq!(desk.shop.log.forget(NOW_MS + 1, u64::MAX, 9).await.unwrap(), 1);
+    let desk = desk.restarted().await;
+    let way = Way::Broker { kept_s: 24 * 3600 };
+    let say = |bytes: Vec<u8>| {
+        let (desk, device) = (&desk, &device);
+        let now = Ok(NOW_MS + 2 * HOUR_MS);
+        async move { desk.ingest.message_by(way, device, Kind::Telemetry, &bytes, now).await }
+    };
+    let copy = say(first).await;
+    assert!(matches!(copy, Err(Refused::Stale)), "{copy:?}");
+    let later = sealed("t-2", NOW_MS + (FRESH_S + 1) * 1000);
+    assert_eq!(say(later).await.unwrap(), Accepted::Applied);
+}
+
+#[tokio::test]
 async fn of_copies_that_come_at_once_one_is_new() {
     let desk = Desk::open(1).await;
     let device = Shop::device(0);
