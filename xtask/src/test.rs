@@ -2,8 +2,9 @@
 //!
 //! Progress goes to standard error; the one line on standard output counts the tests.
 
+use std::num::NonZero;
 use std::path::Path;
-use std::{fs, str};
+use std::{fs, str, thread};
 
 use anyhow::{Context as _, bail};
 
@@ -100,11 +101,17 @@ fn nextest(profile: &str, python: &Path, deep: bool, results: &Path) -> anyhow::
     }
     let mut command = cargo("nextest");
     command.args(["run", "--workspace", "--all-features", "--profile", profile]);
-    command.env("WAXWING_PYTHON", python);
+    command.env("WAXWING_PYTHON", python).env("NEXTEST_TEST_THREADS", at_once().to_string());
     if deep {
         command.env("PROPTEST_CASES", DEEP_CASES);
     }
     run(&mut command)
+}
+
+/// How many tests run at once: a third of their time they wait for disks, sockets and each other's programs.
+fn at_once() -> usize {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    processors + processors / 2
 }
 
 /// nextest does not run the examples in documentation.
