@@ -9,6 +9,7 @@
 
 pub mod answer;
 pub mod arguments;
+pub mod broker;
 pub mod bundle;
 pub mod chunks;
 pub mod client;

@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
     vec![
         ("answer", crate::answer::seeds()),
         ("arguments", crate::arguments::seeds()),
+        ("broker", crate::broker::seeds()),
         ("bundle", vec![("answer", answer()), ("empty", Writer::new().finish(60))]),
         ("chunks", vec![("first_chunk", crate::chunks::list()), ("no_whole_line", vec![0; 40])]),
         ("client", client()),
@@ -232,7 +233,7 @@ fn commands() -> Seeds {
         ("application", command(6, &application(512))),
         ("arguments_too_long", command(6, &application(513))),
         ("command", command(6, &json!({ "name": "reboot", "number": "7" }))),
-        ("played_again", command(5, &json!({ "name": "poll" }))),
+        ("played_again", command(5, &json!({ "name": "poll", "number": "8" }))),
     ]
 }
 

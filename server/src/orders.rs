@@ -158,7 +158,7 @@ pub async fn send_next(app: &App, device: &DeviceId) -> Result<(), store::Error>
 }
 
 fn sign(app: &App, command: &Command, now_ms: u64) -> Option<Letter> {
-    let order = Order { number: Some(command.number), command: command.order.clone() };
+    let order = Order { number: command.number, command: command.order.clone() };
     let seq = app.fleet.stamp(now_ms);
     let signed = app.director.command(&command.device, &order, seq, command.expires_at);
     let payload = signed.inspect_err(|error| tracing::error!(%error, "a command is not signed"));

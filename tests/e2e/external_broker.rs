@@ -1,6 +1,7 @@
 //! Debian's Mosquitto between real devices and real servers, with the configuration that we ship.
 
 pub(crate) mod mosquitto;
+mod nats;
 
 use std::path::Path;
 
@@ -252,9 +253,7 @@ fn commands_reach_devices_behind_the_broker_also_when_it_was_away() -> Result<()
     let answer = stage.one.seal_as(Kind::Response, "a-1", &answer.encode())? + "\n";
     stage.one.publish_at(&door, &stage.one.topic(Kind::Response), &answer)?;
     Stage::gets(&second, || stage.one.next_at(&door))?;
-    let shown = ["device", "command", "show", "sensor_001", &first];
-    let shown = stage.world.operator.ask(&shown)?;
-    ensure!(shown.pointer("/state").and_then(|it| it.as_str()) == Some("done"), "{shown}");
+    ensure!(stage.state_of("sensor_001", &first)? == "done");
     Ok(())
 }
 
@@ -263,6 +262,20 @@ impl Stage {
     fn command(&self, device: &str) -> Result<String> {
         let sent = self.world.operator.ask(&["device", "command", "send", device, "poll"])?;
         Ok(sent.pointer("/id").and_then(|it| it.as_str()).context("it has a number")?.to_owned())
+    }
+
+    fn state_of(&self, device: &str, number: &str) -> Result<String> {
+        let shown = self.world.operator.ask(&["device", "command", "show", device, number])?;
+        Ok(shown.pointer("/state").and_then(|it| it.as_str()).context("a state")?.to_owned())
+    }
+
+    fn becomes_done(&self, device: &str, number: &str) -> Result<()> {
+        for _ in 0..LISTS_MAX {
+            if self.state_of(device, number)? == "done" {
+                return Ok(());
+            }
+        }
+        bail!("{number} is never done")
     }
 
     /// Waits until a device gets a command; it may get the one before several times.

@@ -14,7 +14,7 @@ use crate::workspace::{cargo, run, target_dir};
 use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
-const PACKAGES: [Package; 11] = [
+const PACKAGES: [Package; 12] = [
     Package {
         name: "ca-certificates",
         probe: &["test", "-e", "/etc/ssl/certs/ca-certificates.crt"],
@@ -24,6 +24,7 @@ const PACKAGES: [Package; 11] = [
     Package { name: "influxdb", probe: &["influxd", "version"] },
     Package { name: "mosquitto", probe: &["which", "mosquitto", "mosquitto_passwd"] },
     Package { name: "mosquitto-clients", probe: &["which", "mosquitto_pub", "mosquitto_sub"] },
+    Package { name: "nats-server", probe: &["which", "nats-server"] },
     Package { name: "openssl", probe: &["openssl", "version"] },
     Package { name: "prometheus", probe: &["which", "prometheus", "promtool"] },
     Package { name: "python3-venv", probe: &["python3", "-c", "import ensurepip, venv"] },

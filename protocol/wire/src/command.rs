@@ -47,12 +47,11 @@ pub enum Command {
     },
 }
 
-/// A command, and whether it waited for the device.
+/// A command, as it is signed for a device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Order {
-    /// Rises with every command that is kept for the device: each is carried out once, and answered.
-    /// Without a number it is a hint that nobody waits for.
-    pub number: Option<u64>,
+    /// Rises with every command for the device: each is carried out once, and answered.
+    pub number: u64,
     /// What is asked for.
     pub command: Command,
 }
@@ -71,15 +70,10 @@ impl Command {
 }
 
 impl Order {
-    /// Makes a hint.
-    pub const fn hint(command: Command) -> Self {
-        Self { number: None, command }
-    }
-
     /// Writes what is signed, as fields of texts.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let name = ("name", self.command.as_str().to_string());
-        let number = self.number.map(|number| ("number", number.to_string()));
+        let number = ("number", self.number.to_string());
         let what = match &self.command {
             Command::Application { name, arguments } => {
                 alloc::vec![("application", name.to_string()), ("arguments", arguments.clone())]
@@ -87,16 +81,13 @@ impl Order {
             Command::SetInterval { seconds } => alloc::vec![("seconds", seconds.to_string())],
             Command::CollectLogs | Command::Poll | Command::Reboot => Vec::new(),
         };
-        what.into_iter().chain([name]).chain(number).collect()
+        what.into_iter().chain([name, number]).collect()
     }
 
     /// Reads what was signed: `field` returns the text of a field. Fields of later servers are passed
     /// over; `None` for a command that is not known here.
     pub fn read(field: impl Fn(&str) -> Option<String>) -> Option<Self> {
-        let number = match field("number") {
-            Some(text) => Some(text.parse().ok()?),
-            None => None,
-        };
+        let number = field("number")?.parse().ok()?;
         let command = match field("name")?.as_str() {
             "application" => {
                 let arguments = field("arguments")?;
@@ -163,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(number: Option<u64>, command in command()) {
+        fn what_is_written_is_read(number: u64, command in command()) {
             let order = Order { number, command };
             prop_assert_eq!(read(&order.fields()), Some(order));
         }
@@ -173,30 +164,33 @@ mod tests {
     fn what_is_no_command_is_none() {
         let field = |name, value: &str| (name, value.to_owned());
         let long = "x".repeat(ARGUMENTS_BYTES_MAX + 1);
+        let numbered = |fields: &[_]| [fields, &[field("number", "7")]].concat();
         for fields in [
             vec![],
-            vec![field("name", "set_root")],
-            vec![field("name", "Poll")],
+            vec![field("name", "poll")],
             vec![field("name", "poll"), field("number", "-1")],
             vec![field("name", "poll"), field("number", "")],
-            vec![field("name", "set_interval")],
-            vec![field("name", "set_interval"), field("seconds", "59")],
-            vec![field("name", "set_interval"), field("seconds", "86401")],
-            vec![field("name", "application"), field("application", "beep")],
-            vec![
+            numbered(&[]),
+            numbered(&[field("name", "set_root")]),
+            numbered(&[field("name", "Poll")]),
+            numbered(&[field("name", "set_interval")]),
+            numbered(&[field("name", "set_interval"), field("seconds", "59")]),
+            numbered(&[field("name", "set_interval"), field("seconds", "86401")]),
+            numbered(&[field("name", "application"), field("application", "beep")]),
+            numbered(&[
                 field("name", "application"),
                 field("application", "../x"),
                 field("arguments", "{}"),
-            ],
-            vec![
+            ]),
+            numbered(&[
                 field("name", "application"),
                 field("application", "x"),
                 field("arguments", &long),
-            ],
+            ]),
         ] {
             assert_eq!(read(&fields), None, "{fields:?}");
         }
-        let later = [field("name", "poll"), field("wait", "later")];
-        assert_eq!(read(&later), Some(Order::hint(Command::Poll)));
+        let later = numbered(&[field("name", "poll"), field("wait", "later")]);
+        assert_eq!(read(&later), Some(Order { number: 7, command: Command::Poll }));
     }
 }

@@ -1,6 +1,6 @@
-//! The way to the broker: TLS with a certificate on either side, and packets cut out of bytes.
+//! The way to the broker: TLS with a certificate on either side.
 //!
-//! Not here: what packets mean.
+//! Not here: packets.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::Error;
-use super::packets::{self, Incoming, PACKET_BYTES_MAX};
+use super::packets::{Incoming, cut};
 use crate::config::Broker;
 
 /// Port of MQTT with TLS (IANA).
@@ -29,10 +29,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long the broker may take to take what it is sent, and to let us in.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Bytes of the length of a packet, at most (MQTT 5, 1.5.5), and the bits that each holds.
-const LENGTH_BYTES_MAX: usize = 4;
-const LENGTH_BITS: usize = 7;
 
 /// How to reach the broker, and as whom.
 pub(super) struct Link {
@@ -121,63 +117,12 @@ impl Writer {
     }
 }
 
-/// Cuts the next packet off, if all of it is there.
-fn cut(buffer: &mut BytesMut) -> io::Result<Option<Incoming>> {
-    let Some((length, head)) = length(buffer)? else { return Ok(None) };
-    if buffer.len() < head + length {
-        return Ok(None);
-    }
-    let header = buffer.first().copied().unwrap_or_default();
-    buffer.advance(head);
-    let body = buffer.split_to(length);
-    packets::decode(header, &body).map(Some).ok_or_else(broken)
-}
-
-/// Returns the length of the body of the next packet, and of what comes before it.
-fn length(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
-    let mut length = 0;
-    for place in 0..LENGTH_BYTES_MAX {
-        let Some(byte) = bytes.get(1 + place) else { return Ok(None) };
-        length |= usize::from(byte & 0x7f) << (LENGTH_BITS * place);
-        if length > PACKET_BYTES_MAX {
-            return Err(broken());
-        }
-        if *byte < 0x80 {
-            return Ok(Some((length, 2 + place)));
-        }
-    }
-    Err(broken())
-}
-
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let broken = |source| Error::Read { path: file.to_owned(), source };
     let all = CertificateDer::pem_file_iter(file).map_err(broken)?;
     all.collect::<Result<Vec<_>, _>>().map_err(broken)
 }
 
-fn broken() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the broker speaks no MQTT")
-}
-
 pub(super) fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the broker does not answer")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packets_are_cut_off_when_they_are_whole_and_too_long_ones_are_not_waited_for() {
-        let ping = [0xd0, 0];
-        let mut buffer = BytesMut::from(&[0xd0, 0, 0xd0][..]);
-        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
-        assert_eq!(cut(&mut buffer).unwrap(), None);
-        buffer.extend_from_slice(&ping[1..]);
-        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
-        assert_eq!(length(&[0x30, 0x80]).unwrap(), None);
-        assert_eq!(length(&[0x30, 0x80, 0x01]).unwrap(), Some((128, 3)));
-        assert!(length(&[0x30, 0xff, 0x7f]).is_err(), "16,383 bytes");
-        assert!(length(&[0x30, 0x80, 0x80, 0x80, 0x80]).is_err());
-    }
 }

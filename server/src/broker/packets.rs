@@ -1,6 +1,8 @@
 //! The packets of MQTT 5 that a client needs which shares a subscription and publishes commands.
 
-use bytes::Bytes;
+use std::io;
+
+use bytes::{Buf as _, Bytes, BytesMut};
 use mqtt_protocol_core::mqtt::packet::{
     MaximumPacketSize, MessageExpiryInterval, Property, Qos, ReceiveMaximum, SessionExpiryInterval,
     SubEntry, SubOpts, v5_0,
@@ -23,6 +25,10 @@ pub(super) const SUBSCRIBE_ID: u16 = u16::MAX;
 
 /// What devices say that is taken from a broker. Not `state`: who is connected, the broker alone knows.
 const KINDS: [Kind; 3] = [Kind::Report, Kind::Response, Kind::Telemetry];
+
+/// Bytes of the length of a packet, at most (MQTT 5, 1.5.5), and the bits that each holds.
+const LENGTH_BYTES_MAX: usize = 4;
+const LENGTH_BITS: usize = 7;
 
 /// First bytes of packets.
 const CONNACK: u8 = 0x20;
@@ -120,8 +126,36 @@ pub(super) fn ping() -> Vec<u8> {
     v5_0::Pingreq::new().to_continuous_buffer()
 }
 
+/// Cuts the next packet off, if all of it is there.
+pub(super) fn cut(buffer: &mut BytesMut) -> io::Result<Option<Incoming>> {
+    let Some((length, head)) = length(buffer)? else { return Ok(None) };
+    if buffer.len() < head + length {
+        return Ok(None);
+    }
+    let header = buffer.first().copied().unwrap_or_default();
+    buffer.advance(head);
+    let body = buffer.split_to(length);
+    decode(header, &body).map(Some).ok_or_else(broken)
+}
+
+/// Returns the length of the body of the next packet, and of what comes before it.
+fn length(bytes: &[u8]) -> io::Result<Option<(usize, usize)>> {
+    let mut length = 0;
+    for place in 0..LENGTH_BYTES_MAX {
+        let Some(byte) = bytes.get(1 + place) else { return Ok(None) };
+        length |= usize::from(byte & 0x7f) << (LENGTH_BITS * place);
+        if length > PACKET_BYTES_MAX {
+            return Err(broken());
+        }
+        if *byte < 0x80 {
+            return Ok(Some((length, 2 + place)));
+        }
+    }
+    Err(broken())
+}
+
 /// Reads a packet, if it is one that a broker may send here.
-pub(super) fn decode(header: u8, body: &[u8]) -> Option<Incoming> {
+fn decode(header: u8, body: &[u8]) -> Option<Incoming> {
     match header {
         CONNACK => connack(body),
         PUBLISH..=PUBLISH_LAST => publication(header, body),
@@ -145,6 +179,10 @@ pub(super) fn decode(header: u8, body: &[u8]) -> Option<Incoming> {
 /// Tells whether a reason code is one of a refusal.
 pub(super) const fn is_refusal(code: u8) -> bool {
     code >= FAILURE
+}
+
+fn broken() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the broker speaks no MQTT")
 }
 
 fn connack(body: &[u8]) -> Option<Incoming> {
@@ -216,6 +254,20 @@ mod tests {
         assert_eq!(decode(DISCONNECT, &[0x8e]), Some(Incoming::Ended(0x8e)));
         let code = Some(Incoming::Acknowledged { id: 7, code: 0x10 });
         assert_eq!(decode(PUBACK, &[0, 7, 0x10, 0]), code);
+    }
+
+    #[test]
+    fn packets_are_cut_off_when_they_are_whole_and_too_long_ones_are_not_waited_for() {
+        let ping = [0xd0, 0];
+        let mut buffer = BytesMut::from(&[0xd0, 0, 0xd0][..]);
+        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
+        assert_eq!(cut(&mut buffer).unwrap(), None);
+        buffer.extend_from_slice(&ping[1..]);
+        assert_eq!(cut(&mut buffer).unwrap(), Some(Incoming::Pong));
+        assert_eq!(length(&[0x30, 0x80]).unwrap(), None);
+        assert_eq!(length(&[0x30, 0x80, 0x01]).unwrap(), Some((128, 3)));
+        assert!(length(&[0x30, 0xff, 0x7f]).is_err(), "16,383 bytes");
+        assert!(length(&[0x30, 0x80, 0x80, 0x80, 0x80]).is_err());
     }
 
     proptest! {

@@ -213,8 +213,8 @@ impl Hostile {
         self.commands += u64::from(matches!(said, Said::Poll));
         let device = if matches!(said, Said::ForAnother) { "d-2" } else { "d-1" };
         let command = json!({
-            "_type": "command", "command": {"name": "poll"}, "device": device, "expires": END,
-            "repo": "director", "seq": self.commands,
+            "_type": "command", "command": {"name": "poll", "number": self.commands.to_string()},
+            "device": device, "expires": END, "repo": "director", "seq": self.commands,
         });
         Some(match said {
             Said::Poll | Said::Replayed | Said::ForAnother => {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use waxwing_e2e::process::{Line, Process, run};
 use waxwing_e2e::program::Program;
 
-use crate::sinks::sensor::{Door, Sensor};
+use crate::sinks::sensor::{Door, Sensor, Version};
 
 /// Where the configuration that we ship looks for its files, and keeps what waits.
 const FILES: &str = "/etc/mosquitto/waxwing";
@@ -22,6 +22,10 @@ const SERVERS: &str = "8884";
 pub(crate) struct Mosquitto {
     folder: PathBuf,
     address: String,
+    /// Where another broker may stand with the same certificate.
+    pub(crate) neighbour: String,
+    /// What is configured besides.
+    bridge: String,
     process: Option<Process>,
 }
 
@@ -29,16 +33,28 @@ impl Mosquitto {
     /// Has the server make the certificates: of the broker, and of two servers.
     pub(crate) fn prepare(folder: &Path, data: &Path) -> Result<Self> {
         let [_, high, middle, low] = id().to_be_bytes();
-        let address = format!("127.{}.{middle}.{low}", high.saturating_add(128));
+        let address_of = |first: u8| format!("127.{}.{middle}.{low}", high.saturating_add(first));
+        let [address, neighbour] = [128, 64].map(address_of);
         let configuration = folder.with_extension("toml");
         fs::write(&configuration, format!("data_dir = \"{}\"\n", data.display()))?;
         let mut make = Program::Server.command()?;
         make.arg("--config").arg(configuration).arg("--make-broker-files").arg(folder);
-        run(make.args(["--broker-name", &address]), b"")?;
+        run(make.args(["--broker-name", &address, "--broker-name", &neighbour]), b"")?;
         for name in ["devices.acl", "servers.acl"] {
             fs::copy(shipped(name), folder.join(name))?;
         }
-        Ok(Self { folder: folder.to_owned(), address, process: None })
+        let folder = folder.to_owned();
+        Ok(Self { folder, address, neighbour, bridge: String::new(), process: None })
+    }
+
+    /// Has it take messages over from another broker, from its next start on.
+    pub(crate) fn bridge(&mut self, configuration: String) {
+        self.bridge = configuration;
+    }
+
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Returns the section of the configuration by which a server uses it.
@@ -84,6 +100,7 @@ impl Mosquitto {
             own = own.replace(&listener, &format!("listener {port} {}\n", self.address));
         }
         own += "user root\nlog_dest stderr\n";
+        own += &self.bridge;
         fs::write(self.folder.join("mosquitto.conf"), own)?;
         let mut command = Command::new("mosquitto");
         command.arg("-v").arg("-c").arg(self.folder.join("mosquitto.conf"));
@@ -126,7 +143,7 @@ impl Mosquitto {
 
     fn door(&self, port: &str) -> Door {
         let address = format!("{}:{port}", self.address);
-        Door { address, ca: self.folder.join("server-ca.pem") }
+        Door { address, ca: self.folder.join("server-ca.pem"), version: Version::Mqtt5 }
     }
 }
 

@@ -23,11 +23,31 @@ pub(crate) struct Door {
     pub(crate) address: String,
     /// Who signs its certificate.
     pub(crate) ca: PathBuf,
+    /// What is spoken there.
+    pub(crate) version: Version,
+}
+
+/// A version of MQTT.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Version {
+    Mqtt311,
+    Mqtt5,
+}
+
+impl Version {
+    /// Returns how a client of Mosquitto's is told, and that its session lasts.
+    const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Mqtt311 => &["-V", "311", "-c"],
+            Self::Mqtt5 => &["-V", "5", "-c", "-x", "3600"],
+        }
+    }
 }
 
 impl Door {
     fn of(server: &Server) -> Self {
-        Self { address: server.address(Listener::Mqtt).to_owned(), ca: server.ca() }
+        let address = server.address(Listener::Mqtt).to_owned();
+        Self { address, ca: server.ca(), version: Version::Mqtt5 }
     }
 }
 
@@ -172,7 +192,7 @@ impl Sensor {
     fn client(&self, program: &str, door: &Door) -> Result<Command> {
         let (host, port) = door.address.rsplit_once(':').context("an address")?;
         let mut client = Command::new(program);
-        client.args(["-V", "5", "-q", "1", "-c", "-x", "3600", "-i", self.device.as_str()]);
+        client.args(door.version.options()).args(["-q", "1", "-i", self.device.as_str()]);
         client.args(["-h", host, "-p", port]).arg("--cafile").arg(&door.ca);
         client.arg("--cert").arg(self.folder.join("cert.pem"));
         client.arg("--key").arg(self.folder.join("key.pem"));

@@ -5,7 +5,6 @@
 //! authentic ([`Trust`](crate::trust::Trust)), nor what an application does.
 
 use alloc::string::String;
-use core::mem;
 use core::time::Duration;
 
 use waxwing_wire::MessageId;
@@ -31,10 +30,6 @@ pub struct Commanded {
 pub(super) struct Commands {
     /// When something was done last.
     done_at: Option<Duration>,
-    /// When the next is.
-    due: Option<Duration>,
-    /// A poll is wanted.
-    poll: bool,
     /// Accepted.
     order: Option<Accepted>,
     /// Being saved; what is asked for comes after.
@@ -51,13 +46,13 @@ struct Accepted {
     number: u64,
     expires_s: u64,
     command: Command,
+    due: Duration,
 }
 
-/// What is done together.
+/// What is begun.
 #[derive(Debug)]
 struct Begun {
-    poll: bool,
-    command: Option<Command>,
+    command: Command,
     /// The interval before, should this one not be saved.
     interval_s: u32,
 }
@@ -72,23 +67,19 @@ impl Commands {
 }
 
 impl Agent {
-    /// Takes note of an authentic command. It follows once its numbers are safe in the journal (D7). What
-    /// comes within [`Policy::poll_min`](crate::policy::Policy::poll_min) is done together, after that time:
-    /// whoever commands cannot wear flash out. One that was begun before is not begun again, and one whose
-    /// time is over when its turn comes is not begun at all.
+    /// Takes note of an authentic command. It follows once its numbers are safe in the journal (D7). Of those
+    /// that come within [`Policy::poll_min`](crate::policy::Policy::poll_min) after another one, the last is
+    /// done, after that time: whoever commands cannot wear flash out. One that was begun before is not begun
+    /// again, and one whose time is over when its turn comes is not begun at all.
     pub fn accept_command(&mut self, now: Duration, commanded: Commanded) {
-        let Commanded { seq, expires_s, order } = commanded;
-        match (order.number, order.command) {
-            (None, Command::Poll) => self.commands.poll = true,
-            (None, _) => return,
-            (Some(number), _) if number <= self.memory.record.order => return,
-            (Some(number), command) => {
-                self.commands.order = Some(Accepted { number, expires_s, command });
-            }
+        let Commanded { seq, expires_s, order: Order { number, command } } = commanded;
+        if number <= self.memory.record.order {
+            return;
         }
         self.memory.record.command = seq;
         let earliest = self.commands.done_at.map_or(now, |at| at + self.memory.policy.poll_min);
-        self.commands.due = Some(earliest.max(now));
+        let due = earliest.max(now);
+        self.commands.order = Some(Accepted { number, expires_s, command, due });
     }
 
     /// Returns what the application is to do, once. [`Agent::replied`] follows.
@@ -121,23 +112,16 @@ impl Agent {
 
     /// Returns when a command is due that can be begun as things are.
     pub(super) fn command_due(&self) -> Option<Duration> {
-        self.commands.due.filter(|_| self.commands.poll || !self.is_held())
-    }
-
-    /// A restart must not look like a failed trial.
-    fn is_held(&self) -> bool {
-        let order = self.commands.order.as_ref();
-        let is_reboot = order.is_some_and(|order| order.command == Command::Reboot);
-        is_reboot && !self.state.may_restart()
+        let order = self.commands.order.as_ref()?;
+        // A restart must not look like a failed trial.
+        let is_held = order.command == Command::Reboot && !self.state.may_restart();
+        (!is_held).then_some(order.due)
     }
 
     /// What waited for too long is not done: nobody wants it any more.
     fn drop_void(&mut self, now: Duration) {
         let now_s = self.memory.clock.estimate(now);
-        let dropped = self.commands.order.take_if(|order| order.expires_s <= now_s);
-        if dropped.is_some() && !self.commands.poll {
-            self.commands.due = None;
-        }
+        drop(self.commands.order.take_if(|order| order.expires_s <= now_s));
     }
 
     /// Has what is due saved.
@@ -147,51 +131,38 @@ impl Agent {
         if !is_waiting || self.command_due().is_none_or(|due| now < due) {
             return;
         }
-        let held = if self.is_held() { self.commands.order.take() } else { None };
-        let order = self.commands.order.take();
-        let interval_s = self.memory.record.interval_s;
-        if let Some(Accepted { number, command, .. }) = &order {
-            self.memory.record.order = *number;
-            self.memory.record.answer = Some(said_after_reset(command));
-            if let Command::SetInterval { seconds } = command {
-                self.memory.record.interval_s = *seconds;
-            }
+        let Some(Accepted { number, command, .. }) = self.commands.order.take() else { return };
+        let record = &mut self.memory.record;
+        record.order = number;
+        record.answer = Some(said_after_reset(&command));
+        let interval_s = record.interval_s;
+        if let Command::SetInterval { seconds } = command {
+            record.interval_s = seconds;
         }
-        let poll = mem::take(&mut self.commands.poll);
-        self.commands.saving =
-            Some(Begun { poll, command: order.map(|order| order.command), interval_s });
+        self.commands.saving = Some(Begun { command, interval_s });
         self.commands.done_at = Some(now);
-        self.commands.due = held.as_ref().map(|_| now + self.memory.policy.poll_min);
-        self.commands.order = held;
         self.memory.set_unsaved();
     }
 
     /// Does what was saved.
     pub(super) fn command_saved(&mut self, now: Duration) {
-        let Some(Begun { mut poll, command, .. }) = self.commands.saving.take() else { return };
+        let Some(Begun { command, .. }) = self.commands.saving.take() else { return };
         match command {
-            None => {}
-            Some(Command::Reboot) => {
-                self.state = State::Rebooting;
-                return;
-            }
-            Some(Command::Poll | Command::SetInterval { .. }) => {
-                // The interval counts from the next poll on.
-                poll = true;
+            Command::Reboot => self.state = State::Rebooting,
+            Command::Poll | Command::SetInterval { .. } => {
                 self.answer(Outcome::Done, String::new());
+                // The interval counts from the next poll on.
+                self.advance(now, Event::PollRequested);
             }
-            Some(command @ (Command::Application { .. } | Command::CollectLogs)) => {
-                self.commands.ready = Some(command);
+            Command::Application { .. } | Command::CollectLogs => {
+                self.commands.ready = Some(command)
             }
-        }
-        if poll {
-            self.advance(now, Event::PollRequested);
         }
     }
 
     /// What could come again after a reset is not done.
     pub(super) fn command_not_saved(&mut self) {
-        if let Some(Begun { command: Some(_), interval_s, .. }) = self.commands.saving.take() {
+        if let Some(Begun { interval_s, .. }) = self.commands.saving.take() {
             self.memory.record.interval_s = interval_s;
             self.answer(Outcome::Failed, String::new());
         }

@@ -13,12 +13,12 @@ fn waiting() -> Device {
     device
 }
 
-fn hint() -> Order {
-    Order::hint(Command::Poll)
+fn poll(number: u64) -> Order {
+    order(number, Command::Poll)
 }
 
 fn order(number: u64, command: Command) -> Order {
-    Order { number: Some(number), command }
+    Order { number, command }
 }
 
 fn beep() -> Command {
@@ -44,13 +44,13 @@ impl Device {
 #[test]
 fn nothing_is_done_that_the_journal_does_not_know_of() {
     let mut device = waiting();
-    device.command(5, hint());
+    device.command(5, poll(1));
     device.on(Event::Tick, Action::Save);
     assert_eq!(device.agent.record().command, 5);
     device.on(Event::Done, Action::Poll);
 
     let mut device = waiting();
-    device.command(5, hint());
+    device.command(5, poll(1));
     device.on(Event::Tick, Action::Save);
     device.on_wait(Event::Failed(ErrorCode::FLASH_WRITE));
     device.on_wait(Event::Tick);
@@ -60,14 +60,14 @@ fn nothing_is_done_that_the_journal_does_not_know_of() {
 #[test]
 fn any_number_of_commands_costs_one_write_in_the_shortest_time_between_polls() {
     let mut device = waiting();
-    device.command(1, hint());
+    device.command(1, poll(1));
     device.on(Event::Tick, Action::Save);
     device.on(Event::Done, Action::Poll);
     device.on_wait(answered(Decision::Nothing));
     let due = device.now + Policy::DEVICE.poll_min;
     for number in 2..30 {
         device.now += Duration::from_secs(1);
-        device.command(number, hint());
+        device.command(number, poll(number));
         device.on(Event::Tick, Action::Wait { until: due });
     }
     device.now = due;
@@ -82,7 +82,7 @@ fn any_number_of_commands_costs_one_write_in_the_shortest_time_between_polls() {
 fn a_command_waits_for_what_is_going_on() {
     let mut device = waiting();
     device.on(Event::PollRequested, Action::Poll);
-    device.command(1, hint());
+    device.command(1, poll(1));
     device.on(Event::Tick, Action::Poll);
     device.on(answered(Decision::Nothing), Action::Save);
     device.on(Event::Done, Action::Poll);
@@ -199,7 +199,7 @@ fn what_is_void_when_its_turn_comes_is_not_begun() {
     let poll_min_s = Policy::DEVICE.poll_min.as_secs();
     for (life_s, expected) in [(poll_min_s + 1, Some(beep())), (poll_min_s, None)] {
         let mut device = waiting();
-        device.command(1, hint());
+        device.command(1, poll(1));
         device.on(Event::Tick, Action::Save);
         device.on(Event::Done, Action::Poll);
         device.on_wait(answered(Decision::Nothing));
@@ -214,32 +214,6 @@ fn what_is_void_when_its_turn_comes_is_not_begun() {
             device.on_wait(Event::Tick);
         }
         assert_eq!(device.agent.take_command(), expected);
-        assert_eq!(device.agent.record().order, if expected.is_some() { 3 } else { 0 });
+        assert_eq!(device.agent.record().order, if expected.is_some() { 3 } else { 1 });
     }
-}
-
-#[test]
-fn a_hint_does_not_overtake_what_is_kept_nor_push_it_aside() {
-    let mut device = waiting();
-    device.command(1, hint());
-    device.on(Event::Tick, Action::Save);
-    device.on(Event::Done, Action::Poll);
-    device.on_wait(answered(Decision::Nothing));
-    device.command(5, order(3, beep()));
-    device.command(6, hint());
-    device.now += Policy::DEVICE.poll_min;
-    device.on(Event::Tick, Action::Save);
-    assert_eq!((device.agent.record().command, device.agent.record().order), (6, 3));
-    device.on(Event::Done, Action::Poll);
-    assert_eq!(device.agent.take_command(), Some(beep()));
-}
-
-#[test]
-fn a_hint_to_do_anything_but_poll_is_none() {
-    let mut device = waiting();
-    for command in [Command::Reboot, beep(), Command::CollectLogs] {
-        device.command(5, Order::hint(command));
-        device.on_wait(Event::Tick);
-    }
-    assert_eq!(device.agent.record().command, 0);
 }

@@ -125,7 +125,7 @@ impl World {
             1 => Command::SetInterval { seconds: 600 },
             _ => Command::Application { name, arguments: "{}".to_owned() },
         };
-        let order = Order { number: Some(number), command };
+        let order = Order { number, command };
         let commanded = Commanded { seq: number, expires_s: u64::MAX, order };
         self.device.agent.accept_command(self.device.now, commanded);
     }
