@@ -3,7 +3,9 @@
 //! A command is in the database before anything else. It goes to the device as soon as that listens, one
 //! at a time and in order, signed when it goes: so nothing that was signed meanwhile is ahead of it, and
 //! one that was cancelled or is void never goes. Until it is answered it goes again on each connection
-//! and every few minutes; the device knows it by its number. Not here: the rules (`domain::command`).
+//! and every few minutes; the device knows it by its number. Each time it is signed for a few minutes
+//! only, so what somebody on the way holds back is soon worth nothing. Not here: the rules
+//! (`domain::command`).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use waxwing_wire::DeviceId;
 use waxwing_wire::command::{Answer, Order};
 
 use crate::app::App;
+use crate::director::COMMAND_LIFE;
 use crate::domain::audit::{Action, Entry};
 use crate::domain::command::{AGAIN_AFTER, Command, State};
 use crate::mqtt::Hub;
@@ -160,7 +163,10 @@ pub async fn send_next(app: &App, device: &DeviceId) -> Result<(), store::Error>
 fn sign(app: &App, command: &Command, now_ms: u64) -> Option<Letter> {
     let order = Order { number: command.number, command: command.order.clone() };
     let seq = app.fleet.stamp(now_ms);
-    let signed = app.director.command(&command.device, &order, seq, command.expires_at);
+    let life_ms = u64::try_from(COMMAND_LIFE.as_millis()).unwrap_or(u64::MAX);
+    // It is signed anew long before; what was held back meanwhile cannot outlive a cancellation.
+    let expires_at = command.expires_at.min(now_ms.saturating_add(life_ms));
+    let signed = app.director.command(&command.device, &order, seq, expires_at);
     let payload = signed.inspect_err(|error| tracing::error!(%error, "a command is not signed"));
     Some(Letter { place: None, payload: payload.ok()?.into() })
 }

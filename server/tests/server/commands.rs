@@ -1,9 +1,13 @@
 //! Commands of operators on their way to a device, and its answers on their way back.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use waxwing_server::director::COMMAND_LIFE;
 use waxwing_server::domain::command::{Command, State};
 use waxwing_server::orders;
 use waxwing_server::store;
+use waxwing_tuf::Time;
 use waxwing_wire::command::{Answer, Command as Wanted, Outcome};
 use waxwing_wire::envelope::Header;
 use waxwing_wire::topic::Kind;
@@ -17,6 +21,10 @@ const RESPONSE: &str = "waxwing/v1/d-1/response";
 
 /// Keeps a command, as the REST API does.
 async fn keep(server: &Server, device: &str, order: Wanted) -> u64 {
+    keep_for(server, device, order, Duration::from_mins(1)).await
+}
+
+async fn keep_for(server: &Server, device: &str, order: Wanted, life: Duration) -> u64 {
     let app = &server.running.app;
     let mut change = app.store.begin().await.unwrap();
     let number = app.fleet.stamp(app.director.now_ms().unwrap());
@@ -27,7 +35,7 @@ async fn keep(server: &Server, device: &str, order: Wanted) -> u64 {
         state: State::Queued,
         created_by: "admin:ada".to_owned(),
         created_at: number,
-        expires_at: number + 60_000,
+        expires_at: number + u64::try_from(life.as_millis()).unwrap(),
         sent_at: None,
         ended_at: None,
         detail: String::new(),
@@ -60,9 +68,15 @@ fn done(number: u64) -> Answer {
 
 /// The number and the `seq` of the next command.
 async fn next(line: &mut Line) -> (u64, u64) {
-    let file: Value = serde_json::from_slice(&line.command().await).unwrap();
-    let number = file["signed"]["command"]["number"].as_str().unwrap_or("0").parse().unwrap();
-    (number, file["signed"]["seq"].as_u64().unwrap())
+    let signed = signed(line).await;
+    let number = signed["command"]["number"].as_str().unwrap_or("0").parse().unwrap();
+    (number, signed["seq"].as_u64().unwrap())
+}
+
+/// What the next command says.
+async fn signed(line: &mut Line) -> Value {
+    let mut file: Value = serde_json::from_slice(&line.command().await).unwrap();
+    file["signed"].take()
 }
 
 /// A connection that has nothing to say.
@@ -129,11 +143,32 @@ async fn what_is_cancelled_or_void_never_goes_to_the_device() {
     store::commands::end(db, cancelled, State::Cancelled, "", cancelled).await.unwrap();
     drop(change.commit().await.unwrap());
     let void = keep(&server, "d-1", Wanted::Reboot).await;
-    server.clock.advance(std::time::Duration::from_secs(61));
+    server.clock.advance(Duration::from_secs(61));
     let good = keep(&server, "d-1", Wanted::Poll).await;
     let mut line = Line::open(&server, &device, "d-1").await;
     line.subscribe().await;
     assert_eq!(next(&mut line).await.0, good);
     is_silent(&mut line).await;
     assert_eq!(state(&server, void).await, State::Queued, "until somebody looks at it");
+}
+
+#[tokio::test]
+async fn whoever_holds_a_command_back_cannot_use_it_for_long() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let life_s = COMMAND_LIFE.as_secs();
+    let kept_s = life_s + 60;
+    keep_for(&server, "d-1", Wanted::Reboot, Duration::from_secs(kept_s)).await;
+    let mut line = Line::open(&server, &device, "d-1").await;
+    line.subscribe().await;
+    let begin_s = app.clock.now_ms() / 1000;
+    // Signed anew again and again, and never beyond what was asked for.
+    for (after_s, until_s) in [(0, life_s), (120, kept_s), (240, kept_s)] {
+        server.clock.advance(Duration::from_secs(begin_s + after_s - app.clock.now_ms() / 1000));
+        orders::send_due(app).await.unwrap();
+        let expires = signed(&mut line).await["expires"].clone();
+        let until = Time::from_seconds(begin_s + until_s).to_string();
+        assert_eq!(expires, until, "after {after_s} s");
+    }
 }

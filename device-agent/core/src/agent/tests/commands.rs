@@ -217,3 +217,28 @@ fn what_is_void_when_its_turn_comes_is_not_begun() {
         assert_eq!(device.agent.record().order, if expected.is_some() { 3 } else { 1 });
     }
 }
+
+/// The server signs a command for five minutes, and anew every two.
+#[test]
+fn a_command_that_waits_for_longer_than_it_is_signed_for_is_begun_if_it_is_signed_anew_meanwhile() {
+    for renewed in [true, false] {
+        let mut device = waiting();
+        device.agent.memory.policy.poll_min = Duration::from_mins(10);
+        device.command(1, poll(1));
+        device.on(Event::Tick, Action::Save);
+        device.on(Event::Done, Action::Poll);
+        device.on_wait(answered(Decision::Nothing));
+        let due = device.now + Duration::from_mins(10);
+        let mut seq = 2;
+        while device.now < due {
+            if renewed || seq == 2 {
+                let now_s = device.agent.unix_s(device.now).unwrap();
+                device.command_until(now_s + 300, seq, order(3, beep()));
+            }
+            device.on_wait(Event::Tick);
+            (device.now, seq) = (due.min(device.now + Duration::from_mins(2)), seq + 1);
+        }
+        let next = device.step(Event::Tick);
+        assert_eq!(next == Action::Save, renewed, "{next:?}");
+    }
+}
