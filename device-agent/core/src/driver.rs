@@ -27,6 +27,7 @@ use crate::pins::Pins;
 use crate::policy::Policy;
 use crate::ports::{AppHooks, BootControl, Journal, SlotFlash};
 use crate::trust::Trust;
+use orders::Early;
 use pause::yield_now;
 use reports::HandedOver;
 pub use start::StartError;
@@ -113,6 +114,7 @@ pub struct Driver<P: Platform> {
     pins: P::Pins,
     passing: Passing,
     handed_over: HandedOver,
+    early: Early,
 }
 
 /// One turn of the loop.
@@ -162,6 +164,7 @@ impl<P: Platform> Driver<P> {
             pins: ports.pins,
             passing: Passing::default(),
             handed_over: HandedOver::default(),
+            early: Early::default(),
         };
         driver.count_boot(now);
         Ok(driver)
@@ -355,22 +358,13 @@ impl<P: Platform> Driver<P> {
     }
 
     async fn wait(&mut self, until: Duration) -> Event {
-        match self.messages.next(until).await {
+        match self.next_message(until).await {
             Message::Acknowledged(id) => self.agent.acknowledge(&id),
-            Message::Command(bytes) => self.command(&bytes),
+            Message::Command(bytes) => self.command(bytes),
             Message::Refused(id) => self.handed_over.refuse(id),
             Message::Connected | Message::TimeUp => {}
         }
         Event::Tick
-    }
-
-    fn command(&mut self, bytes: &[u8]) {
-        let now = self.clock.now();
-        let Some(unix_s) = self.agent.unix_s(now) else { return };
-        let last = self.agent.record().command;
-        if let Ok(commanded) = self.trust.command(bytes, unix_s, last) {
-            self.agent.accept_command(now, commanded);
-        }
     }
 
     /// Restarts, after the reports had a chance to get out. They are in the journal anyway.

@@ -1,14 +1,47 @@
-//! Commands for the application, and the answers on their way.
+//! Commands on their way to the agent and the application, and the answers on their way back.
 
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use waxwing_tuf::command::COMMAND_BYTES_MAX;
 use waxwing_wire::command::{Command, Outcome};
 use waxwing_wire::topic::Kind;
 
 use super::reports::seal;
 use super::{Driver, Platform};
-use crate::network::Messages as _;
+use crate::network::{Clock as _, Message, Messages as _};
 use crate::ports::{AppHooks as _, Reply};
 
+/// The newest command that came before the time was known: nobody can tell whether it is void, and it was
+/// acknowledged, so it does not come again soon.
+#[derive(Debug, Default)]
+pub(super) struct Early(Option<Vec<u8>>);
+
 impl<P: Platform> Driver<P> {
+    /// Waits for the next message. A command that came too early comes again once it can be checked.
+    pub(super) async fn next_message(&mut self, until: Duration) -> Message {
+        let is_time_known = self.agent.unix_s(self.clock.now()).is_some();
+        match self.early.0.take_if(|_| is_time_known) {
+            Some(command) => Message::Command(command),
+            None => self.messages.next(until).await,
+        }
+    }
+
+    /// Takes a command, or keeps it for later.
+    pub(super) fn command(&mut self, bytes: Vec<u8>) {
+        let now = self.clock.now();
+        let Some(unix_s) = self.agent.unix_s(now) else {
+            if bytes.len() <= COMMAND_BYTES_MAX {
+                self.early.0 = Some(bytes);
+            }
+            return;
+        };
+        let last = self.agent.record().command;
+        if let Ok(commanded) = self.trust.command(&bytes, unix_s, last) {
+            self.agent.accept_command(now, commanded);
+        }
+    }
+
     /// Has the application do what is due.
     pub(super) fn carry_out(&mut self) {
         let reply = match self.agent.take_command() {

@@ -13,8 +13,9 @@ use waxwing_esp_image::App;
 use waxwing_tuf::author::director::{self, Assignment};
 use waxwing_tuf::author::{Ed25519Signer, Match, SignedFile, Signer as _};
 use waxwing_tuf::uptane::{Deferrable, SERVER_CA_PATH};
-use waxwing_tuf::{MemoryStore, Store as _};
+use waxwing_tuf::{MemoryStore, Store as _, Time};
 use waxwing_wire::bundle::{Kind as Frame, Writer};
+use waxwing_wire::command::Order;
 use waxwing_wire::poll::Request;
 use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{DeviceId, Digest, ErrorCode, Nonce, Report};
@@ -198,6 +199,14 @@ impl Backend {
 
     pub(crate) fn sha256(&self) -> Digest {
         self.sha256
+    }
+
+    /// Signs a command that is good for five minutes.
+    pub(crate) fn command(&self, seq: u64, order: &Order) -> Vec<u8> {
+        let fields = order.fields().into_iter();
+        let content = fields.map(|(name, text)| (name.to_owned(), text.into())).collect();
+        let expires = Time::from_millis(self.now_ms() + 300_000);
+        director::command(&self.key, device_id().as_str(), seq, expires, &content).unwrap()
     }
 
     /// Answers a poll as the server does, but with all metadata every time.

@@ -9,6 +9,7 @@ mod est;
 mod https;
 mod listener;
 mod numbers;
+mod orders;
 mod pins;
 mod ports;
 mod resume;

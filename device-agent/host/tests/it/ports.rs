@@ -12,25 +12,45 @@ use waxwing_wire::{Digest, MessageId};
 
 use crate::backend::digest;
 
-/// The connection for messages: none, or one on which nothing is taken. Waiting is how time passes.
+/// What comes and goes over a connection on which everything is taken.
+#[derive(Default)]
+pub(crate) struct Talk {
+    pub(crate) is_connected: bool,
+    /// What comes next.
+    pub(crate) coming: VecDeque<Message>,
+    pub(crate) said: Vec<(Kind, MessageId, String)>,
+}
+
+/// The connection for messages: none, one that works, or one on which nothing is taken. Waiting is how time
+/// passes.
 pub(crate) struct Line {
     pub(crate) clock: Rc<Cell<Duration>>,
+    pub(crate) talk: Rc<RefCell<Talk>>,
     /// What came back and is not yet told; `None` when there is no connection.
     pub(crate) refused: Option<VecDeque<MessageId>>,
 }
 
 impl Messages for Line {
     fn connection(&self) -> Option<u64> {
-        self.refused.is_some().then_some(1)
+        (self.refused.is_some() || self.talk.borrow().is_connected).then_some(1)
     }
 
-    fn publish(&mut self, _kind: Kind, id: &MessageId, _envelope: String) -> bool {
+    fn publish(&mut self, kind: Kind, id: &MessageId, envelope: String) -> bool {
+        let mut talk = self.talk.borrow_mut();
+        if talk.is_connected {
+            talk.coming.push_back(Message::Acknowledged(id.clone()));
+            talk.said.push((kind, id.clone(), envelope));
+            return true;
+        }
         self.refused.as_mut().map(|refused| refused.push_back(id.clone())).is_some()
     }
 
     async fn next(&mut self, until: Duration) -> Message {
         if let Some(id) = self.refused.as_mut().and_then(VecDeque::pop_front) {
             return Message::Refused(id);
+        }
+        if let Some(message) = self.talk.borrow_mut().coming.pop_front() {
+            return message;
         }
         self.clock.set(self.clock.get().max(until));
         Message::TimeUp

@@ -33,7 +33,7 @@ use waxwing_wire::report::State;
 use waxwing_wire::{Digest, ErrorCode};
 
 use crate::backend::{BEGIN_S, Backend, Near, device_id, digest};
-use crate::ports::{Counting, Line, Memory, Scribble, StillClock};
+use crate::ports::{Counting, Line, Memory, Scribble, StillClock, Talk};
 
 /// Room for an image that crosses the first mark of progress at 64 KiB.
 const SLOT_BYTES_MIN: u32 = 128 * 1024;
@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) puts_off: Option<Duration>,
     /// There is a connection for messages, and its server takes none.
     pub(crate) refuses_messages: bool,
+    /// What comes and goes over a connection that works.
+    pub(crate) talk: Rc<RefCell<Talk>>,
     /// What happens to the board behind the agent's back, after a turn.
     pub(crate) disturbance: Option<Disturbance>,
 }
@@ -136,6 +138,7 @@ impl World {
             cuts: VecDeque::new(),
             puts_off: None,
             refuses_messages: false,
+            talk: Rc::default(),
             disturbance: None,
         }
     }
@@ -291,6 +294,7 @@ impl World {
             server: Near(Rc::clone(&self.backend)),
             messages: Line {
                 clock: Rc::clone(&self.clock),
+                talk: Rc::clone(&self.talk),
                 refused: self.refuses_messages.then(VecDeque::new),
             },
             signer: Scribble,
@@ -337,7 +341,7 @@ impl World {
 }
 
 /// Nothing here ever waits for anything outside.
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     let mut context = Context::from_waker(Waker::noop());
     loop {
