@@ -20,6 +20,7 @@ use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Malformed};
 
 pub use self::aggregates::Aggregates;
+use self::attributes::Changed;
 pub use self::check::Way;
 pub(crate) use self::check::verify;
 use self::check::{Genuine, check, check_poll, may_be_forgotten};
@@ -51,6 +52,7 @@ pub struct Ingest {
     fleet: Fleet,
     counters: Counters,
     aggregates: Aggregates,
+    changed: Changed,
 }
 
 /// What became of a message that was taken in.
@@ -125,7 +127,8 @@ impl Ingest {
     pub fn new(store: Store, log: MessageLog, vault: Arc<Vault>, fleet: Fleet) -> Self {
         let recorder = Recorder::new(log.clone());
         let (counters, aggregates) = (Counters::default(), Aggregates::default());
-        Self { store, log, recorder, vault, fleet, counters, aggregates }
+        let changed = Changed::default();
+        Self { store, log, recorder, vault, fleet, counters, aggregates, changed }
     }
 
     /// Adds up readings, besides.
@@ -276,14 +279,15 @@ impl Ingest {
         Ok(Accepted::Applied)
     }
 
-    /// Takes down what a device says of itself, unless that is nothing new.
+    /// Takes down what a device says of itself, unless that is nothing new or was something else just now.
     async fn describe(
         &self,
         device: &DeviceId,
         payload: &str,
         now_ms: u64,
     ) -> Result<(), store::Error> {
-        if self.described(device, payload, now_ms).is_none() {
+        let is_new = self.described(device, payload, now_ms).is_some();
+        if !is_new || !self.changed.note(device, now_ms) {
             return Ok(());
         }
         let mut change = self.store.begin().await?;

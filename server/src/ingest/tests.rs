@@ -207,8 +207,9 @@ async fn a_device_describes_itself_and_overrules_nobody() {
         (8, r#"{"other":"x"}"#, None),
     ] {
         let payload = format!(r#"{{"attributes":{attributes}}}"#);
-        let sealed = seal(0, Kind::Telemetry, &format!("t-{n}"), &payload, NOW_MS);
-        let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(NOW_MS)).await;
+        let now_ms = NOW_MS + n * 10_000;
+        let sealed = seal(0, Kind::Telemetry, &format!("t-{n}"), &payload, now_ms);
+        let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(now_ms)).await;
         assert_eq!(outcome.unwrap(), Accepted::Applied, "{attributes}");
         let known = desk.shop.fleet.device(&device).unwrap();
         assert_eq!(known.attributes.of("cells"), cells, "{attributes}");
@@ -216,6 +217,30 @@ async fn a_device_describes_itself_and_overrules_nobody() {
     }
     let shop = desk.shop.restarted().await;
     assert_eq!(shop.fleet.device(&device).unwrap().attributes.of("other"), Some("x"));
+}
+
+#[tokio::test]
+async fn a_device_changes_its_attributes_no_more_often_than_every_ten_seconds() {
+    let desk = Desk::open(2).await;
+    // (device, seconds from the beginning, what it says, what is known then)
+    for (n, at_s, cells, expected) in [
+        (0, 0, "1", "1"),
+        (0, 1, "2", "1"),
+        (1, 1, "3", "3"),
+        (0, 9, "2", "1"),
+        (0, 10, "2", "2"),
+        (0, 11, "2", "2"),
+        (0, 19, "4", "2"),
+        (0, 20, "4", "4"),
+    ] {
+        let payload = format!(r#"{{"attributes":{{"cells":"{cells}"}}}}"#);
+        let (device, now_ms) = (Shop::device(n), NOW_MS + at_s * 1000);
+        let sealed = seal(n, Kind::Telemetry, &format!("t-{at_s}"), &payload, now_ms);
+        let outcome = desk.ingest.message(&device, Kind::Telemetry, &sealed, Ok(now_ms)).await;
+        assert_eq!(outcome.unwrap(), Accepted::Applied, "it is telemetry still");
+        let known = desk.shop.fleet.device(&device).unwrap();
+        assert_eq!(known.attributes.of("cells"), Some(expected), "{n} after {at_s} s");
+    }
 }
 
 #[tokio::test]
