@@ -13,7 +13,8 @@ use crate::domain::{Group, Pins, Product, Release, Rollout};
 use crate::repositories::image_repository;
 use crate::store::devices::Stored;
 use crate::store::{
-    Error, Store, clock_mark, contact, devices, groups, metadata, products, releases, rollouts,
+    Error, Store, clock_mark, commands, contact, devices, groups, metadata, products, releases,
+    rollouts,
 };
 
 /// All that is durable and matters to devices, the devices aside.
@@ -62,6 +63,8 @@ impl Fleet {
         // One after the other: a million of them are not in memory twice.
         devices::for_each(store, pack, |device| fleet.enter(device)).await?;
         fleet.settle();
+        // A device carries out what has a higher number than the last, whatever became of our clock.
+        fleet.was_stamped(commands::newest(store).await?);
         Ok(fleet)
     }
 
@@ -131,4 +134,36 @@ fn by_product(releases: Vec<Release>) -> Vec<(ProductId, Vec<Release>)> {
         }
     }
     by_product
+}
+
+#[cfg(test)]
+mod tests {
+    use waxwing_wire::command::Command as Wanted;
+
+    use super::*;
+    use crate::domain::command::{Command, State};
+    use crate::testing::{NOW_MS, Shop};
+
+    #[tokio::test]
+    async fn commands_have_rising_numbers_after_the_clock_was_set_back_and_a_restart() {
+        let shop = Shop::open(1).await;
+        let last = shop.fleet.stamp(NOW_MS + 3_600_000);
+        let command = Command {
+            number: last,
+            device: Shop::device(0),
+            order: Wanted::Poll,
+            state: State::Queued,
+            created_by: "admin:ada".to_owned(),
+            created_at: last,
+            expires_at: last + 60_000,
+            sent_at: None,
+            ended_at: None,
+            detail: String::new(),
+        };
+        let mut change = shop.store.begin().await.unwrap();
+        commands::add(change.connection(), &command).await.unwrap();
+        drop(change.commit().await.unwrap());
+        let shop = shop.restarted().await;
+        assert!(shop.fleet.stamp(NOW_MS) > last);
+    }
 }

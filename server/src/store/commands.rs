@@ -60,6 +60,14 @@ pub async fn page(
     rows.iter().map(|row| read(&Row::new("commands", row))).collect()
 }
 
+/// Returns the number of the newest command of all; 0 if there is none.
+pub async fn newest(store: &Store) -> Result<u64, Error> {
+    let row = sqlx::query("SELECT COALESCE(MAX(number), 0) AS number FROM commands")
+        .fetch_one(store.readers())
+        .await?;
+    Row::new("commands", &row).number("number")
+}
+
 /// Returns the commands of a device that are still good and open, oldest first.
 pub async fn open(
     db: &mut SqliteConnection,
