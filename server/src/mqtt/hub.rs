@@ -28,6 +28,10 @@ use super::reason::Reason;
 /// connection needs to end.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Letters that wait for a connection that is busy with writing: as many of either kind, kept and not, as
+/// wait for a device.
+const LETTERS_MAX: usize = 2 * COMMANDS_MAX;
+
 /// The connected clients. Clones share them.
 #[derive(Clone, Default)]
 pub struct Hub {
@@ -130,7 +134,7 @@ impl Hub {
     }
 
     fn replace(&self, who: Who) -> (Attachment, Option<oneshot::Receiver<()>>) {
-        let (commands_in, commands) = mpsc::channel(COMMANDS_MAX);
+        let (commands_in, commands) = mpsc::channel(LETTERS_MAX);
         let (stop_in, stop) = oneshot::channel();
         let (ended_in, ended) = oneshot::channel();
         let mut clients = self.lock();
@@ -222,8 +226,11 @@ impl Line {
         match self.commands.try_send(letter) {
             Ok(()) => Delivery::Sent,
             Err(mpsc::error::TrySendError::Closed(_)) => Delivery::Absent,
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.stop(Reason::QuotaExceeded);
+            Err(mpsc::error::TrySendError::Full(letter)) => {
+                // One that is kept waits there for the next connection.
+                if letter.place.is_none() {
+                    self.stop(Reason::QuotaExceeded);
+                }
                 Delivery::Behind
             }
         }

@@ -45,12 +45,19 @@ impl From<Session> for Outbox {
 }
 
 impl Outbox {
-    /// Adds a command. One that is kept may come twice, and has its bound where it is kept.
+    /// Adds a command. One that is kept may come twice, and stays where it is kept until the next connection
+    /// when there is no room: those of which the time is over there are forgotten, and are here still. Of
+    /// either kind there are [`COMMANDS_MAX`], so that neither takes the room of the other.
     pub(super) fn push(&mut self, letter: Letter) -> Result<(), Full> {
-        match letter.place {
-            Some(place) if self.holds(place) => return Ok(()),
-            None if self.sent.len() + self.waiting.len() >= COMMANDS_MAX => return Err(Full),
-            None | Some(_) => self.waiting.push_back(letter),
+        if letter.place.is_some_and(|place| self.holds(place)) {
+            return Ok(());
+        }
+        let is_kept = letter.place.is_some();
+        let of_its_kind = self.letters().filter(|it| it.place.is_some() == is_kept).count();
+        match (of_its_kind < COMMANDS_MAX, is_kept) {
+            (true, _) => self.waiting.push_back(letter),
+            (false, true) => {}
+            (false, false) => return Err(Full),
         }
         Ok(())
     }
@@ -119,10 +126,13 @@ impl Outbox {
         self.taken.len()
     }
 
+    fn letters(&self) -> impl Iterator<Item = &Letter> {
+        self.sent.iter().map(|(_, letter)| letter).chain(&self.waiting)
+    }
+
     fn holds(&self, place: Place) -> bool {
-        let sent = self.sent.iter().map(|(_, letter)| letter);
         let is_it = |letter: &Letter| letter.place.is_some_and(|it| it.position == place.position);
-        sent.chain(&self.waiting).any(is_it)
+        self.letters().any(is_it)
     }
 
     fn free_id(&mut self) -> PacketId {
@@ -187,6 +197,22 @@ mod tests {
             outbox.pop(usize::MAX).unwrap();
         }
         assert_eq!(outbox.push(letter("")), Err(Full));
+    }
+
+    #[test]
+    fn answers_that_are_kept_are_bounded_too_and_end_no_connection_for_a_command() {
+        let mut outbox = outbox(Some(Qos::AtLeastOnce));
+        for position in 1..100 {
+            outbox.push(kept(position)).unwrap();
+            outbox.pop(8);
+        }
+        assert_eq!(outbox.letters().count(), COMMANDS_MAX);
+        for _ in 0..COMMANDS_MAX {
+            outbox.push(letter("")).unwrap();
+        }
+        assert_eq!(outbox.push(letter("")), Err(Full));
+        outbox.push(kept(100)).unwrap();
+        assert_eq!(outbox.letters().count(), 2 * COMMANDS_MAX);
     }
 
     #[test]

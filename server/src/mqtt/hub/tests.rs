@@ -26,9 +26,12 @@ async fn a_connection_that_takes_no_commands_is_ended() {
     let hub = Hub::default();
     let mut line = hub.attach(who(1)).await;
     line.listen(true);
-    for _ in 0..COMMANDS_MAX {
+    for _ in 0..LETTERS_MAX {
         assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
     }
+    assert_eq!(hub.command(&device(1), kept()), Delivery::Kept, "it has time");
+    assert!(matches!(line.order().await, Order::Command(_)));
+    assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
     assert_eq!(hub.command(&device(1), command()), Delivery::Behind);
     assert!(matches!(line.order().await, Order::Stop(Reason::QuotaExceeded)));
 }
