@@ -33,7 +33,7 @@ mod testing;
 pub use self::audience::Audience;
 pub use self::connection::{Endpoint, Guest, serve};
 pub use self::grants::Grants;
-pub use self::hub::{Delivery, Hub, Relay};
+pub use self::hub::{Delivery, Hub, Listening, Relay};
 pub use self::keeper::{Keeper, Letter, Place};
 pub use self::ledger::Ledger;
 pub use self::meter::Limits;

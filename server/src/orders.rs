@@ -19,9 +19,17 @@ use crate::app::App;
 use crate::director::COMMAND_LIFE;
 use crate::domain::audit::{Action, Entry};
 use crate::domain::command::{AGAIN_AFTER, Command, State};
-use crate::mqtt::Hub;
+use crate::logging::Chain;
 use crate::mqtt::keeper::Letter;
+use crate::mqtt::{Hub, Listening};
 use crate::store::{self, Store, audit, commands};
+
+/// How long the same command does not go to a broker again, whatever becomes of the connection: one that
+/// ends it every second would have every command that is open signed every second.
+const BROKER_PAUSE: Duration = Duration::from_secs(10);
+
+/// The number of no command.
+const NONE: u64 = 0;
 
 /// The devices for whom commands wait, so that nobody asks the database for the others. Clones share
 /// them.
@@ -40,16 +48,22 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     number: u64,
-    /// On which connection.
-    connection: u64,
+    /// How.
+    by: Listening,
     /// When, on the monotonic clock.
     at: Duration,
 }
 
 impl Sent {
-    /// The device still has time to answer.
-    fn is_fresh(self, connection: u64, now: Duration) -> bool {
-        self.connection == connection && now < self.at.saturating_add(AGAIN_AFTER)
+    /// The device still has time to answer. What a connection of its own was lost with comes again at once
+    /// with the next.
+    fn is_fresh(self, by: Listening, now: Duration) -> bool {
+        let time = match (self.by == by, by.is_broker) {
+            (true, _) => AGAIN_AFTER,
+            (false, true) => BROKER_PAUSE,
+            (false, false) => Duration::ZERO,
+        };
+        now < self.at.saturating_add(time)
     }
 }
 
@@ -82,8 +96,8 @@ impl Orders {
     /// Returns who listens and should be sent something now.
     fn due(&self, hub: &Hub, now: Duration) -> Vec<DeviceId> {
         let is_due = |device: &DeviceId, waiting: Waiting| {
-            hub.listening(device).is_some_and(|connection| {
-                waiting.is_news || !waiting.sent.is_some_and(|sent| sent.is_fresh(connection, now))
+            hub.listening(device).is_some_and(|by| {
+                waiting.is_news || !waiting.sent.is_some_and(|sent| sent.is_fresh(by, now))
             })
         };
         let waiting = self.lock();
@@ -102,8 +116,7 @@ impl Orders {
         let mut all = self.lock();
         let waiting = all.entry(device.clone()).or_default();
         waiting.is_news = false;
-        let is_with_it =
-            |last: Sent| last.number == sent.number && last.is_fresh(sent.connection, sent.at);
+        let is_with_it = |last: Sent| last.number == sent.number && last.is_fresh(sent.by, sent.at);
         if waiting.sent.is_some_and(is_with_it) {
             return false;
         }
@@ -117,16 +130,28 @@ impl Orders {
     }
 }
 
-/// Sends what is due to whoever listens.
+/// Sends what is due to whoever listens. A command that cannot be read keeps those of its device waiting,
+/// and of nobody else.
 ///
 /// # Errors
 ///
 /// When the database fails; what was not sent is sent the next time.
 pub async fn send_due(app: &App) -> Result<(), store::Error> {
     for device in app.orders.due(&app.hub, app.clock.monotonic()) {
-        send_next(app, &device).await?;
+        match send_next(app, &device).await {
+            Err(error) if error.is_damage() => put_off(app, &device, &error),
+            sent => sent?,
+        }
     }
     Ok(())
+}
+
+/// Says so once in a while.
+fn put_off(app: &App, device: &DeviceId, error: &store::Error) {
+    tracing::error!(device.id = %device, error = %Chain(error), "a command is not sent");
+    if let Some(by) = app.hub.listening(device) {
+        app.orders.note(device, Sent { number: NONE, by, at: app.clock.monotonic() });
+    }
 }
 
 /// Sends a device the oldest command that is open, if the device listens.
@@ -135,7 +160,7 @@ pub async fn send_due(app: &App) -> Result<(), store::Error> {
 ///
 /// When the database fails.
 pub async fn send_next(app: &App, device: &DeviceId) -> Result<(), store::Error> {
-    let Some(connection) = app.hub.listening(device) else { return Ok(()) };
+    let Some(by) = app.hub.listening(device) else { return Ok(()) };
     // Without a credible time nothing is signed, and nothing is void either.
     let Ok(now_ms) = app.director.now_ms() else { return Ok(()) };
     let mut change = app.store.begin().await?;
@@ -149,7 +174,7 @@ pub async fn send_next(app: &App, device: &DeviceId) -> Result<(), store::Error>
     }
     // Nobody can cancel it before it is on its way.
     let turn = change.commit().await?;
-    let sent = Sent { number: command.number, connection, at: app.clock.monotonic() };
+    let sent = Sent { number: command.number, by, at: app.clock.monotonic() };
     // The turn is held until it is handed over: numbers must not overtake each other.
     if app.orders.note(device, sent)
         && let Some(letter) = sign(app, &command, now_ms)

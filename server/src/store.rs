@@ -277,6 +277,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Tells whether what is stored is wrong, and not the database: others can still be read.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Database(sqlx::Error::ColumnDecode { .. }))
+    }
+
     /// Tells whether the disk is full: `SQLITE_FULL`.
     pub fn is_full(&self) -> bool {
         const SQLITE_FULL: &str = "13";

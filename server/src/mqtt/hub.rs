@@ -49,6 +49,15 @@ pub(super) enum Who {
     Operator { operator: String, client_id: String },
 }
 
+/// The connection on which a device listens to its commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Listening {
+    /// Its number.
+    pub connection: u64,
+    /// It is that of a broker of others, behind which the device may be.
+    pub is_broker: bool,
+}
+
 /// What became of a command.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Delivery {
@@ -114,12 +123,14 @@ impl Hub {
         self.lock().device(device).is_some()
     }
 
-    /// Returns the number of the device's connection if it listens to its commands, or of the broker's, if
-    /// the device may be behind that.
-    pub fn listening(&self, device: &DeviceId) -> Option<u64> {
+    /// Returns the device's connection if it listens to its commands, or the broker's, if the device may be
+    /// behind that.
+    pub fn listening(&self, device: &DeviceId) -> Option<Listening> {
         let mut clients = self.lock();
         let relay = clients.relay.as_ref().map(RelayLine::generation);
-        let listening = |line: &mut Line| line.listens.then_some(line.generation);
+        let relay = relay.map(|connection| Listening { connection, is_broker: true });
+        let its_own = |line: &mut Line| Listening { connection: line.generation, is_broker: false };
+        let listening = |line: &mut Line| line.listens.then(|| its_own(line));
         clients.device(device).map_or(relay, listening)
     }
 

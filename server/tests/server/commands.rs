@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use waxwing_server::director::COMMAND_LIFE;
 use waxwing_server::domain::command::{Command, State};
+use waxwing_server::mqtt::Relay;
 use waxwing_server::orders;
 use waxwing_server::store;
 use waxwing_tuf::Time;
@@ -77,6 +79,16 @@ async fn next(line: &mut Line) -> (u64, u64) {
 async fn signed(line: &mut Line) -> Value {
     let mut file: Value = serde_json::from_slice(&line.command().await).unwrap();
     file["signed"].take()
+}
+
+/// How many commands go to the broker now.
+async fn relayed(server: &Server, relay: &mut Relay) -> usize {
+    orders::send_due(&server.running.app).await.unwrap();
+    let mut count = 0;
+    while let Ok(Some(_)) = timeout(Duration::ZERO, relay.command()).await {
+        count += 1;
+    }
+    count
 }
 
 /// A connection that has nothing to say.
@@ -171,4 +183,44 @@ async fn whoever_holds_a_command_back_cannot_use_it_for_long() {
         let until = Time::from_seconds(begin_s + until_s).to_string();
         assert_eq!(expires, until, "after {after_s} s");
     }
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_and_goes_does_not_get_every_command_signed_each_time() {
+    let server = Folder::new().start().await;
+    let device = server.enrolled("d-1").await;
+    let app = &server.running.app;
+    let number = keep(&server, "d-1", Wanted::Reboot).await;
+    let mut relay = app.hub.attach_relay();
+    assert_eq!(relayed(&server, &mut relay).await, 1);
+    for _ in 0..9 {
+        server.clock.advance(Duration::from_secs(1));
+        relay = app.hub.attach_relay();
+        assert_eq!(relayed(&server, &mut relay).await, 0);
+    }
+    server.clock.advance(Duration::from_secs(1));
+    assert_eq!(relayed(&server, &mut relay).await, 1, "the connection is another one");
+    // For a device that is here itself the connection before was lost with what was on it.
+    for _ in 0..2 {
+        let mut line = Line::open(&server, &device, "d-1").await;
+        line.subscribe().await;
+        orders::send_due(app).await.unwrap();
+        assert_eq!(next(&mut line).await.0, number);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_command_keeps_nobody_else_waiting() {
+    let server = Folder::new().start().await;
+    server.enrolled("d-1").await;
+    server.enrolled("d-2").await;
+    let app = &server.running.app;
+    keep(&server, "d-1", Wanted::Reboot).await;
+    let mut change = app.store.begin().await.unwrap();
+    let damage = sqlx::query("UPDATE commands SET arguments = '['");
+    damage.execute(change.connection()).await.unwrap();
+    drop(change.commit().await.unwrap());
+    keep(&server, "d-2", Wanted::Reboot).await;
+    let mut relay = app.hub.attach_relay();
+    assert_eq!(relayed(&server, &mut relay).await, 1);
 }

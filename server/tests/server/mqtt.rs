@@ -117,7 +117,7 @@ async fn the_end_of_the_server_is_announced_to_devices() {
 pub(crate) async fn send(app: &App, device: &str) -> Delivery {
     let (now_ms, device) = (app.director.now_ms().unwrap(), id(device));
     let (seq, expires_ms) = (app.fleet.stamp(now_ms), now_ms + 300_000);
-    let order = Order::hint(Command::Poll);
+    let order = Order { number: seq, command: Command::Poll };
     let bytes = app.director.command(&device, &order, seq, expires_ms).unwrap();
     let mut change = app.store.begin().await.unwrap();
     let (db, now_ms) = (change.connection(), app.clock.now_ms());

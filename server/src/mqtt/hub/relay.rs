@@ -98,9 +98,11 @@ mod tests {
     async fn what_is_for_devices_that_are_not_connected_goes_to_the_broker_while_there_is_one() {
         let hub = Hub::default();
         let mut relay = hub.attach_relay();
+        assert!(hub.listening(&device(1)).is_some_and(|by| by.is_broker));
         let here = hub.attach(who(1)).await;
         assert_eq!(hub.command(&device(1), command()), Delivery::NotListening);
         here.listen(true);
+        assert!(hub.listening(&device(1)).is_some_and(|by| !by.is_broker));
         assert_eq!(hub.command(&device(1), command()), Delivery::Sent);
         assert_eq!(hub.command(&device(2), command()), Delivery::Sent);
         assert_eq!(relay.command().await, Some((device(2), command().payload)));
