@@ -51,8 +51,10 @@ pub struct Record {
     /// Number of the last command that was begun of those that are kept for the device: none of them is
     /// begun twice.
     pub order: u64,
-    /// What to say of that one after a reset; `None` once the server knows.
+    /// What to say of that one after a reset.
     pub answer: Option<Outcome>,
+    /// That was said, and somebody took it: it is said again to who asks again.
+    pub told: bool,
     /// Seconds from poll to poll that an operator asked for; 0: as the server says.
     pub interval_s: u32,
 }

@@ -1,7 +1,8 @@
 //! What others have a device do: from a command that was accepted to its answer.
 //!
 //! A command that is kept for the device is begun once: its number is in the journal before anything is
-//! done, with what is to be said if the device restarts meanwhile. Not here: whether a command is
+//! done, with what is to be said if the device restarts meanwhile. What was said is kept: who asks for the
+//! same again was not told, whoever took the answer. Not here: whether a command is
 //! authentic ([`Trust`](crate::trust::Trust)), nor what an application does.
 
 use alloc::string::String;
@@ -36,7 +37,7 @@ pub(super) struct Commands {
     saving: Option<Begun>,
     /// Saved, for the application.
     ready: Option<Command>,
-    /// To be said until the server knows.
+    /// To be said until somebody took it ([`Record::told`]), and again when the server asks again.
     answer: Option<Answer>,
 }
 
@@ -70,16 +71,25 @@ impl Agent {
     /// Takes note of an authentic command. It follows once its numbers are safe in the journal (D7). Of those
     /// that come within [`Policy::poll_min`](crate::policy::Policy::poll_min) after another one, the last is
     /// done, after that time: whoever commands cannot wear flash out. One that was begun before is not begun
-    /// again, and one whose time is over when its turn comes is not begun at all.
+    /// again, but answered again, and one whose time is over when its turn comes is not begun at all.
     pub fn accept_command(&mut self, now: Duration, commanded: Commanded) {
         let Commanded { seq, expires_s, order: Order { number, command } } = commanded;
+        // Also of what was begun before: each copy is answered once.
+        self.memory.record.command = seq;
         if number <= self.memory.record.order {
+            self.say_again(number);
             return;
         }
-        self.memory.record.command = seq;
         let earliest = self.commands.done_at.map_or(now, |at| at + self.memory.policy.poll_min);
         let due = earliest.max(now);
         self.commands.order = Some(Accepted { number, expires_s, command, due });
+    }
+
+    /// Says once more what became of a command, if it has come to that: a broker may have lost what it took.
+    fn say_again(&mut self, number: u64) {
+        if self.commands.answer.as_ref().is_some_and(|answer| answer.number == number) {
+            self.memory.record.told = false;
+        }
     }
 
     /// Returns what the application is to do, once. [`Agent::replied`] follows.
@@ -95,18 +105,15 @@ impl Agent {
     /// Returns what is to be said of the last command, and the id of that message: another one after a
     /// reset, for then there may be less to say.
     pub fn unsent_answer(&self) -> Option<(String, &Answer)> {
-        let answer = self.commands.answer.as_ref()?;
+        let answer = self.commands.answer.as_ref().filter(|_| !self.memory.record.told)?;
         Some((alloc::format!("{:016x}-c{}", self.memory.boot(), answer.number), answer))
     }
 
     /// Takes note that the server knows the answer; false if the message is not that.
     pub(super) fn answer_acknowledged(&mut self, message: &MessageId) -> bool {
         let is_it = self.unsent_answer().is_some_and(|(id, _)| id == message.as_str());
-        if is_it {
-            self.commands.answer = None;
-            // Losing this costs a duplicate, not a write to flash.
-            self.memory.record.answer = None;
-        }
+        // Losing this costs a duplicate, not a write to flash.
+        self.memory.record.told |= is_it;
         is_it
     }
 
@@ -133,6 +140,8 @@ impl Agent {
         }
         let Some(Accepted { number, command, .. }) = self.commands.order.take() else { return };
         let record = &mut self.memory.record;
+        drop(self.commands.answer.take_if(|_| record.told));
+        record.told = false;
         record.order = number;
         record.answer = Some(said_after_reset(&command));
         let interval_s = record.interval_s;
@@ -171,6 +180,7 @@ impl Agent {
     fn answer(&mut self, outcome: Outcome, detail: String) {
         let number = self.memory.record.order;
         self.memory.record.answer = Some(outcome);
+        self.memory.record.told = false;
         self.commands.answer = Some(Answer { number, outcome, detail });
     }
 }

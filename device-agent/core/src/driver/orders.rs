@@ -59,9 +59,13 @@ impl<P: Platform> Driver<P> {
         self.local.app.logs().map_or(Reply::of(Outcome::Unknown), reply)
     }
 
-    /// Hands the answer over, once on each connection until the server has it.
+    /// Hands the answer over, once on each connection until somebody took it.
     pub(super) fn send_answer(&mut self, timestamp: u64) {
-        let Some((id, answer)) = self.agent.unsent_answer() else { return };
+        let Some((id, answer)) = self.agent.unsent_answer() else {
+            // Should it be asked for again, it is to go out again.
+            self.handed_over.answer = None;
+            return;
+        };
         if self.handed_over.answer.as_ref().is_some_and(|sent| sent.as_str() == id) {
             return;
         }

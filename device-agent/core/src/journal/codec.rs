@@ -26,7 +26,7 @@ use super::{
 use crate::ports::Slot;
 use reader::Reader;
 pub(super) use words::crc32;
-use words::{outcome_number, state_number};
+use words::{TOLD, outcome_number, state_number};
 
 /// Longest record: every list full and every text at its limit, and room for later fields: three quarters
 /// of a flash sector.
@@ -148,7 +148,7 @@ impl Writer {
             Ok(())
         })?;
         self.u64(record.order);
-        self.0.push(outcome_number(record.answer));
+        self.0.push(outcome_number(record.answer) | if record.told { TOLD } else { 0 });
         self.u32(record.interval_s);
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Commands on their way to the agent, and answers on their way back.
 
+use std::time::Duration;
+
 use waxwing_agent::Action;
 use waxwing_agent::driver::Driver;
 use waxwing_agent::network::Message;
@@ -7,6 +9,8 @@ use waxwing_agent::ports::ResetReason;
 use waxwing_esp_image::model::Rollback;
 use waxwing_tuf::command::COMMAND_BYTES_MAX;
 use waxwing_wire::command::{Command, Order};
+use waxwing_wire::envelope::Envelope;
+use waxwing_wire::topic::Kind;
 
 use crate::world::{Tested, World, block_on, image};
 
@@ -51,4 +55,29 @@ fn of_the_commands_that_come_before_the_first_poll_the_newest_is_carried_out_aft
         block_on(driver.turn());
     }
     assert_eq!(driver.agent().record().order, 7);
+}
+
+#[test]
+fn an_answer_that_a_broker_lost_goes_out_again_when_the_command_comes_again() {
+    let mut world = world();
+    world.talk.borrow_mut().is_connected = true;
+    let mut driver = start(&mut world);
+    while driver.agent().unix_s(Duration::ZERO).is_none() {
+        block_on(driver.turn());
+    }
+    for seq in 1..4 {
+        world.command(seq, 7);
+        for _ in 0..6 {
+            block_on(driver.turn());
+        }
+    }
+    let talk = world.talk.borrow();
+    let said = talk.said.iter().filter(|(kind, ..)| *kind == Kind::Response);
+    let said: Vec<_> = said
+        .map(|(_, id, envelope)| {
+            (id, Envelope::parse(envelope.as_bytes()).unwrap().payload.to_owned())
+        })
+        .collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said.iter().all(|it| *it == said[0] && it.1.contains("done")), "{said:?}");
 }

@@ -111,7 +111,49 @@ fn what_is_kept_for_a_device_is_begun_once_and_answered_until_the_server_knows()
     assert_eq!(device.said(), Some((3, Outcome::Done)), "that was something else");
     let (id, _) = device.agent.unsent_answer().unwrap();
     device.agent.acknowledge(&id.parse().unwrap());
-    assert_eq!((device.said(), device.agent.record().answer), (None, None));
+    assert_eq!((device.said(), device.agent.record().told), (None, true));
+}
+
+/// A broker took the answer and lost it: whoever sends the same command again does not know it.
+#[test]
+fn what_was_answered_is_answered_again_in_the_same_words_when_it_comes_again_and_not_begun_again() {
+    let mut device = waiting();
+    device.command(5, order(3, beep()));
+    device.on(Event::Tick, Action::Save);
+    device.command(6, order(3, beep()));
+    assert_eq!(device.said(), None, "nothing is known yet");
+    device.on_wait(Event::Done);
+    assert_eq!(device.agent.take_command(), Some(beep()));
+    device.agent.replied(Reply { outcome: Outcome::Done, detail: "beeped".to_owned() });
+    let mut said = Vec::new();
+    for seq in 7..10 {
+        let (id, answer) = device.agent.unsent_answer().unwrap();
+        let (id, answer) = (id, answer.clone());
+        device.agent.acknowledge(&id.parse().unwrap());
+        assert_eq!(device.said(), None);
+        said.push((id, answer));
+        device.command(seq, order(2, beep()));
+        assert_eq!(device.said(), None, "of that one it knows nothing");
+        device.command(seq, order(3, beep()));
+        device.on_wait(Event::Tick);
+        assert_eq!((device.agent.take_command(), device.agent.record().command), (None, seq));
+    }
+    said.dedup();
+    assert_eq!(said.len(), 1, "no id ever has two payloads: {said:?}");
+    // What was acknowledged last is in the journal when that is written next.
+    let (id, _) = device.agent.unsent_answer().unwrap();
+    device.agent.acknowledge(&id.parse().unwrap());
+    let mut device = device.reboot(SLOTS.old, SlotState::Valid);
+    device.on_wait(Event::Tick);
+    assert_eq!(device.said(), None);
+    device.command(10, order(3, beep()));
+    assert_eq!(device.said(), Some((3, Outcome::Done)));
+    // The next one has an answer of its own.
+    device.agent.acknowledge(&device.agent.unsent_answer().unwrap().0.parse().unwrap());
+    device.command(11, order(4, beep()));
+    device.on(Event::Tick, Action::Save);
+    device.on_wait(Event::Done);
+    assert_eq!((device.agent.take_command(), device.said()), (Some(beep()), None));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use core::str::FromStr;
 use waxwing_wire::report::{Deferral, State};
 use waxwing_wire::{Digest, ErrorCode, Report};
 
-use super::words::{outcome, state_number};
+use super::words::{TOLD, outcome, state_number};
 use super::{
     Deployment, FAILED_IMAGES_MAX, FailedImage, InvalidRecord, KNOWN_IMAGES_MAX, KnownImage, Phase,
     PutOff, REPORTS_MAX, Record, Settled, Slots, UnsentReport, Update,
@@ -38,7 +38,8 @@ impl<'a> Reader<'a> {
         })?;
         if !self.0.is_empty() {
             record.order = self.u64()?;
-            record.answer = outcome(self.u8()?);
+            let answer = self.u8()?;
+            (record.answer, record.told) = (outcome(answer & !TOLD), answer & TOLD != 0);
             record.interval_s = self.u32()?;
         }
         Ok(record)

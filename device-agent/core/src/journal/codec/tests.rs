@@ -100,7 +100,7 @@ fn record() -> impl Strategy<Value = Record> {
     let settled = (rollout(), digest()).prop_map(|(rollout, sha256)| Settled { rollout, sha256 });
     let outcome = prop::sample::select(Outcome::ALL.to_vec());
     (
-        (any::<(u32, u64)>(), any::<(u64, u32)>(), prop::option::of(outcome)),
+        (any::<(u32, u64)>(), any::<(u64, u32, bool)>(), prop::option::of(outcome)),
         prop::option::of(update()),
         prop::option::of(settled),
         prop::collection::vec(known, 0..=KNOWN_IMAGES_MAX),
@@ -109,7 +109,7 @@ fn record() -> impl Strategy<Value = Record> {
         prop::option::of(put_off()),
     )
         .prop_map(|(numbers, update, settled, known, failed, reports, put_off)| {
-            let ((security_version, command), (order, interval_s), answer) = numbers;
+            let ((security_version, command), (order, interval_s, told), answer) = numbers;
             Record {
                 security_version,
                 update,
@@ -121,6 +121,7 @@ fn record() -> impl Strategy<Value = Record> {
                 put_off,
                 order,
                 answer,
+                told,
                 interval_s,
             }
         })
@@ -212,6 +213,7 @@ fn golden() -> Record {
         }),
         order: 1_795_167_000_123,
         answer: Some(Outcome::Interrupted),
+        told: false,
         interval_s: 600,
     }
 }
@@ -274,6 +276,7 @@ fn the_fullest_record_fits() {
         put_off: Some(PutOff { rollout, sha256, deferral: Deferral { times: 1, until: 0 } }),
         order: 1,
         answer: Some(Outcome::Done),
+        told: true,
         interval_s: 1,
     };
     assert!(record.encode(1).is_ok());

@@ -21,6 +21,9 @@ pub(super) const fn state_number(state: State) -> u8 {
     }
 }
 
+/// Beside the number of what became of a command: that was said.
+pub(super) const TOLD: u8 = 0x80;
+
 /// As above, for what became of a command; 0 if there is nothing to say.
 pub(super) const fn outcome_number(outcome: Option<Outcome>) -> u8 {
     match outcome {
