@@ -94,7 +94,7 @@ fn plain_table() -> Table {
 }
 
 fn heading(field: &str) -> Cell {
-    Cell::new(field.replace('_', " ")).add_attribute(Attribute::Dim)
+    Cell::new(clean(field).replace('_', " ")).add_attribute(Attribute::Dim)
 }
 
 fn cell(text: &str) -> Cell {
@@ -105,16 +105,16 @@ fn cell(text: &str) -> Cell {
     }
 }
 
-/// Writes a value with room for it: a line per field of a map, and per map of a list.
+/// Writes a value with room for it: a line per line of a text, per field of a map, and per map of a list.
+/// The table indents them all, so that no line looks like another field.
 fn lines(value: &Value) -> String {
     match value {
         Value::Array(items) if items.iter().any(Value::is_object) => {
             items.iter().map(text).collect::<Vec<_>>().join("\n")
         }
         Value::Object(fields) => pairs(fields).join("\n"),
-        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => {
-            text(value)
-        }
+        Value::String(text) => text.lines().map(clean).collect::<Vec<_>>().join("\n"),
+        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) => text(value),
     }
 }
 
@@ -122,7 +122,7 @@ fn lines(value: &Value) -> String {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
-        Value::String(text) => text.chars().map(printable).collect(),
+        Value::String(text) => clean(text),
         Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => pairs(fields).join(" "),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -132,12 +132,13 @@ fn text(value: &Value) -> String {
 /// Leaves out what has no value.
 fn pairs(fields: &Map<String, Value>) -> Vec<String> {
     let pairs = fields.iter().map(|(key, value)| (key, text(value)));
-    pairs.filter(|(_, text)| !text.is_empty()).map(|(key, text)| format!("{key}={text}")).collect()
+    let pairs = pairs.filter(|(_, text)| !text.is_empty());
+    pairs.map(|(key, text)| format!("{}={text}", clean(key))).collect()
 }
 
-/// Names come from devices too; none may move the cursor.
-fn printable(c: char) -> char {
-    if c.is_control() { '\u{fffd}' } else { c }
+/// Names come from devices and other operators too; none may move the cursor.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Colours the words for states of devices, rollouts and deployments.
@@ -195,5 +196,20 @@ mod tests {
     #[test]
     fn a_name_cannot_send_escape_sequences_to_the_terminal() {
         assert_eq!(text(&json!("a\u{1b}[2Jb\r\n")), "a\u{fffd}[2Jb\u{fffd}\u{fffd}");
+        let thing = json!({ "\u{1b}[2J": { "\u{9b}2J": "\u{7f}" }, "b": { "\n": 1 } });
+        let table = field_table(thing.as_object().unwrap()).trim_fmt();
+        assert!(table.chars().all(|c| !c.is_control() || c == '\n'), "{table:?}");
+        assert_eq!(table.lines().count(), 2, "{table}");
+    }
+
+    #[test]
+    fn a_log_keeps_its_lines_and_none_of_them_looks_like_a_field() {
+        let thing = json!({ "detail": "started\r\nstate  done\n\u{1b}[1Aid 7\n", "state": "sent" });
+        let table = field_table(thing.as_object().unwrap()).trim_fmt();
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 4, "{table}");
+        assert!(lines[1..3].iter().all(|line| line.starts_with("        ")), "{table}");
+        assert!(lines[0].ends_with("started") && lines[1].ends_with("state  done"), "{table}");
+        assert!(lines[2].ends_with("\u{fffd}[1Aid 7"), "{table}");
     }
 }
