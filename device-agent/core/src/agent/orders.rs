@@ -164,7 +164,7 @@ impl Agent {
                 self.advance(now, Event::PollRequested);
             }
             Command::Application { .. } | Command::CollectLogs => {
-                self.commands.ready = Some(command)
+                self.commands.ready = Some(command);
             }
         }
     }
