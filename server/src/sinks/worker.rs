@@ -1,7 +1,7 @@
 //! One sink's errand boy: reads the log behind the cursor, sends, and moves the cursor.
 //!
 //! The cursor is written before a batch goes out and after it was taken; whatever lies between when the
-//! server dies is sent again, with a mark.
+//! server dies, or cannot write, is sent again, with a mark.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -64,7 +64,10 @@ impl Worker {
                     Ok(pause) => pause,
                     Err(error) => {
                         let (sink, error) = (self.sink.name(), Chain(&error));
-                        tracing::error!(sink, %error, "the message log cannot be read for a sink");
+                        tracing::error!(sink, %error, "the message log failed for a sink");
+                        // What is in memory is ahead of what is durable, such as of a dead letter that
+                        // could not be written: from there again, with the mark.
+                        self.state = None;
                         Some(DATABASE_PAUSE)
                     }
                 };

@@ -1,7 +1,11 @@
 //! A log that is full of what a sink has not taken, and what telemetry comes to.
 
+mod backend;
+
 use std::time::Duration;
 
+use sqlx::ConnectOptions as _;
+use sqlx::sqlite::SqliteConnectOptions;
 use waxwing_server::clock::Clock as _;
 use waxwing_server::config::Config;
 use waxwing_server::jobs::forget;
@@ -9,6 +13,7 @@ use waxwing_server::store::messages::Message;
 use waxwing_wire::envelope::Header;
 use waxwing_wire::topic::Kind;
 
+use self::backend::Backend;
 use crate::mqtt::{Line, sealed};
 use crate::support::{Folder, Server, id};
 
@@ -63,24 +68,67 @@ async fn a_message_is_not_acknowledged_while_the_disk_queue_is_full_and_none_is_
 async fn fill(server: &Server) -> usize {
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(7000));
     for number in 0.. {
-        let header = Header {
-            device_id: id("d-1"),
-            timestamp: 0,
-            message_id: format!("f-{number}").parse().unwrap(),
-        };
-        let message = Message {
-            device: id("d-1"),
-            kind: Kind::Telemetry,
-            message_id: header.message_id.clone(),
-            signed_by: "00".to_owned(),
-            received_at: server.clock.now_ms(),
-            envelope: header.seal(&payload, "00"),
-        };
+        let message = message(server, &format!("f-{number}"), &payload);
         if server.running.app.log.add(&[message]).await.is_err() {
             return number;
         }
     }
     unreachable!("the log has a limit")
+}
+
+fn message(server: &Server, message_id: &str, payload: &str) -> Message {
+    let header =
+        Header { device_id: id("d-1"), timestamp: 0, message_id: message_id.parse().unwrap() };
+    Message {
+        device: id("d-1"),
+        kind: Kind::Telemetry,
+        message_id: header.message_id.clone(),
+        signed_by: "00".to_owned(),
+        received_at: server.clock.now_ms(),
+        envelope: header.seal(payload, "00"),
+    }
+}
+
+/// A device says something.
+async fn say(server: &Server, message_id: &str) {
+    server.running.app.log.add(&[message(server, message_id, "{}")]).await.unwrap();
+}
+
+/// A folder with a sink that is a back end.
+fn folder_with(backend: &Backend) -> Folder {
+    let mut folder = Folder::new();
+    let address = backend.address;
+    let sink = format!("name = 'back'\nkind = 'http'\nurl = 'http://{address}/'\nbackfill = true");
+    folder.config.sinks = vec![toml::from_str(&sink).unwrap()];
+    folder
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_could_not_be_written_is_sent_again_with_the_mark() {
+    let mut backend = Backend::open(&[("m-1", &[400])]).await;
+    let folder = folder_with(&backend);
+    let server = folder.start().await;
+    let file = SqliteConnectOptions::new().filename(folder.data().join("messages.db"));
+    let mut disk = file.connect().await.unwrap();
+    // As a disk without room, until m-3 is in the log.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON dead_letters \
+        WHEN NOT EXISTS (SELECT 1 FROM messages WHERE message_id = 'm-3') \
+        BEGIN SELECT RAISE(ABORT, 'full'); END";
+    sqlx::query(full).execute(&mut disk).await.unwrap();
+
+    say(&server, "m-1").await;
+    backend.expect("m-1", false).await;
+    say(&server, "m-2").await;
+    backend.expect("m-1", true).await;
+    backend.expect("m-2", false).await;
+    // Behind the batch after that, what came of m-1 is written.
+    for id in ["m-3", "m-4"] {
+        say(&server, id).await;
+        backend.until(id).await;
+    }
+    let dead = server.running.app.log.dead_letters("back", 0, 9).await.unwrap();
+    let dead: Vec<_> = dead.iter().map(|it| it.logged.message.message_id.as_str()).collect();
+    assert_eq!(dead, ["m-1"]);
 }
 
 #[tokio::test]
