@@ -7,6 +7,8 @@
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
@@ -36,6 +38,25 @@ pub struct Mailer {
     /// The part of message numbers that is ours.
     host: String,
     timeout: Duration,
+    /// Whether a thread sends.
+    busy: Arc<AtomicBool>,
+}
+
+/// The right to send, which one thread has at a time, until it is dropped: a mail server that answers byte by
+/// byte keeps a thread for as long as it likes, and never a second one.
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(busy: &Arc<AtomicBool>) -> Option<Self> {
+        let is_free = !busy.swap(true, Ordering::AcqRel);
+        is_free.then(|| Self(Arc::clone(busy)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Mailer {
@@ -60,21 +81,31 @@ impl Mailer {
         }
         let from = mail.from.parse().map_err(|_| Error::Address)?;
         let timeout = Duration::from_secs(mail.timeout_s);
-        Ok(Some(Self { transport: transport.build(), from, host, timeout }))
+        let busy = Arc::default();
+        Ok(Some(Self { transport: transport.build(), from, host, timeout, busy }))
     }
 
-    /// Sends a letter once.
+    /// Sends a letter once; not while an earlier one, for which nobody waits any more, still hangs.
     pub async fn send(&self, letter: &Letter, to: &str) -> Outcome {
         let Ok(message) = self.message(letter, to) else {
             return Outcome::Failed(Failure::AddressRefused);
         };
+        let Some(turn) = Turn::take(&self.busy) else {
+            tracing::warn!("the mail server still hangs with an earlier message");
+            return Outcome::Failed(Failure::TimedOut);
+        };
         let transport = self.transport.clone();
-        let sent = timeout(self.timeout, spawn_blocking(move || transport.send(&message)));
+        let sending = spawn_blocking(move || {
+            let sent = transport.send(&message);
+            drop(turn);
+            sent
+        });
+        let sent = timeout(self.timeout, sending);
         match sent.await {
             Ok(Ok(Ok(response))) => Outcome::Replied(response.code().into()),
             Ok(Ok(Err(error))) => failed(&error),
             Ok(Err(_)) => Outcome::Failed(Failure::NotReached),
-            // What still waits ends by the deadlines of its socket.
+            // Its thread ends when the mail server is silent for as long, or hangs up.
             Err(_) => Outcome::Failed(Failure::TimedOut),
         }
     }
@@ -225,6 +256,21 @@ mod tests {
         {
             assert!(mailer.message(&letter("a", "b\n"), to).is_err(), "{to:?}");
         }
+    }
+
+    #[test]
+    fn one_thread_sends_at_a_time_and_its_turn_ends_also_by_a_panic() {
+        let busy = Arc::default();
+        let turn = Turn::take(&busy).unwrap();
+        assert!(Turn::take(&busy).is_none());
+        drop(turn);
+        let turn = Turn::take(&busy).unwrap();
+        let panics = std::thread::spawn(move || {
+            let _turn = turn;
+            panic!("on purpose");
+        });
+        assert!(panics.join().is_err());
+        assert!(Turn::take(&busy).is_some());
     }
 
     #[test]

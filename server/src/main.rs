@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::runtime::Runtime;
 use waxwing_server::clock::{Clock as _, SystemClock};
 use waxwing_server::config::Config;
 use waxwing_server::random::SystemRandom;
@@ -67,9 +69,18 @@ Examples:
 Every key of the file has an environment variable: WAXWING_SERVER__, its sections and name in
 capitals, joined by two underscores.";
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+/// How long threads may take to end that block: a write to a file takes less, and what waits for another
+/// machine, such as a mail server, is sent again after the next start.
+const THREADS_END_MAX: Duration = Duration::from_secs(3);
+
+fn main() -> anyhow::Result<()> {
+    let runtime = Runtime::new().context("cannot start")?;
+    let ended = runtime.block_on(act(Arguments::parse()));
+    runtime.shutdown_timeout(THREADS_END_MAX);
+    ended
+}
+
+async fn act(arguments: Arguments) -> anyhow::Result<()> {
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let file = arguments.config.or_else(|| Config::default_file(&environment));
     let config = Config::load(file.as_deref(), environment)?;
@@ -98,9 +109,9 @@ async fn main() -> anyhow::Result<()> {
         return Ok(broker::run_intake(&config, clock, signals.ended()).await?);
     }
     let options = run::Options { confirm_clock: arguments.confirm_clock };
-    let server =
-        run::start(config, options, Arc::new(SystemClock::new()), Arc::new(SystemRandom)).await?;
-    signals.wait(&server).await;
-    server.stop().await;
+    let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SystemRandom));
+    let running = run::start(config, options, clock, random).await?;
+    signals.wait(&running).await;
+    running.stop().await;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! E-mail about alerts, by a real mail server on this machine.
 
+mod drip;
 mod smtpd;
 
 use std::fs;
@@ -14,6 +15,7 @@ use waxwing_server::config::{Config, MailTls};
 use waxwing_server::jobs::{send_mail, watch_alerts};
 use waxwing_server::random::FakeRandom;
 
+use self::drip::Drip;
 use self::smtpd::{LOGIN, Mode, Smtpd};
 use crate::alerts::halt;
 use crate::support::Api;
@@ -146,6 +148,27 @@ async fn mail_is_sent_again_under_the_same_number_until_somebody_takes_it() {
     let expected = ["ops@example.com", "delivered", "smtp_250"].map(|text| json!(text));
     assert_eq!(deliveries(&api).await, [expected]);
     smtpd.nothing_more();
+}
+
+#[tokio::test]
+async fn a_mail_server_that_drips_keeps_one_thread_and_no_second_one() {
+    let drip = Drip::open();
+    let recipients = ["a@example.com", "b@example.com", "c@example.com"];
+    let api = Api::open_with(|config| {
+        config.mail.server = Some("127.0.0.1".to_owned());
+        config.mail.port = drip.port;
+        config.mail.tls = MailTls::UnsafeLoopback;
+        "waxwing@updates.example".clone_into(&mut config.mail.from);
+        config.mail.to = recipients.map(str::to_owned).to_vec();
+        config.mail.timeout_s = 1;
+    })
+    .await;
+    api.act("mail/test").await.ok();
+    send(&api).await;
+    let expected = recipients.map(|to| [to, "due", "timed_out"].map(|text| json!(text)));
+    assert_eq!(deliveries(&api).await, expected);
+    drip.next();
+    assert_eq!(drip.others(), 0);
 }
 
 #[tokio::test]

@@ -1,22 +1,31 @@
 //! The program itself: its command line, its signals, what it says when it cannot start.
 
+#[expect(dead_code, reason = "the tests of the REST API use the rest")]
+#[path = "../api/mail/drip.rs"]
+mod drip;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use waxwing_server::run::Addresses;
 
+use self::drip::Drip;
 use crate::support::tls;
+use crate::webhooks::Admin;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_waxwing-server");
 
@@ -73,7 +82,7 @@ fn start_as(command: &mut Command) -> Child {
     let listens = lines.any(|line| line.unwrap().contains("listening"));
     assert!(listens);
     // Keeps reading, so that the program can go on writing.
-    std::thread::spawn(move || lines.count());
+    thread::spawn(move || lines.count());
     child
 }
 
@@ -164,6 +173,22 @@ async fn one_stranger_does_not_use_up_the_files_of_the_process() {
     assert_eq!(timeout(SOON, health).await.unwrap().unwrap().status(), 200);
     drop(idle);
     stop(child);
+}
+
+#[tokio::test]
+async fn a_mail_server_that_never_comes_to_an_end_keeps_no_server_from_its_own() {
+    let drip = Drip::open();
+    let folder = folder(&format!(
+        "[limits]\ndrain_s = 1\n[mail]\nserver = '127.0.0.1'\nport = {}\ntls = 'unsafe_loopback'\n\
+         from = 'waxwing@updates.example'\nto = ['ops@example.com']\ntimeout_s = 1",
+        drip.port
+    ));
+    let mut child = start(&folder);
+    Admin::of(&mut child, folder.path()).post("mail/test", &json!({})).await;
+    drip.next();
+    let (say, ended) = channel();
+    thread::spawn(move || say.send(stop(child)));
+    ended.recv_timeout(4 * SOON).expect("it hangs with the mail server");
 }
 
 /// Returns a TLS client without a certificate.

@@ -67,14 +67,14 @@ async fn a_message_that_was_in_flight_when_the_server_was_killed_is_sent_again()
 }
 
 /// An operator with the token of the first start.
-struct Admin {
+pub(crate) struct Admin {
     http: Client,
     address: SocketAddr,
     token: String,
 }
 
 impl Admin {
-    fn of(child: &mut Child, folder: &Path) -> Self {
+    pub(crate) fn of(child: &mut Child, folder: &Path) -> Self {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let token = lines.find_map(|line| Some(line.split_once("admin token: ")?.1.to_owned()));
         let data = folder.join("data");
@@ -85,7 +85,7 @@ impl Admin {
         Self { http: http.build().unwrap(), address: addresses.admin, token: token.unwrap() }
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Value {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         let url = format!("https://localhost:{}/api/v1/{path}", self.address.port());
         let request = self.http.post(url).bearer_auth(self.token.trim()).json(body);
         request.send().await.unwrap().error_for_status().unwrap().json().await.unwrap()
