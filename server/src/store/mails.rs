@@ -71,11 +71,12 @@ pub async fn put(db: &mut SqliteConnection, outgoing: &Outgoing) -> Result<(), E
     Ok(())
 }
 
-/// Returns the letters that are to be sent now, in flight or not, those that wait longest first.
+/// Returns the letters that are to be sent now, in flight or not, those that wait longest first. What
+/// was written in the future is due, as in [`Delivery::begin`].
 pub async fn due(store: &Store, now_ms: u64, limit: u32) -> Result<Vec<Outgoing>, Error> {
     let rows = sqlx::query(
-        "SELECT * FROM mails WHERE state IN ('due', 'in_flight') AND due_at <= $1 \
-         ORDER BY due_at, message, recipient LIMIT $2",
+        "SELECT * FROM mails WHERE state IN ('due', 'in_flight') \
+         AND (due_at <= $1 OR changed_at > $1) ORDER BY due_at, message, recipient LIMIT $2",
     )
     .bind(to_integer(now_ms))
     .bind(limit)

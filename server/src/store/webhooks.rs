@@ -107,11 +107,12 @@ pub async fn put(
     Ok(())
 }
 
-/// Returns the webhooks for which a message is to be sent now, in flight or not.
+/// Returns the webhooks for which a message is to be sent now, in flight or not. Here and below, what was
+/// written in the future is due, as in [`Delivery::begin`].
 pub async fn due(store: &Store, now_ms: u64) -> Result<Vec<Webhook>, Error> {
     let rows = sqlx::query(
         "SELECT * FROM webhooks WHERE id IN (SELECT webhook FROM webhook_deliveries \
-         WHERE state IN ('due', 'in_flight') AND due_at <= $1)",
+         WHERE state IN ('due', 'in_flight') AND (due_at <= $1 OR changed_at > $1))",
     )
     .bind(to_integer(now_ms))
     .fetch_all(store.readers())
@@ -128,7 +129,7 @@ pub async fn due_for(
 ) -> Result<Vec<Outgoing>, Error> {
     let rows = sqlx::query(
         "SELECT * FROM webhook_deliveries WHERE webhook = $1 AND state IN ('due', 'in_flight') \
-         AND due_at <= $2 ORDER BY due_at, message LIMIT $3",
+         AND (due_at <= $2 OR changed_at > $2) ORDER BY due_at, message LIMIT $3",
     )
     .bind(webhook)
     .bind(to_integer(now_ms))

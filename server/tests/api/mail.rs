@@ -151,6 +151,15 @@ async fn mail_is_sent_again_under_the_same_number_until_somebody_takes_it() {
 }
 
 #[tokio::test]
+async fn mail_does_not_wait_for_the_time_before_the_clock_was_set_back() {
+    let smtpd = Smtpd::start(Mode::Starttls, &[]);
+    let api = world(&smtpd, MailTls::Starttls, &["ops@example.com"]).await;
+    api.write_as_if_a_year_ahead("mails").await;
+    send(&api).await;
+    smtpd.next();
+}
+
+#[tokio::test]
 async fn a_mail_server_that_drips_keeps_one_thread_and_no_second_one() {
     let drip = Drip::open();
     let recipients = ["a@example.com", "b@example.com", "c@example.com"];

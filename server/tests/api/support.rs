@@ -106,6 +106,16 @@ impl Api {
         Self::start(self.config, self.clock, self.folder).await
     }
 
+    /// Has what is in an outbox look as if it had been written by a clock that was a year ahead.
+    pub(crate) async fn write_as_if_a_year_ahead(&self, outbox: &str) {
+        let year = "365 * 24 * 3600 * 1000";
+        let ahead = ["since", "due_at", "changed_at"].map(|at| format!("{at} = {at} + {year}"));
+        let statement = format!("UPDATE {outbox} SET {}", ahead.join(", "));
+        let mut change = self.app.store.begin().await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(change.connection()).await.unwrap();
+        drop(change.commit().await.unwrap());
+    }
+
     pub(crate) fn now_s(&self) -> u64 {
         self.clock.now_ms() / 1000
     }

@@ -222,6 +222,16 @@ async fn a_message_is_sent_again_with_the_same_id_until_somebody_takes_it() {
 }
 
 #[tokio::test]
+async fn a_message_does_not_wait_for_the_time_before_the_clock_was_set_back() {
+    let (api, mut receiver) = world(1).await;
+    let (webhook, _) = subscribe(&api, &receiver.url(), &[]).await;
+    api.act(&format!("webhooks/{webhook}/test")).await.ok();
+    api.write_as_if_a_year_ahead("webhook_deliveries").await;
+    deliver(&api).await;
+    receiver.next().await;
+}
+
+#[tokio::test]
 async fn what_was_decided_before_a_crash_is_told_after_it() {
     let (api, mut receiver) = world(1).await;
     let (webhook, secret) = subscribe(&api, &receiver.url(), &["rollout.halted"]).await;

@@ -112,11 +112,12 @@ impl Delivery {
     /// Sends it, if it is to be sent now. What is in flight although nobody waits for an answer is sent
     /// again: the server ended, or could not write down what came of it.
     #[must_use]
-    pub const fn begin(self, now_ms: u64) -> Option<Self> {
+    pub fn begin(self, now_ms: u64) -> Option<Self> {
         match self.state {
-            State::Due | State::InFlight if self.due_at <= now_ms => Some(Self {
+            State::Due | State::InFlight if self.is_due(now_ms) => Some(Self {
                 state: State::InFlight,
                 attempts: self.attempts.saturating_add(1),
+                since: self.since.min(now_ms),
                 changed_at: now_ms,
                 ..self
             }),
@@ -124,13 +125,20 @@ impl Delivery {
         }
     }
 
+    /// Tells whether its time has come. What was written in the future does not wait for the time that a
+    /// clock showed before it was set back.
+    const fn is_due(&self, now_ms: u64) -> bool {
+        self.due_at <= now_ms || self.changed_at > now_ms
+    }
+
     /// Takes note of what came of the attempt. `jitter` is any number: where many receivers failed at
     /// once, they are not all asked at once again.
     #[must_use]
     pub fn on_outcome(self, outcome: Outcome, now_ms: u64, jitter: u16) -> Self {
-        let next = Self { outcome: Some(outcome), changed_at: now_ms, ..self };
+        let since = self.since.min(now_ms);
+        let next = Self { outcome: Some(outcome), since, changed_at: now_ms, ..self };
         let due_at = now_ms.saturating_add(wait_ms(self.attempts, jitter));
-        let is_late = due_at > self.since.saturating_add(PATIENCE_MS);
+        let is_late = due_at > since.saturating_add(PATIENCE_MS);
         match outcome {
             Outcome::Answered(200..=299) | Outcome::Replied(200..=299) => {
                 Self { state: State::Delivered, ..next }
@@ -259,6 +267,28 @@ mod tests {
         let begun = Delivery::new(1).begin(1).unwrap();
         assert_eq!(begun.state, State::InFlight);
         assert_eq!(begun.begin(2).unwrap().attempts, 2);
+    }
+
+    #[test]
+    fn nothing_waits_for_the_time_that_a_clock_showed_before_it_was_set_back() {
+        const YEAR_MS: u64 = 365 * 24 * 3600 * 1000;
+        let new = Delivery::new(YEAR_MS);
+        let tried = attempt(new, FAILED, 0);
+        let in_flight = tried.begin(tried.due_at).unwrap();
+        assert_eq!(tried.begin(YEAR_MS), None, "the clock is as it was");
+        for ahead in [new, tried, in_flight] {
+            let begun = ahead.begin(7).unwrap();
+            assert_eq!((begun.changed_at, begun.since), (7, 7));
+            assert_eq!(begun.attempts, ahead.attempts + 1);
+            let mut delivery = begun.on_outcome(FAILED, 9, 0);
+            assert_eq!(delivery.begin(9), None, "from then on it waits as any other");
+            while delivery.state == State::Due {
+                delivery = attempt(delivery, FAILED, u16::MAX);
+            }
+            assert!(delivery.changed_at <= 7 + PATIENCE_MS, "and for a day at most");
+        }
+        let ended = in_flight.on_outcome(FAILED, 7, 0);
+        assert_eq!((ended.state, ended.since), (State::Due, 7), "set back while it was in flight");
     }
 
     #[test]
