@@ -14,7 +14,7 @@ use self::heard::Heard;
 use self::refusals::Refusals;
 use crate::app::App;
 use crate::domain::alert::board::Looked;
-use crate::domain::alert::lost::Listening;
+use crate::domain::alert::lost::{Absence, Listening};
 use crate::domain::alert::window::Window;
 use crate::domain::alert::{Finding, Kind, Rule};
 use crate::store::{self, Store, clock_mark};
@@ -25,7 +25,7 @@ const SLOW_PERIOD_MS: u64 = 5 * 60 * 1000;
 /// What is remembered between two looks.
 #[derive(Debug)]
 pub struct Watch {
-    /// Since when the server listens.
+    /// When the server listened.
     pub listening: Listening,
     /// Messages that were refused.
     pub refusals: Refusals,
@@ -49,15 +49,20 @@ struct Slow {
 }
 
 impl Watch {
-    /// Begins to watch, at a time in Unix milliseconds.
+    /// Begins to watch, at a time in Unix milliseconds, and remembers that the server was away until now.
     ///
     /// # Errors
     ///
     /// When the database fails.
     pub async fn begin(store: &Store, now_ms: u64) -> Result<Self, store::Error> {
-        let alive_ms = clock_mark::read(store).await?;
+        let last = Absence { from_ms: clock_mark::read(store).await?, to_ms: now_ms };
+        let mut change = store.begin().await?;
+        let known = store::alerts::absences(change.connection()).await?;
+        let listening = Listening::again(&known, last);
+        store::alerts::put_absences(change.connection(), listening.absences()).await?;
+        drop(change.commit().await?);
         Ok(Self {
-            listening: Listening { since_ms: now_ms, alive_ms },
+            listening,
             refusals: Refusals::default(),
             heard: Heard::default(),
             memory: Mutex::default(),

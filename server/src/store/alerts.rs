@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use super::row::{Row, to_integer, to_json};
 use super::{Error, Store, mails, webhooks};
 use crate::domain::alert::board::Step;
+use crate::domain::alert::lost::Absence;
 use crate::domain::alert::{Alert, Rule, RuleName, Severity, State};
 use crate::domain::letter::Letter;
 use crate::domain::webhook::Event;
@@ -20,6 +21,27 @@ pub struct Filter<'a> {
     pub rule: Option<&'a str>,
     /// Only those before this one.
     pub before: Option<&'a str>,
+}
+
+/// Returns when the server was away.
+pub async fn absences(db: &mut SqliteConnection) -> Result<Vec<Absence>, Error> {
+    let rows = sqlx::query("SELECT * FROM absences ORDER BY from_ms").fetch_all(db).await?;
+    let rows = rows.iter().map(|row| Row::new("absences", row));
+    rows.map(|row| Ok(Absence { from_ms: row.number("from_ms")?, to_ms: row.number("to_ms")? }))
+        .collect()
+}
+
+/// Writes when the server was away, in the place of what was written of that before.
+pub async fn put_absences(db: &mut SqliteConnection, absences: &[Absence]) -> Result<(), Error> {
+    sqlx::query("DELETE FROM absences").execute(&mut *db).await?;
+    for Absence { from_ms, to_ms } in absences {
+        sqlx::query("INSERT INTO absences (from_ms, to_ms) VALUES ($1, $2)")
+            .bind(to_integer(*from_ms))
+            .bind(to_integer(*to_ms))
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Writes a rule that was changed.

@@ -7,7 +7,7 @@ use waxwing_server::clock::Clock as _;
 use waxwing_server::domain::{Deployment, Running};
 use waxwing_server::jobs::{flush_sightings, write_heard};
 use waxwing_server::metrics::{Handshake, Name};
-use waxwing_server::store::deployments;
+use waxwing_server::store::{clock_mark, deployments};
 use waxwing_wire::report::State;
 use waxwing_wire::topic::Kind;
 use waxwing_wire::{DeviceId, Digest};
@@ -86,6 +86,31 @@ async fn document_003_a_device_that_never_polls_lives_as_long_as_its_messages_co
     api.clock.advance(25 * HOUR);
     look(&api).await;
     assert_eq!(firing(&api, "device_lost").await.unwrap()["examples"], json!(["d-0"]));
+}
+
+/// The server lives until now, is away for a while, and begins again.
+async fn away(api: Api, time: Duration) -> Api {
+    let mut change = api.app.store.begin().await.unwrap();
+    clock_mark::raise(change.connection(), api.clock.now_ms()).await.unwrap();
+    drop(change.commit().await.unwrap());
+    api.clock.advance(time);
+    api.restarted().await
+}
+
+#[tokio::test]
+async fn time_in_which_the_server_was_away_is_no_silence_also_after_a_second_restart() {
+    let api = with_active(1).await;
+    poll(&api, 0).await;
+    let api = away(api, 2 * DAY).await;
+    look(&api).await;
+    assert_eq!(firing(&api, "device_lost").await, None);
+    api.clock.advance(2 * HOUR);
+    let api = away(api, MINUTE).await;
+    look(&api).await;
+    assert_eq!(firing(&api, "device_lost").await, None);
+    api.clock.advance(23 * HOUR);
+    look(&api).await;
+    assert!(firing(&api, "device_lost").await.is_some());
 }
 
 #[tokio::test]
