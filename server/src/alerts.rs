@@ -7,7 +7,7 @@ mod evidence;
 pub mod heard;
 pub mod refusals;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use self::heard::Heard;
@@ -36,8 +36,11 @@ pub struct Watch {
 
 #[derive(Debug, Default)]
 struct Memory {
+    /// Of rules that are on.
     windows: BTreeMap<(String, String), Window>,
     slow: BTreeMap<String, Slow>,
+    /// Whether all rules looked that were on when the server began: what is counted began with it.
+    has_begun: bool,
 }
 
 /// What a rule found that is not asked each time.
@@ -69,11 +72,21 @@ impl Watch {
         })
     }
 
-    /// Returns by how much a counter rose within the window of a rule.
+    /// Returns by how much a counter rose within the window of a rule. For a rule that was switched on, it
+    /// counts from then on.
     fn rise(&self, rule: &Rule, subject: &str, total: u64, now_ms: u64) -> u64 {
         let key = (rule.name.to_string(), subject.to_owned());
         let window_ms = u64::from(rule.settings.window_s) * 1000;
-        self.memory().windows.entry(key).or_default().rise(total, window_ms, now_ms)
+        let mut memory = self.memory();
+        let first = if memory.has_begun { Window::begun(total, now_ms) } else { Window::default() };
+        memory.windows.entry(key).or_insert(first).rise(total, window_ms, now_ms)
+    }
+
+    /// Forgets what was counted and found for rules that are off.
+    fn forget_others(&self, on: &BTreeSet<String>) {
+        let mut memory = self.memory();
+        memory.windows.retain(|(rule, _), _| on.contains(rule));
+        memory.slow.retain(|rule, _| on.contains(rule));
     }
 
     /// Returns what a rule found a short time ago, as it is now.
@@ -104,11 +117,14 @@ pub async fn look<'a>(
     rules: &'a [Rule],
     now_ms: u64,
 ) -> Result<Vec<Looked<'a>>, store::Error> {
+    let on = || rules.iter().filter(|rule| rule.settings.enabled);
+    app.alerts.forget_others(&on().map(|rule| rule.name.to_string()).collect());
     let mut looked = Vec::new();
-    for rule in rules.iter().filter(|rule| rule.settings.enabled) {
+    for rule in on() {
         let findings = findings(app, rule, rules, now_ms).await?;
         looked.push(Looked { rule, findings });
     }
+    app.alerts.memory().has_begun = true;
     Ok(looked)
 }
 

@@ -19,8 +19,13 @@ struct Sample {
 }
 
 impl Window {
-    /// Takes a sample, and returns by how much it rose within the window. What was before the first
-    /// sample counts as nothing.
+    /// Begins with a sample: what was before it does not count.
+    pub fn begun(total: u64, at_ms: u64) -> Self {
+        Self(VecDeque::from([Sample { at_ms, total }]))
+    }
+
+    /// Takes a sample, and returns by how much it rose within the window. Before the first sample it was
+    /// nothing, unless the window begins with one.
     pub fn rise(&mut self, total: u64, window_ms: u64, now_ms: u64) -> u64 {
         let begins_at = now_ms.saturating_sub(window_ms);
         // The last sample before the window is where it begins.
@@ -57,6 +62,13 @@ mod tests {
         ] {
             assert_eq!(window.rise(total, 60_000, now_ms), expected, "{now_ms}");
         }
+    }
+
+    #[test]
+    fn what_was_before_a_window_that_begins_with_a_sample_does_not_count() {
+        let mut window = Window::begun(70, 5_000);
+        assert_eq!(window.rise(70, 60_000, 5_000), 0);
+        assert_eq!(window.rise(72, 60_000, 9_000), 2);
     }
 
     proptest! {

@@ -238,6 +238,29 @@ async fn document_003_forged_messages_above_a_rate_are_told_of_and_whose_they_cl
 }
 
 #[tokio::test]
+async fn a_rule_that_is_switched_on_counts_from_then_on() {
+    for was_on in [true, false] {
+        let (api, _) = Api::with_fleet(1).await;
+        let rule = "signature_failures";
+        if was_on {
+            look(&api).await;
+        }
+        edit(&api, rule, Some("*"), json!({"enabled": false})).await.ok();
+        look(&api).await;
+        for enabled in [true, false, true] {
+            for _ in 0..10 {
+                send_forged(&api, 0, api.now_s()).await;
+            }
+            look(&api).await;
+            assert_eq!(firing(&api, rule).await.is_some(), !enabled, "{was_on}");
+            edit(&api, rule, Some("*"), json!({ "enabled": enabled })).await.ok();
+            look(&api).await;
+            assert_eq!(firing(&api, rule).await, None, "{was_on}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn document_003_messages_of_another_time_are_a_matter_of_clocks() {
     let (api, _) = Api::with_fleet(1).await;
     look(&api).await;
