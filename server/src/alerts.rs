@@ -47,7 +47,8 @@ struct Memory {
 #[derive(Clone, Debug)]
 struct Slow {
     at_ms: u64,
-    revision: u64,
+    /// All rules of its kind: which of them is for a product depends on which there are.
+    rules: Vec<Rule>,
     findings: Vec<Finding>,
 }
 
@@ -90,21 +91,25 @@ impl Watch {
     }
 
     /// Returns what a rule found a short time ago, as it is now.
-    fn recent(&self, rule: &Rule, now_ms: u64) -> Option<Vec<Finding>> {
+    fn recent(&self, rule: &Rule, all: &[Rule], now_ms: u64) -> Option<Vec<Finding>> {
         let memory = self.memory();
         let slow = memory.slow.get(&rule.name.to_string())?;
         let is_recent = now_ms.saturating_sub(slow.at_ms) < SLOW_PERIOD_MS;
-        (is_recent && slow.revision == rule.revision).then(|| slow.findings.clone())
+        (is_recent && slow.rules == of_kind(rule, all)).then(|| slow.findings.clone())
     }
 
-    fn remember(&self, rule: &Rule, findings: &[Finding], at_ms: u64) {
-        let slow = Slow { at_ms, revision: rule.revision, findings: findings.to_vec() };
+    fn remember(&self, rule: &Rule, all: &[Rule], findings: &[Finding], at_ms: u64) {
+        let slow = Slow { at_ms, rules: of_kind(rule, all), findings: findings.to_vec() };
         self.memory().slow.insert(rule.name.to_string(), slow);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of_kind(rule: &Rule, all: &[Rule]) -> Vec<Rule> {
+    all.iter().filter(|other| other.name.kind == rule.name.kind).cloned().collect()
 }
 
 /// Has every rule look that is on.
@@ -138,11 +143,11 @@ async fn findings(
     if !is_slow(rule.name.kind) {
         return evidence::of(app, rule, all, (now_ms, elapsed_ms)).await;
     }
-    if let Some(findings) = app.alerts.recent(rule, elapsed_ms) {
+    if let Some(findings) = app.alerts.recent(rule, all, elapsed_ms) {
         return Ok(findings);
     }
     let findings = evidence::of(app, rule, all, (now_ms, elapsed_ms)).await?;
-    app.alerts.remember(rule, &findings, elapsed_ms);
+    app.alerts.remember(rule, all, &findings, elapsed_ms);
     Ok(findings)
 }
 

@@ -114,6 +114,20 @@ async fn time_in_which_the_server_was_away_is_no_silence_also_after_a_second_res
 }
 
 #[tokio::test]
+async fn a_lost_device_is_told_by_the_rule_of_its_product_as_soon_as_there_is_one() {
+    let api = with_active(1).await;
+    poll(&api, 0).await;
+    api.clock.advance(25 * HOUR);
+    look(&api).await;
+    assert_eq!(alerts(&api).await, [["device_lost", "product/th1", "firing"]]);
+    let own = "device_lost@th1";
+    edit(&api, own, Some("\"0\""), json!({"severity": "critical"})).await.ok();
+    look(&api).await;
+    let expected = [["device_lost", "product/th1", "resolved"], [own, "product/th1", "firing"]];
+    assert_eq!(alerts(&api).await, expected);
+}
+
+#[tokio::test]
 async fn a_million_lost_devices_are_one_alert_with_a_few_examples() {
     let (api, _) = Api::with_fleet(0).await;
     let mut change = api.app.store.begin().await.unwrap();
