@@ -96,6 +96,15 @@ impl Target {
         }
     }
 
+    /// Tells whether what a device says is to come in order.
+    const fn is_in_order(&self) -> bool {
+        match self {
+            Self::Http(_) => true,
+            // A point has its time, and a broker its own order.
+            Self::Influxdb(_) | Self::Mqtt(_) => false,
+        }
+    }
+
     /// Sends messages once, and says of each what came of it, and what was answered.
     async fn send(&mut self, parcels: &[Parcel<'_>]) -> (Vec<(u64, Outcome)>, Vec<Answer>) {
         match self {

@@ -58,7 +58,7 @@ impl Http {
     }
 
     /// Sends messages, and returns what was answered. Of a device, none is sent behind one that has to be
-    /// sent again.
+    /// sent again; nor later, until that one is over ([`crate::domain::sink::progress`]).
     pub(super) async fn send(
         &self,
         parcels: &[Parcel<'_>],

@@ -133,7 +133,9 @@ impl Worker {
         let more = behind.len() == limit;
         let wanted = behind.into_iter().filter(|logged| wants(&self.app, &self.sink, logged));
         let wanted: BTreeMap<_, _> = wanted.map(|logged| (logged.position, logged)).collect();
-        progress.read(last, wanted.keys().copied());
+        let is_in_order = self.target.is_in_order();
+        let lane = |logged: &Logged| is_in_order.then(|| logged.message.device.clone());
+        progress.read(last, wanted.iter().map(|(position, logged)| (*position, lane(logged))));
         state.held.extend(wanted);
         Ok(more)
     }

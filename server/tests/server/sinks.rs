@@ -68,7 +68,7 @@ async fn a_message_is_not_acknowledged_while_the_disk_queue_is_full_and_none_is_
 async fn fill(server: &Server) -> usize {
     let payload = format!(r#"{{"text":"{}"}}"#, "x".repeat(7000));
     for number in 0.. {
-        let message = message(server, &format!("f-{number}"), &payload);
+        let message = message(server, "d-1", &format!("f-{number}"), &payload);
         if server.running.app.log.add(&[message]).await.is_err() {
             return number;
         }
@@ -76,11 +76,11 @@ async fn fill(server: &Server) -> usize {
     unreachable!("the log has a limit")
 }
 
-fn message(server: &Server, message_id: &str, payload: &str) -> Message {
+fn message(server: &Server, device: &str, message_id: &str, payload: &str) -> Message {
     let header =
-        Header { device_id: id("d-1"), timestamp: 0, message_id: message_id.parse().unwrap() };
+        Header { device_id: id(device), timestamp: 0, message_id: message_id.parse().unwrap() };
     Message {
-        device: id("d-1"),
+        device: id(device),
         kind: Kind::Telemetry,
         message_id: header.message_id.clone(),
         signed_by: "00".to_owned(),
@@ -89,9 +89,10 @@ fn message(server: &Server, message_id: &str, payload: &str) -> Message {
     }
 }
 
-/// A device says something.
-async fn say(server: &Server, message_id: &str) {
-    server.running.app.log.add(&[message(server, message_id, "{}")]).await.unwrap();
+/// Devices say something, at once.
+async fn say(server: &Server, said: &[(&str, &str)]) {
+    let said = said.iter().map(|(device, message_id)| message(server, device, message_id, "{}"));
+    server.running.app.log.add(&said.collect::<Vec<_>>()).await.unwrap();
 }
 
 /// A folder with a sink that is a back end.
@@ -116,19 +117,37 @@ async fn a_dead_letter_that_could_not_be_written_is_sent_again_with_the_mark() {
         BEGIN SELECT RAISE(ABORT, 'full'); END";
     sqlx::query(full).execute(&mut disk).await.unwrap();
 
-    say(&server, "m-1").await;
+    say(&server, &[("d-1", "m-1")]).await;
     backend.expect("m-1", false).await;
-    say(&server, "m-2").await;
+    say(&server, &[("d-1", "m-2")]).await;
     backend.expect("m-1", true).await;
     backend.expect("m-2", false).await;
     // Behind the batch after that, what came of m-1 is written.
     for id in ["m-3", "m-4"] {
-        say(&server, id).await;
+        say(&server, &[("d-1", id)]).await;
         backend.until(id).await;
     }
     let dead = server.running.app.log.dead_letters("back", 0, 9).await.unwrap();
     let dead: Vec<_> = dead.iter().map(|it| it.logged.message.message_id.as_str()).collect();
     assert_eq!(dead, ["m-1"]);
+}
+
+#[tokio::test]
+async fn what_a_device_said_later_waits_behind_what_waits_for_its_retry() {
+    let mut backend = Backend::open(&[("m-1", &[500, 204])]).await;
+    let server = folder_with(&backend).start().await;
+    // The sink takes the message of the other device: it is not at fault.
+    say(&server, &[("d-1", "m-1"), ("d-2", "n-1")]).await;
+    backend.until("m-1").await;
+    say(&server, &[("d-1", "m-2"), ("d-2", "n-2")]).await;
+    let mut came = backend.until("n-2").await;
+    server.clock.advance(Duration::from_secs(2));
+    say(&server, &[("d-2", "n-3")]).await;
+    while !["m-1", "m-2"].iter().all(|id| came.contains(&(*id).to_owned())) {
+        came.push(backend.next().await.0);
+    }
+    came.retain(|id| id.starts_with("m-"));
+    assert_eq!(came, ["m-1", "m-2"]);
 }
 
 #[tokio::test]

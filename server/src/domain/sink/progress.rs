@@ -9,18 +9,21 @@
 //!
 //! The cursor lies before the oldest open message, so that after a crash nothing open is skipped. What lies
 //! up to `sent` may have been sent before, and is marked when it is sent again; `sent` is durable before
-//! anything behind it goes out. Positions are those of the log. Not here: the messages themselves.
+//! anything behind it goes out. Messages of one lane go out in order: behind one that waits, none is due.
+//! Positions are those of the log. Not here: the messages themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-/// Messages that may be open at once: those that fail keep no others waiting until there are so many.
+use waxwing_wire::DeviceId;
+
+/// Messages that may be open at once: those that fail keep none of other lanes waiting until there are so many.
 pub const OPEN_MAX: usize = 1024;
 
 /// How often a message is tried while the sink takes others: with the waits between, two minutes.
 pub const TRIES_MAX: u32 = 8;
 
-/// Refusals in a row that are believed to be about messages; more are about the sink, such as a wrong
-/// address, and nothing is given up for that.
+/// Refusals in a row, while nothing is taken, that are believed to be about messages; more are about the sink,
+/// such as a wrong address, and nothing is given up for that.
 const REFUSALS_MAX: u32 = 100;
 
 /// The first wait in milliseconds: a restart of the sink.
@@ -67,6 +70,9 @@ pub struct Dead {
     pub tries: u32,
 }
 
+/// What a message has to be in order with: what the same device said. None of a sink without an order.
+pub type Lane = Option<DeviceId>;
+
 /// How far a sink is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Progress {
@@ -81,8 +87,9 @@ pub struct Progress {
     due_at: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 struct Open {
+    lane: Lane,
     tries: u32,
     due_at: u64,
 }
@@ -102,8 +109,9 @@ impl Progress {
 
     /// Takes note that the log was read up to a position; those of its messages that are for this sink are
     /// open now.
-    pub fn read(&mut self, up_to: u64, wanted: impl IntoIterator<Item = u64>) {
-        self.open.extend(wanted.into_iter().map(|position| (position, Open::default())));
+    pub fn read(&mut self, up_to: u64, wanted: impl IntoIterator<Item = (u64, Lane)>) {
+        let open = |(position, lane)| (position, Open { lane, ..Open::default() });
+        self.open.extend(wanted.into_iter().map(open));
         self.read = self.read.max(up_to);
     }
 
@@ -112,7 +120,14 @@ impl Progress {
         if self.rests(now_ms) {
             return Vec::new();
         }
-        let due = self.open.iter().filter(|(_, open)| open.due_at <= now_ms);
+        let mut waiting = HashSet::new();
+        let due = self.open.iter().filter(|(_, open)| {
+            if open.due_at > now_ms {
+                waiting.extend(&open.lane);
+                return false;
+            }
+            !open.lane.as_ref().is_some_and(|lane| waiting.contains(lane))
+        });
         due.map(|(position, _)| *position).take(max).collect()
     }
 
@@ -127,11 +142,11 @@ impl Progress {
         let takes = outcomes.iter().any(|(_, outcome)| *outcome == Outcome::Taken);
         let all_taken = outcomes.iter().all(|(_, outcome)| *outcome == Outcome::Taken);
         let mut retry_after_ms = 0;
-        if takes {
-            self.refusals = 0;
-        }
         let mut dead = Vec::new();
         for (index, (position, outcome)) in outcomes.into_iter().enumerate() {
+            if takes {
+                self.refusals = 0;
+            }
             match outcome {
                 Outcome::Taken => {
                     self.open.remove(&position);
@@ -194,9 +209,15 @@ impl Progress {
         self.failures
     }
 
-    /// Returns when the next open message is due, in milliseconds.
+    /// Returns when the next open message is due, in milliseconds: the first of each lane, behind which the
+    /// others wait.
     pub fn due_at(&self) -> Option<u64> {
-        let first = self.open.values().map(|open| open.due_at).min()?;
+        let mut lanes = HashSet::new();
+        let firsts = self.open.values().filter(|open| match &open.lane {
+            Some(lane) => lanes.insert(lane),
+            None => true,
+        });
+        let first = firsts.map(|open| open.due_at).min()?;
         Some(first.max(self.due_at))
     }
 

@@ -54,12 +54,20 @@ impl Backend {
         assert_eq!(self.next().await, (id.to_owned(), marked));
     }
 
-    /// Waits for a message, whatever comes before it.
-    pub(crate) async fn until(&mut self, id: &str) {
-        while self.next().await.0 != id {}
+    /// Waits for a message, and returns the ids of those that came before it.
+    pub(crate) async fn until(&mut self, id: &str) -> Vec<String> {
+        let mut before = Vec::new();
+        loop {
+            let (came, _) = self.next().await;
+            if came == id {
+                return before;
+            }
+            before.push(came);
+        }
     }
 
-    async fn next(&mut self) -> (String, bool) {
+    /// Waits for the next message: its id, and whether it may have been sent before.
+    pub(crate) async fn next(&mut self) -> (String, bool) {
         timeout(SOON, self.came.recv()).await.expect("nothing came").unwrap()
     }
 }

@@ -44,7 +44,7 @@ fn a_message_that_fails_keeps_no_others_waiting_and_is_given_up_in_the_end() {
         let expected = if tries < TRIES_MAX { vec![] } else { vec![given_up] };
         assert_eq!(dead, expected);
         next += 1;
-        progress.read(next, [next]);
+        progress.read(next, [(next, None)]);
         assert_eq!(progress.due(now_ms, 9), [next], "the others go on");
         now_ms = progress.due_at().unwrap().max(now_ms + WAIT_MS_MAX);
     }
@@ -72,11 +72,31 @@ fn a_sink_that_refuses_everything_is_wrong_and_its_messages_wait() {
     assert_eq!(progress.settle(vec![(101, refused.clone())], now_ms, 0), []);
     let mixed = vec![(101, refused), (102, Outcome::Taken)];
     assert_eq!(progress.settle(mixed, progress.due_at().unwrap(), 0).len(), 1);
+    let mut progress = opened(count + 1);
+    let mixed = all(count, &Outcome::Refused("http_400".to_owned()));
+    let mixed = mixed.into_iter().chain([(count + 1, Outcome::Taken)]).collect();
+    let dead = progress.settle(mixed, 0, 0).len();
+    assert_eq!(u64::try_from(dead).unwrap(), count, "one that takes others is right");
+}
+
+#[test]
+fn behind_a_message_that_waits_for_its_retry_nothing_of_its_device_is_due() {
+    let mut progress = Progress::resume(Cursor::default());
+    let says = |position, device: &str| (position, Some(device.parse().unwrap()));
+    progress.read(5, [says(1, "a"), says(2, "b"), says(3, "a"), says(4, "b")]);
+    assert_eq!(progress.due(0, 9), [1, 2, 3, 4]);
+    let failed = Outcome::Failed("http_500".to_owned());
+    progress.settle(vec![(1, failed), (2, Outcome::Taken)], 0, u16::MAX);
+    assert_eq!(progress.due(0, 9), [4]);
+    progress.settle(vec![(4, Outcome::Taken)], 0, 0);
+    assert_eq!(progress.due(FIRST_WAIT_MS - 1, 9), [0; 0]);
+    assert_eq!(progress.due_at(), Some(FIRST_WAIT_MS), "nobody looks before");
+    assert_eq!(progress.due(FIRST_WAIT_MS, 9), [1, 3]);
 }
 
 fn opened(count: u64) -> Progress {
     let mut progress = Progress::resume(Cursor::default());
-    progress.read(count, 1..=count);
+    progress.read(count, (1..=count).map(|position| (position, None)));
     progress
 }
 
@@ -117,9 +137,13 @@ enum Death {
 
 /// The log, the sink, and what is durable.
 struct Model {
+    /// Whether three devices speak in turn, each of which is to be heard in order.
+    in_order: bool,
     log: BTreeMap<u64, Nature>,
     durable: Cursor,
     dead: BTreeSet<u64>,
+    /// What the sink has or refused.
+    over: BTreeSet<u64>,
     /// Of each message, whether it was marked each time that it was sent.
     sent: BTreeMap<u64, Vec<bool>>,
     taken: BTreeSet<u64>,
@@ -127,11 +151,24 @@ struct Model {
 }
 
 impl Model {
-    fn new(log: &[Nature]) -> Self {
+    fn new(log: &[Nature], in_order: bool) -> Self {
         // Positions have gaps.
         let log = (1..).map(|n| n * 3).zip(log.iter().copied()).collect();
-        let (dead, sent, taken) = (BTreeSet::new(), BTreeMap::new(), BTreeSet::new());
-        Self { log, durable: Cursor::default(), dead, sent, taken, now_ms: 0 }
+        let (dead, over, taken) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let sent = BTreeMap::new();
+        Self { in_order, log, durable: Cursor::default(), dead, over, sent, taken, now_ms: 0 }
+    }
+
+    fn lane(&self, position: u64) -> Lane {
+        self.in_order.then(|| format!("d-{}", position / 3 % 3).parse().unwrap())
+    }
+
+    /// Tells whether all that its device said before is over.
+    fn is_next(&self, position: u64) -> bool {
+        let lane = self.lane(position);
+        let before = self.log.range(..position).map(|(before, _)| *before);
+        let mut before = before.filter(|it| self.is_wanted(*it) && self.lane(*it) == lane);
+        lane.is_none() || before.all(|it| self.over.contains(&it) || self.dead.contains(&it))
     }
 
     fn is_wanted(&self, position: u64) -> bool {
@@ -143,7 +180,8 @@ impl Model {
         let behind = self.log.range(progress.position() + 1..).take(progress.room().min(max));
         let behind: Vec<_> = behind.map(|(position, _)| *position).collect();
         if let Some(last) = behind.last() {
-            progress.read(*last, behind.iter().copied().filter(|it| self.is_wanted(*it)));
+            let wanted = behind.iter().copied().filter(|it| self.is_wanted(*it));
+            progress.read(*last, wanted.map(|it| (it, self.lane(it))));
         }
         self.now_ms = self.now_ms.max(progress.due_at().unwrap_or(0));
         let batch = progress.due(self.now_ms, max);
@@ -154,11 +192,19 @@ impl Model {
             *progress = Progress::resume(self.durable);
             return true;
         }
-        let outcomes: Vec<_> = batch
-            .iter()
-            .zip(marked)
-            .map(|(it, marked)| (*it, self.deliver(*it, marked, mood)))
-            .collect();
+        let mut outcomes = Vec::new();
+        let mut stuck = BTreeSet::new();
+        for (it, marked) in batch.iter().zip(marked) {
+            // Behind one that is not over, a lane sends nothing more.
+            if self.lane(*it).is_some_and(|lane| stuck.contains(&lane)) {
+                continue;
+            }
+            let outcome = self.deliver(*it, marked, mood);
+            if !matches!(outcome, Outcome::Taken | Outcome::Refused(_)) {
+                stuck.extend(self.lane(*it));
+            }
+            outcomes.push((*it, outcome));
+        }
         if death == Death::BeforeSettling {
             *progress = Progress::resume(self.durable);
             return true;
@@ -171,6 +217,7 @@ impl Model {
     }
 
     fn deliver(&mut self, position: u64, marked: bool, mood: Mood) -> Outcome {
+        assert!(self.is_next(position), "{position} comes before what its device said earlier");
         let sent = self.sent.entry(position).or_default();
         sent.push(marked);
         let times = u32::try_from(sent.len()).unwrap();
@@ -178,9 +225,13 @@ impl Model {
             (Mood::Away, _) => away(None),
             (Mood::Broken, _) => Outcome::Failed(String::new()),
             (Mood::Up, Nature::Fails(often)) if times <= often => Outcome::Failed(String::new()),
-            (Mood::Up, Nature::Refused) => Outcome::Refused(String::new()),
+            (Mood::Up, Nature::Refused) => {
+                self.over.insert(position);
+                Outcome::Refused(String::new())
+            }
             (Mood::Up, Nature::Fails(_) | Nature::Foreign | Nature::Good) => {
                 self.taken.insert(position);
+                self.over.insert(position);
                 Outcome::Taken
             }
         }
@@ -216,12 +267,13 @@ fn rounds() -> impl Strategy<Value = Vec<(Mood, Death)>> {
 
 proptest! {
     #[test]
-    fn no_message_is_lost_and_none_is_sent_again_without_a_mark(
+    fn no_message_is_lost_or_out_of_order_and_none_is_sent_again_without_a_mark(
         log in prop::collection::vec(nature(), 0..60),
         rounds in rounds(),
         max in 1_usize..9,
+        in_order in any::<bool>(),
     ) {
-        let mut model = Model::new(&log);
+        let mut model = Model::new(&log, in_order);
         let mut progress = Progress::resume(model.durable);
         for (mood, death) in rounds {
             model.round(&mut progress, mood, death, max);
