@@ -91,7 +91,8 @@ impl Campaign {
     /// Returns the side on which a device counts.
     fn side_of(&self, member: &Member<'_>) -> Option<Side> {
         let counts = self.is_for(member) && may_take_part(member.status);
-        counts.then(|| Side::of(member.deployment(self.number)))?
+        let (deployment, running) = (member.deployment(self.number), member.version.as_ref());
+        counts.then(|| Side::of(deployment, &self.route(), running))?
     }
 }
 

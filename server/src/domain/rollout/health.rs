@@ -4,11 +4,13 @@
 //! soak, with the image or without it, and counts once in each: as ailing if it ever was in that time.
 //! Both sides are watched for equally long, so that the release is not blamed for what befalls all
 //! devices, and a rollout halts only when the share that ails is certainly larger with the image, by
-//! the same bounds as for failures ([`super::bounds`]). Not here: which device is on which side.
+//! the same bounds as for failures ([`super::bounds`]). A device on a stepping stone is on neither side. Not
+//! here: who takes part.
 
 use std::collections::HashMap;
 use std::fmt;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -16,6 +18,7 @@ use waxwing_wire::report::State;
 
 use super::bounds::{Error, Outcomes};
 use super::permille::Permille;
+use super::route::Route;
 use crate::domain::Deployment;
 
 /// Most rules of a plan: each asks for more evidence before any of them may halt the rollout.
@@ -105,19 +108,34 @@ struct Findings {
 
 impl Side {
     /// Returns the side of a device, by its part in the rollout; `None` of one of which nobody knows what
-    /// it runs.
-    pub fn of(deployment: Option<Deployment>) -> Option<Self> {
+    /// it runs, and of one that runs a stepping stone: the rollout brought it neither nothing nor the image.
+    pub fn of(
+        deployment: Option<Deployment>,
+        route: &Route<'_>,
+        running: Option<&Version>,
+    ) -> Option<Self> {
         let Some(deployment) = deployment else { return Some(Self::Without) };
         match deployment.state {
-            State::Booted | State::Confirmed | State::Healthy => Some(Self::With),
+            State::Booted | State::Confirmed | State::Healthy => {
+                route.is_end(deployment.hop).then_some(Self::With)
+            }
             State::Waiting
             | State::Offered
             | State::Downloading
             | State::Verified
-            | State::Failed => Some(Self::Without),
+            | State::Failed => {
+                (!runs_stone(route, deployment.hop, running)).then_some(Self::Without)
+            }
             State::Activated | State::RolledBack | State::TimedOut | State::Skipped => None,
         }
     }
+}
+
+/// Tells whether a device that comes to a place of the route runs a stepping stone before it, as far as is
+/// known.
+fn runs_stone(route: &Route<'_>, hop: u8, running: Option<&Version>) -> bool {
+    let is_before = |version| route.find(version).is_some_and(|(place, _)| place < hop);
+    hop > 0 && running.is_none_or(is_before)
 }
 
 impl HealthRule {
@@ -259,10 +277,13 @@ const fn margin() -> Permille {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::domain::release::tests::release;
 
     const SOAK_S: u32 = 60;
     const ERROR: Error = Error(0.01);
@@ -349,8 +370,10 @@ mod tests {
             Activated, Booted, Confirmed, Downloading, Failed, Healthy, Offered, RolledBack,
             Skipped, TimedOut, Verified, Waiting,
         };
-        let side = |state| Side::of(Some(Deployment { state, ..Deployment::waiting() }));
-        assert_eq!(Side::of(None), Some(Side::Without), "nothing was heard of it");
+        let end = Arc::new(release("1.1.0"));
+        let side = |deployment| Side::of(deployment, &Route::to(&end), None);
+        assert_eq!(side(None), Some(Side::Without), "nothing was heard of it");
+        let side = |state| side(Some(Deployment { state, ..Deployment::waiting() }));
         for state in [Waiting, Offered, Downloading, Verified, Failed] {
             assert_eq!(side(state), Some(Side::Without), "{state}");
         }
@@ -359,6 +382,32 @@ mod tests {
         }
         for state in [Activated, RolledBack, TimedOut, Skipped] {
             assert_eq!(side(state), None, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_device_on_a_stepping_stone_is_on_neither_side_until_it_runs_the_image() {
+        use State::{Confirmed, Downloading, Failed, Healthy, Offered, Waiting};
+        let [stone, end] = ["1.1.0", "1.2.0"].map(|version| Arc::new(release(version)));
+        let stones = [stone];
+        let route = Route { stones: &stones, end: &end };
+        let side = |hop, state, running: &str| {
+            let deployment = Deployment { state, hop, ..Deployment::waiting() };
+            Side::of(Some(deployment), &route, Some(&running.parse().unwrap()))
+        };
+        for (hop, state, running, expected) in [
+            (0, Waiting, "1.0.0", Some(Side::Without)),
+            (0, Downloading, "1.0.0", Some(Side::Without)),
+            (0, Confirmed, "1.1.0", None),
+            (0, Healthy, "1.1.0", None),
+            (1, Waiting, "1.1.0", None),
+            (1, Offered, "1.1.0", None),
+            (1, Failed, "1.1.0", None),
+            (1, Confirmed, "1.2.0", Some(Side::With)),
+            // It never needed the stone.
+            (1, Offered, "1.1.5", Some(Side::Without)),
+        ] {
+            assert_eq!(side(hop, state, running), expected, "{hop} {state} {running}");
         }
     }
 
