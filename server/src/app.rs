@@ -131,7 +131,7 @@ impl App {
         let ingest = Ingest::new(store.clone(), log.clone(), vault.clone(), fleet.clone());
         let ingest = ingest.with(Aggregates::new(&config.messages.aggregates));
         let mqtt = Shared::load(&store).await?;
-        let gateways = Gateways::load(&store, clock.now_ms()).await?;
+        let gateways = Gateways::load(&store, clock.now_ms().max(guard.credible_ms())).await?;
         let ledger = Ledger::open(store.clone(), clock.clone()).await?;
         let orders = Orders::load(&store, clock.now_ms()).await?;
         let blobs = Blobs::open(&config.data_dir.join("images"), config.limits.image_cache_bytes)?;

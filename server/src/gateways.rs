@@ -24,7 +24,8 @@ pub struct Gateways {
 }
 
 impl Gateways {
-    /// Takes up what was granted, in a server that began then, in Unix milliseconds.
+    /// Takes up what was granted, in a server that began then, in Unix milliseconds: by a clock that was not
+    /// set back since the one before ended.
     ///
     /// # Errors
     ///

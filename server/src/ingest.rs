@@ -222,7 +222,7 @@ impl Ingest {
     ) -> Result<Genuine<'a>, Refused> {
         let keys = || self.fleet.device(device).map(Device::into_keys);
         let genuine = check(&self.vault, device, keys, (kind, bytes), way, now_ms)?;
-        if may_be_forgotten(genuine.envelope.header.timestamp, self.log.forgotten_ms()) {
+        if may_be_forgotten(genuine.envelope.header.timestamp, self.log.forgotten_ms(), now_ms) {
             return Err(Refused::Stale);
         }
         Ok(genuine)

@@ -117,9 +117,10 @@ const fn is_fresh(sent_s: u64, way: Way<'_>, now_s: u64) -> bool {
 
 /// Tells whether a message may have come before, and its id be forgotten: no clock of a device that was
 /// believed was further ahead. Ids are kept for longer than copies are fresh, so it says yes only of what a
-/// broker keeps for longer than it did, and after our clock was ahead.
-pub(super) const fn may_be_forgotten(sent_s: u64, forgotten_ms: u64) -> bool {
-    sent_s <= (forgotten_ms / 1000).saturating_add(FRESH_S)
+/// broker keeps for longer than it did. What was received in the future, our clock was wrong about: to believe
+/// it would refuse everything until then.
+pub(super) const fn may_be_forgotten(sent_s: u64, forgotten_ms: u64, now_ms: u64) -> bool {
+    forgotten_ms <= now_ms && sent_s <= (forgotten_ms / 1000).saturating_add(FRESH_S)
 }
 
 /// Tells whether the life of a certificate is over: what a connection would have shown.

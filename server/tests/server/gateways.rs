@@ -142,6 +142,7 @@ async fn document_000_what_a_gateway_makes_or_changes_is_refused_so_it_can_only_
         (Kind::Report, genuine.clone(), "signature"),
         (Kind::Telemetry, world.sealed_poll(sensor, "m-1", &question()), "signature"),
         (Kind::Command, genuine.clone(), "kind"),
+        (Kind::State, genuine.clone(), "kind"),
         (Kind::Telemetry, seal(sensor, &late, Kind::Telemetry, READING), "stale"),
         (Kind::Telemetry, seal(sensor, &early, Kind::Telemetry, READING), "stale"),
         (Kind::Telemetry, seal(sensor, &header, Kind::Telemetry, &oversize), "malformed"),

@@ -16,6 +16,7 @@ use futures_util::future::join_all;
 use waxwing_wire::DeviceId;
 use waxwing_wire::envelope::{Envelope, Header, SEALED_POLL_BYTES_MAX};
 use waxwing_wire::relay::{self, Answer, BATCH_BYTES_MAX, Carried, Outcome, Told};
+use waxwing_wire::topic::Kind;
 
 use super::admission::Caller;
 use super::{images, poll};
@@ -53,6 +54,10 @@ async fn take_in(app: &App, caller: &Caller, Carried { kind, envelope }: Carried
     };
     if granted(app, caller, &header.device_id).is_none() {
         return refused(Some(header), NOT_GRANTED);
+    }
+    // Presence is what a device's own connection says it is.
+    if kind == Kind::State {
+        return refused(Some(header), "refused_kind");
     }
     let taken = app.take_in(&header.device_id, kind, envelope.as_bytes()).await;
     let (outcome, code) = (outcome(&taken), ingest::word(&taken).to_owned());
