@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use semver::Version;
+use waxwing_wire::report::State as Step;
 use waxwing_wire::{Channel, GroupId, ProductId, RolloutId};
 
 use super::packed::Member;
 use crate::domain::device::Status;
 use crate::domain::rollout::{Route, Size, State};
 use crate::domain::standing::Seat;
-use crate::domain::{Device, Group, Pins, Product, Release, Rollout};
+use crate::domain::{Deployment, Device, Group, Pins, Product, Release, Rollout};
 
 /// The releases of a product.
 type Releases = BTreeMap<(Channel, Version), Arc<Release>>;
@@ -114,12 +115,31 @@ impl Campaign {
         iter::once(&self.group).chain(self.canaries.values())
     }
 
-    /// Returns the phase a device counts in. Whoever has been heard of counts for ever, others as long
-    /// as they belong to the group, are not shut out, and are below the ceiling of the release.
+    /// Returns the phase a device counts in. Whoever has begun counts for ever, others as long as they
+    /// belong to the group, are not shut out, and are below the ceiling of the release.
     pub(super) fn counts_in(&self, member: &Member<'_>) -> Option<usize> {
-        let began_in =
-            member.deployment(self.number).map(|deployment| usize::from(deployment.phase));
+        self.counts_with(member, self.counted(member).as_ref())
+    }
+
+    /// As [`Self::counts_in`], if this is what has become of it.
+    pub(super) fn counts_with(
+        &self,
+        member: &Member<'_>,
+        counted: Option<&Deployment>,
+    ) -> Option<usize> {
+        let began_in = counted.map(|deployment| usize::from(deployment.phase));
         began_in.or_else(|| self.would_count_in(member))
+    }
+
+    /// Returns what has become of a device, if that counts.
+    pub(super) fn counted(&self, member: &Member<'_>) -> Option<Deployment> {
+        member.deployment(self.number).filter(|it| self.still_counts(member, it))
+    }
+
+    /// Tells whether what has become of a device counts. Whose offer was taken back is where it began: if it
+    /// has left the group since, it will never be offered anything again, and nobody must wait for it.
+    pub(super) fn still_counts(&self, member: &Member<'_>, it: &Deployment) -> bool {
+        it.state != Step::Waiting || it.hop > 0 || self.is_for(member)
     }
 
     /// Returns the phase a device of which nothing was heard counts in.
@@ -137,7 +157,7 @@ impl Campaign {
     pub(super) fn seat(&self, member: &Member<'_>) -> Option<Seat<'_>> {
         let deployment = member.deployment(self.number);
         let phase = match deployment {
-            // Who leaves the group keeps what it began; see `Fleet::left_by`.
+            // Who leaves the group keeps what it began.
             Some(deployment) => Some(usize::from(deployment.phase)),
             None if may_take_part(member.status) => self.phase_of(member),
             None => None,

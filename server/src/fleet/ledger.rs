@@ -36,6 +36,8 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct Account {
     phases: Vec<Phase>,
+    /// When something became of a device last, in Unix milliseconds.
+    moved_at: u64,
     listening: Listening,
     overdue: Alarms,
     /// Devices by the time at which they are given up, in Unix milliseconds.
@@ -260,7 +262,8 @@ impl Ledger {
 
 impl Account {
     fn evidence(&self, members: impl FnOnce() -> u64) -> Vec<Evidence> {
-        let mut phases: Vec<_> = self.phases.iter().map(Phase::evidence).collect();
+        let moved = |phase: &Phase| Evidence { moved_at: self.moved_at, ..phase.evidence() };
+        let mut phases: Vec<_> = self.phases.iter().map(moved).collect();
         if self.contact.is_wanting() {
             let without = members().saturating_sub(Evidence::sum(&phases).counts.switched());
             for (number, phase) in (0..).zip(&mut phases) {
@@ -289,8 +292,9 @@ impl Account {
 
     /// Counts a member of which nothing was counted before.
     fn count(&mut self, campaign: &Campaign, member: &Member<'_>) {
+        self.see(campaign, member);
         self.move_member(None, campaign.counts_in(member));
-        if let Some(deployment) = member.deployment(campaign.number) {
+        if let Some(deployment) = campaign.counted(member) {
             self.add(&campaign.rollout.plan, member, &deployment);
         }
     }
@@ -298,7 +302,7 @@ impl Account {
     /// Takes back what was counted of a member.
     fn uncount(&mut self, campaign: &Campaign, member: &Member<'_>) {
         self.move_member(campaign.counts_in(member), None);
-        if let Some(deployment) = member.deployment(campaign.number) {
+        if let Some(deployment) = campaign.counted(member) {
             self.remove(&campaign.rollout.plan, member, &deployment);
         }
     }
@@ -309,15 +313,22 @@ impl Account {
         member: &Member<'_>,
         before: Option<Deployment>,
     ) {
+        self.see(campaign, member);
+        let before = before.filter(|it| campaign.still_counts(member, it));
+        let after = campaign.counted(member);
+        let places = [before, after].map(|it| campaign.counts_with(member, it.as_ref()));
+        self.move_member(places[0], places[1]);
         if let Some(before) = before {
             self.remove(&campaign.rollout.plan, member, &before);
-        } else {
-            let counted = campaign.would_count_in(member);
-            self.move_member(counted, campaign.counts_in(member));
         }
-        if let Some(deployment) = member.deployment(campaign.number) {
-            self.add(&campaign.rollout.plan, member, &deployment);
+        if let Some(after) = after {
+            self.add(&campaign.rollout.plan, member, &after);
         }
+    }
+
+    fn see(&mut self, campaign: &Campaign, member: &Member<'_>) {
+        let changed_at = member.deployment(campaign.number).map_or(0, |it| it.changed_at);
+        self.moved_at = self.moved_at.max(changed_at);
     }
 
     fn add(&mut self, plan: &Plan, member: &Member<'_>, deployment: &Deployment) {

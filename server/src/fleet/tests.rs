@@ -125,8 +125,10 @@ fn apply(fleet: &Fleet, now_ms: &mut u64, event: &Event) {
 fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
     let campaign = campaign(fleet);
     let mut phases = vec![Evidence::default(); campaign.rollout.started().count()];
+    let mut moved_at = 0;
     fleet.shared.members.for_each(|member| {
         let deployment = member.deployment(campaign.number);
+        moved_at = deployment.map_or(0, |it| it.changed_at).max(moved_at);
         let Some(phase) = campaign.counts_in(member) else { return };
         phases[phase].counts.add(deployment.map_or(State::Waiting, |it| it.state));
         let plan = &campaign.rollout.plan;
@@ -134,6 +136,7 @@ fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
         let overdue_at = deployment.and_then(|it| plan.overdue_at(&it, listening));
         phases[phase].overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
     });
+    phases.iter_mut().for_each(|phase| phase.moved_at = moved_at);
     phases
 }
 
@@ -168,6 +171,31 @@ proptest! {
             prop_assert_eq!(due, given_up_anew(&fleet, now_ms), "after {:?}", event);
         }
     }
+}
+
+#[test]
+fn who_leaves_the_group_when_its_offer_was_taken_back_is_waited_for_no_longer() {
+    let (fleet, mut now_ms) = (fleet(), NOW_MS);
+    let canary = |n| fleet.put_device(device(id(n).as_str(), &[("in", "yes"), ("canary", "yes")]));
+    let leaves = |n| fleet.put_device(device(id(n).as_str(), &[]));
+    (0..2).for_each(canary);
+    apply(&fleet, &mut now_ms, &Event::NextPhase);
+    let rollout = RolloutId::parse("r-1").unwrap();
+    let waiting = || fleet.evidence(&rollout)[0].counts.of(State::Waiting);
+    let offered = Deployment::in_phase(0).offered(0, now_ms);
+    fleet.put_deployment(&id(0), &rollout, offered.withdrawn(now_ms));
+    assert_eq!(waiting(), 2);
+    leaves(0);
+    assert_eq!(waiting(), 1);
+    canary(0);
+    assert_eq!(waiting(), 2, "it may be offered again");
+    // It keeps what it began, until that is taken back.
+    fleet.put_deployment(&id(1), &rollout, offered);
+    leaves(1);
+    let counts = || fleet.evidence(&rollout)[0].counts;
+    assert_eq!((counts().of(State::Offered), counts().total()), (1, 2));
+    fleet.put_deployment(&id(1), &rollout, offered.withdrawn(now_ms));
+    assert_eq!((waiting(), counts().total()), (1, 1));
 }
 
 fn running() -> Running {

@@ -18,6 +18,8 @@ pub struct Evidence {
     /// How many switched to the image so long ago that they should have become healthy by now. They
     /// are in flight still, and are expected to be lost.
     pub overdue: u64,
+    /// When something became of a device of the rollout last, in Unix milliseconds; 0 if never.
+    pub moved_at: u64,
 }
 
 impl Evidence {
@@ -26,6 +28,7 @@ impl Evidence {
     pub fn move_on(&mut self, before: State, after: &Deployment) {
         self.counts.remove(before);
         self.counts.add(after.state);
+        self.moved_at = self.moved_at.max(after.changed_at);
         self.unreachable.doubtful += u64::from(contact::went_back_unreachable(after));
     }
 
@@ -35,6 +38,7 @@ impl Evidence {
         for phase in phases {
             total.counts += &phase.counts;
             total.overdue += phase.overdue;
+            total.moved_at = total.moved_at.max(phase.moved_at);
             total.unreachable.doubtful += phase.unreachable.doubtful;
             total.unreachable.excused += phase.unreachable.excused;
         }

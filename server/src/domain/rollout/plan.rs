@@ -12,8 +12,10 @@ use waxwing_wire::{GroupId, RolloutId};
 use super::bounds::{Error, Outcomes};
 use super::health::{HealthRule, RULES_MAX};
 use super::permille::Permille;
-use super::window::Window;
+use super::window::{Window, longest_pause_days};
 
+/// Seconds of a day.
+const DAY_S: u32 = 24 * 3600;
 /// Most phases of a rollout: more would outlive the release.
 pub const PHASES_MAX: usize = 16;
 /// Most maintenance windows: one for each day of the week, and as many exceptions.
@@ -242,12 +244,7 @@ impl Plan {
     /// [`BadPlan`] names the first field that can never work.
     pub fn check(&self) -> Result<(), BadPlan> {
         self.check_phases()?;
-        for (number, window) in self.windows.iter().enumerate() {
-            let field = format!("windows[{number}]");
-            window
-                .check()
-                .map_err(|error| bad(field, format!("The window never opens: {error}.")))?;
-        }
+        self.check_windows()?;
         let numbers = [
             ("windows", self.windows.len() <= WINDOWS_MAX, format!("At most {WINDOWS_MAX}.")),
             ("risk", self.risk > 0, "At least 1: somebody has to be first.".to_owned()),
@@ -304,6 +301,22 @@ impl Plan {
         self.health.iter().enumerate().try_for_each(|(number, rule)| {
             rule.check().map_err(|(field, detail)| bad(format!("health[{number}].{field}"), detail))
         })
+    }
+
+    fn check_windows(&self) -> Result<(), BadPlan> {
+        for (number, window) in self.windows.iter().enumerate() {
+            let never = |error| format!("The window never opens: {error}.");
+            window.check().map_err(|error| bad(format!("windows[{number}]"), never(error)))?;
+        }
+        let days = longest_pause_days(&self.windows);
+        if self.timeouts.waiting_s >= days * DAY_S {
+            return Ok(());
+        }
+        let detail = format!(
+            "At least {} seconds: the rollout would end before the next window, which is {days} days away.",
+            days * DAY_S
+        );
+        Err(bad("timeouts.waiting_s", detail))
     }
 
     fn check_stones(&self) -> Result<(), BadPlan> {
@@ -449,6 +462,11 @@ mod tests {
         let mut plan = plan(&[100]);
         plan.windows = vec![never];
         assert_eq!(refused(&plan), "windows[0]");
+        plan.windows = vec!["Tue,Sat 02:00-04:00".parse().unwrap()];
+        plan.timeouts.waiting_s = 4 * DAY_S - 1;
+        assert_eq!(refused(&plan), "timeouts.waiting_s");
+        plan.timeouts.waiting_s = 4 * DAY_S;
+        assert_eq!(plan.check(), Ok(()));
     }
 
     #[test]

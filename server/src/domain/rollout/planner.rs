@@ -114,13 +114,15 @@ impl Rollout {
     }
 
     /// Whoever has not even been offered the release is waited for as long as the plan says, and as long
-    /// as a user may put it off.
+    /// as a user may put it off: from when it could be offered, and for as long as others come. Windows and a
+    /// budget of bytes make devices wait that poll.
     fn is_over(&self, evidence: &[Evidence], now_ms: u64) -> bool {
-        let counts = Evidence::sum(evidence).counts;
+        let Evidence { counts, moved_at, .. } = Evidence::sum(evidence);
         let for_polls_s = u64::from(self.plan.timeouts.waiting_s) + u64::from(self.extended_s);
         let patience_ms = (for_polls_s + self.plan.deferrals_s()) * 1000;
-        let began_at = self.started().last().map(|last| last.at).max(self.plan.not_before);
-        let waited = now_ms.saturating_sub(began_at.unwrap_or(now_ms));
+        let phase_at = self.started().last().map_or(now_ms, |last| last.at);
+        let began_at = phase_at.max(self.plan.not_before.unwrap_or(0)).max(self.changed_at);
+        let waited = now_ms.saturating_sub(began_at.max(moved_at));
         counts.in_flight() == 0 && (counts.ended() == counts.total() || waited >= patience_ms)
     }
 

@@ -251,6 +251,25 @@ fn the_last_phase_waits_for_silent_devices_as_long_as_the_plan_says() {
 }
 
 #[test]
+fn devices_that_still_come_and_time_in_which_nothing_was_offered_use_up_no_patience() {
+    let mut rollout = rollout("r", &[100]);
+    rollout.start([device(0)].iter(), 0).unwrap();
+    let patience_ms = u64::from(rollout.plan.timeouts.waiting_s) * 1000;
+    let mut evidence = Evidence::default();
+    evidence.counts.add_many(report::State::Waiting, 200);
+    evidence.moved_at = patience_ms / 2;
+    let ends = |rollout: &Rollout, now_ms| rollout.decide(&[evidence], &[], now_ms).is_some();
+    let last_came_ms = patience_ms / 2;
+    assert!(!ends(&rollout, last_came_ms + patience_ms - 1));
+    assert!(ends(&rollout, last_came_ms + patience_ms));
+    rollout.change(Change::Pause, patience_ms).unwrap();
+    let resumed_ms = 3 * patience_ms;
+    rollout.change(Change::Resume, resumed_ms).unwrap();
+    assert!(!ends(&rollout, resumed_ms + patience_ms - 1));
+    assert!(ends(&rollout, resumed_ms + patience_ms));
+}
+
+#[test]
 fn silent_devices_are_waited_for_longer_if_operators_say_so_or_users_may_take_days() {
     const DAY_S: u64 = 24 * 3600;
     let patience_s = |change: &dyn Fn(&mut Rollout)| {

@@ -84,6 +84,14 @@ pub fn is_open(windows: &[Window], zone: &TimeZone, now_ms: u64) -> bool {
     windows.is_empty() || spans.any(|span| span.contains(&now_ms))
 }
 
+/// Returns the most days from one on which a window opens to the next such; 0 if they are always open.
+pub fn longest_pause_days(windows: &[Window]) -> u32 {
+    let days = windows.iter().fold(0, |days, window| days | window.days);
+    let opens = |day: &u32| days & (1 << (day % 7)) != 0;
+    let next = |day: u32| (1..=7).find(|later| opens(&(day + later)));
+    (0..7).filter(opens).filter_map(next).max().unwrap_or(0)
+}
+
 /// Returns when the next window opens after a time, both in Unix milliseconds.
 pub fn next_opening(windows: &[Window], zone: &TimeZone, now_ms: u64) -> Option<u64> {
     let openings = spans(windows, zone, now_ms, 0..=DAYS_MAX).map(|span| span.start);
@@ -186,6 +194,18 @@ mod tests {
 
     fn berlin() -> TimeZone {
         TimeZone::get("Europe/Berlin").unwrap()
+    }
+
+    #[test]
+    fn the_longest_pause_between_windows_is_known_over_the_end_of_a_week() {
+        let pause = |texts: &[&str]| {
+            let windows: Vec<Window> = texts.iter().map(|it| it.parse().unwrap()).collect();
+            longest_pause_days(&windows)
+        };
+        assert_eq!(pause(&[]), 0);
+        assert_eq!(pause(&["Sat 02:00-04:00"]), 7);
+        assert_eq!(pause(&["Mon 02:00-04:00", "Tue,Fri 22:00-01:00"]), 3);
+        assert_eq!(pause(&["Mon,Tue,Wed,Thu,Fri,Sat,Sun 22:00-04:00"]), 1);
     }
 
     #[test]

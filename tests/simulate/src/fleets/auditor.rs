@@ -252,7 +252,9 @@ impl Auditor {
         now_ms: u64,
     ) -> Result<(), Violation> {
         let phases = rollout.started().count();
-        let mut recount = vec![Evidence::default(); phases];
+        let changes = disk.deployments_in(number).map(|(_, it)| it.changed_at);
+        let moved_at = changes.max().unwrap_or_default();
+        let mut recount = vec![Evidence { moved_at, ..Evidence::default() }; phases];
         for (device, deployment) in disk.deployments_in(number) {
             let Some(phase) = recount.get_mut(usize::from(deployment.phase)) else { continue };
             phase.counts.add(deployment.state);
@@ -264,6 +266,16 @@ impl Auditor {
         book.known.resize(phases.max(book.known.len()), Counts::default());
         let counted: Vec<_> = recount.iter().map(|phase| phase.counts).collect();
         promise!(counted == book.known, "r-{number}: stored {counted:?}, booked {:?}", book.known);
+        // Who was offered something, gave it back and is not meant any more: nobody waits for it.
+        for (device, it) in disk.deployments_in(number) {
+            if it.state == Step::Waiting
+                && it.hop == 0
+                && !is_meant(disk, rollout, device)
+                && let Some(phase) = recount.get_mut(usize::from(it.phase))
+            {
+                phase.counts.remove(Step::Waiting);
+            }
+        }
         for device in 0..cast.devices() {
             if disk.deployment(number, device).is_none()
                 && let Some(phase) = book.would_count(disk, cast, rollout, device)
@@ -326,13 +338,17 @@ impl Book {
             };
             self.ranks = (started, (0..cast.devices()).map(phase).collect());
         }
-        let switched = rollout.plan.switched_by.as_ref().is_none_or(|from| {
-            let deployment = disk.deployment(cast::rollout_number(from), device);
-            deployment.is_some_and(|it| keeps_image(it.state))
-        });
         let place = usize::try_from(device).ok()?;
-        self.ranks.1.get(place).copied().flatten().filter(|_| switched)
+        self.ranks.1.get(place).copied().flatten().filter(|_| is_meant(disk, rollout, device))
     }
+}
+
+/// Tells whether a rollout is for a device: the way back is for whoever has switched.
+fn is_meant(disk: &Disk, rollout: &Rollout, device: u32) -> bool {
+    rollout.plan.switched_by.as_ref().is_none_or(|from| {
+        let deployment = disk.deployment(cast::rollout_number(from), device);
+        deployment.is_some_and(|it| keeps_image(it.state))
+    })
 }
 
 /// Who has the image, as far as anybody can know.
