@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::debian::{self, Package};
 use crate::device::{self, Features};
-use crate::workspace::{cargo, command, run, target_dir};
+use crate::workspace::{build_everything, cargo, command, run, target_dir};
 
 /// Runs the harness of `bench trust`.
 const EMULATOR: Package =
@@ -71,17 +71,18 @@ pub(crate) fn run_counts() -> anyhow::Result<()> {
 }
 
 fn build(profile: Profile, programs: &[&str]) -> anyhow::Result<PathBuf> {
-    let mut build = cargo("build");
-    build.args(["-p", "waxwing-server", "-p", "waxwing-bench", "--bins"]);
-    build.args(programs.iter().flat_map(|program| ["-p", program]));
     let folder = match profile {
-        Profile::Dev => "debug",
+        Profile::Dev => {
+            build_everything()?;
+            "debug"
+        }
         Profile::Release => {
-            build.arg("--release");
+            let mut build = cargo("build");
+            build.args(["--release", "-p", "waxwing-server", "-p", "waxwing-bench", "--bins"]);
+            run(build.args(programs.iter().flat_map(|program| ["-p", program])))?;
             "release"
         }
     };
-    run(&mut build)?;
     Ok(target_dir()?.join(folder).join("waxwing-bench"))
 }
 

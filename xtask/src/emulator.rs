@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 
 use crate::debian::{self, Package};
 use crate::firmware;
-use crate::workspace::{cargo, root, run, target_dir};
+use crate::workspace::{build_everything, cargo, root, run, target_dir};
 
 /// Builds Unicorn, whose C code comes with its crate.
 const CMAKE: Package = Package { name: "cmake", probe: &["cmake", "--version"] };
@@ -42,7 +42,7 @@ pub(crate) fn run_all(args: &Args) -> anyhow::Result<()> {
         return ends_well(Command::new(emulator).args(options));
     }
     firmware::run_for_emulator()?;
-    run(cargo("build").args(["--workspace", "--bins", "--all-features"]))?;
+    build_everything()?;
     ends_well(Command::new(target_dir()?.join("debug/waxwing-emulate")).args(&args.options))
 }
 

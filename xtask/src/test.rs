@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use crate::debian::{self, Package};
 use crate::steps::Steps;
-use crate::workspace::{cargo, run, target_dir};
+use crate::workspace::{build_everything, cargo, run, target_dir};
 use crate::{conformance, emulator, firmware, python, tools};
 
 /// Programs that tests run. Each probe also succeeds where the program came another way.
@@ -64,7 +64,7 @@ fn run_steps(steps: &mut Steps, args: &Args) -> Option<Count> {
     steps.run("system packages", || debian::require(&PACKAGES))?;
     let python = steps.run("python packages", python::environment)?;
     steps.run("test runner", || tools::require(tools::NEXTEST))?;
-    steps.run("build", || run(cargo("build").args(["--workspace", "--bins", "--all-features"])))?;
+    steps.run("build", build_everything)?;
     let tests = run_tests(steps, "tests", "default", &python, args.deep);
     steps.run("firmware", firmware::run_for_emulator);
     steps.run("emulator build", emulator::build);

@@ -45,6 +45,15 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds every program and every test. Together: what tests ask of a crate besides would have it built twice.
+///
+/// # Errors
+///
+/// When something does not build.
+pub(crate) fn build_everything() -> anyhow::Result<()> {
+    run(cargo("build").args(["--workspace", "--bins", "--tests", "--all-features"]))
+}
+
 /// Returns true when the command starts and succeeds; its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
