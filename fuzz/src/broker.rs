@@ -1,5 +1,7 @@
 //! Whatever a broker may send to the server that takes messages from it.
 
+use std::slice;
+
 use bytes::BytesMut;
 
 use self::packets::{Incoming, PACKET_BYTES_MAX, acknowledge, cut, publish};
@@ -48,23 +50,21 @@ fn check_message(packet: &Incoming, bytes: &[u8]) {
     let Some(id) = message.id else { return };
     let Ok(again) = publish(&message.topic, payload.to_vec(), id, 1) else { return };
     if again.len() <= PACKET_BYTES_MAX {
-        assert_eq!(read(&[&again]), [packet.clone()], "another message when written again");
+        assert_eq!(read(&[&again]), slice::from_ref(packet), "another message when written again");
     }
     let acknowledged = acknowledge(id).expect("an id that was read");
     assert_eq!(read(&[&acknowledged]), [Incoming::Acknowledged { id, code: 0 }]);
 }
 
-/// What brokers say, and a message that is one byte too long.
+/// What brokers say.
 pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let message = |bytes: usize| {
         let payload = vec![b'x'; bytes];
         publish("waxwing/v1/d-1/telemetry", payload, 7, 300).expect("a message")
     };
-    let around = message(0).len();
     vec![
         ("message", message(40)),
         ("long", message(1000)),
-        ("too_long", message(PACKET_BYTES_MAX - around)),
         ("welcome", vec![0x20, 6, 0, 0, 3, 0x21, 0, 9]),
         ("refusal", vec![0x20, 3, 0, 0x87, 0]),
         ("granted", vec![0x90, 7, 0, 1, 0, 1, 1, 1, 1]),

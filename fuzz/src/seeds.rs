@@ -61,14 +61,7 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
                 ("address_too_long", device(&[b'h'; 260])),
             ],
         ),
-        (
-            "query",
-            vec![
-                ("hawkbit", b"(tag==beta or tag==canary) and name==th1-*".into()),
-                ("ours", br#"version=lt=1.4.0;attribute.n>=2,tag.site=out=("a b",'c\*')"#.into()),
-                ("one_value_too_many", format!("tag=in=({})", ["a"; 513].join(",")).into()),
-            ],
-        ),
+        ("query", queries()),
         (
             "secure_boot",
             vec![
@@ -78,6 +71,14 @@ pub fn all() -> Vec<(&'static str, Seeds)> {
             ],
         ),
         ("tls", tls()),
+    ]
+}
+
+fn queries() -> Seeds {
+    vec![
+        ("hawkbit", b"(tag==beta or tag==canary) and name==th1-*".into()),
+        ("ours", br#"version=lt=1.4.0;attribute.n>=2,tag.site=out=("a b",'c\*')"#.into()),
+        ("one_value_too_many", format!("tag=in=({})", ["a"; 513].join(",")).into()),
     ]
 }
 
