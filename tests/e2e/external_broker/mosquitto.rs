@@ -118,13 +118,20 @@ impl Mosquitto {
 
     /// Waits until it says something.
     pub(crate) fn says(&self, what: &str) -> Result<()> {
+        self.says_each(&[what])
+    }
+
+    /// Waits until it has said each of these, in any order.
+    pub(crate) fn says_each(&self, whats: &[&str]) -> Result<()> {
         let process = self.process.as_ref().context("it runs")?;
+        let mut missing = whats.to_vec();
         while let Some(Line::Error(line) | Line::Output(line)) = process.line()? {
-            if line.contains(what) {
+            missing.retain(|what| !line.contains(what));
+            if missing.is_empty() {
                 return Ok(());
             }
         }
-        bail!("Mosquitto never says {what}")
+        bail!("Mosquitto never says {missing:?}")
     }
 
     /// Ends it; what waits is kept.

@@ -84,8 +84,9 @@ fn readings_and_commands_pass_nats_as_it_is_documented_and_nobody_speaks_for_oth
     let mut stage = Stage::set(folder.path())?;
     let nats = Nats::start(&stage.mosquitto)?;
     stage.mosquitto.bridge(bridge(&stage.mosquitto)?);
-    stage.open()?;
-    stage.mosquitto.says("Received SUBACK from local.waxwing")?;
+    stage.mosquitto.start()?;
+    let both = ["Sending SUBACK to server:1", "Received SUBACK from local.waxwing"];
+    stage.mosquitto.says_each(&both)?;
     let door = &nats.door;
     stage.one.listen_at(door)?;
     stage.one.say_at(door, 0, &readings(50))?;
