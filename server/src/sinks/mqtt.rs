@@ -78,13 +78,15 @@ impl Mqtt {
         Ok(Self { host, port, tls, login, topic_prefix, patience, connection: None })
     }
 
-    /// Publishes messages. A connection that broke since the last batch is made anew, once.
+    /// Publishes messages. A connection that broke since the last batch is made anew, once; what the broker may
+    /// have got before is marked on it.
     pub(super) async fn send(&mut self, parcels: &[Parcel<'_>]) -> Vec<(u64, Outcome)> {
         let mut outcomes = vec![None; parcels.len()];
         let was_open = self.connection.is_some();
         let mut sent = self.try_send(parcels, &mut outcomes).await;
         if sent.is_err() && was_open && outcomes.iter().all(Option::is_none) {
-            sent = self.try_send(parcels, &mut outcomes).await;
+            let again = parcels.iter().map(|parcel| Parcel { again: true, ..parcel.clone() });
+            sent = self.try_send(&again.collect::<Vec<_>>(), &mut outcomes).await;
         }
         let reason =
             sent.err().map_or_else(|| "not_acknowledged".to_owned(), |Away(reason)| reason);

@@ -1,6 +1,7 @@
 //! A log that is full of what a sink has not taken, and what telemetry comes to.
 
 mod backend;
+mod broker;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use waxwing_wire::envelope::Header;
 use waxwing_wire::topic::Kind;
 
 use self::backend::Backend;
+use self::broker::Broker;
 use crate::mqtt::{Line, sealed};
 use crate::support::{Folder, Server, id};
 
@@ -97,9 +99,12 @@ async fn say(server: &Server, said: &[(&str, &str)]) {
 
 /// A folder with a sink that is a back end.
 fn folder_with(backend: &Backend) -> Folder {
+    folder_to("http", &format!("http://{}/", backend.address))
+}
+
+fn folder_to(kind: &str, url: &str) -> Folder {
     let mut folder = Folder::new();
-    let address = backend.address;
-    let sink = format!("name = 'back'\nkind = 'http'\nurl = 'http://{address}/'\nbackfill = true");
+    let sink = format!("name = 'back'\nkind = '{kind}'\nurl = '{url}'\nbackfill = true");
     folder.config.sinks = vec![toml::from_str(&sink).unwrap()];
     folder
 }
@@ -148,6 +153,20 @@ async fn what_a_device_said_later_waits_behind_what_waits_for_its_retry() {
     }
     came.retain(|id| id.starts_with("m-"));
     assert_eq!(came, ["m-1", "m-2"]);
+}
+
+#[tokio::test]
+async fn what_a_broker_may_have_got_before_its_connection_broke_is_marked_on_the_next_one() {
+    let broker = Broker::open().await;
+    let server = folder_to("mqtt", &format!("mqtt://{}", broker.address)).start().await;
+    say(&server, &[("d-1", "m-1")]).await;
+    let mut connection = broker.welcome().await;
+    assert!(!connection.is_marked().await);
+    connection.acknowledge().await;
+    say(&server, &[("d-1", "m-2")]).await;
+    assert!(!connection.is_marked().await);
+    drop(connection);
+    assert!(broker.welcome().await.is_marked().await);
 }
 
 #[tokio::test]
