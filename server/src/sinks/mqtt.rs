@@ -169,17 +169,12 @@ impl Connection {
             if waiting == 0 {
                 continue;
             }
-            let packet = timeout(patience, read(&mut self.stream)).await;
-            match packet.map_err(|_| away("timed_out"))?? {
-                Incoming::Acknowledged { id, outcome } => {
-                    let place = usize::from(id).checked_sub(1).and_then(|at| outcomes.get_mut(at));
-                    let place = place.filter(|outcome| outcome.is_none());
-                    *place.ok_or_else(|| away("broken_answer"))? = Some(outcome);
-                    waiting -= 1;
-                }
-                Incoming::Refused(reason) => return Err(Away(reason)),
-                Incoming::Other | Incoming::Welcome(_) => {}
-            }
+            let acknowledged = timeout(patience, acknowledged(&mut self.stream)).await;
+            let (id, outcome) = acknowledged.map_err(|_| away("timed_out"))??;
+            let place = usize::from(id).checked_sub(1).and_then(|at| outcomes.get_mut(at));
+            let place = place.filter(|outcome| outcome.is_none());
+            *place.ok_or_else(|| away("broken_answer"))? = Some(outcome);
+            waiting -= 1;
         }
         Ok(())
     }
@@ -191,6 +186,17 @@ async fn write(stream: &mut BufReader<Box<dyn Stream>>, bytes: &[u8]) -> Result<
         stream.flush().await
     };
     written.await.map_err(|_| away("connection_lost"))
+}
+
+/// Waits for what becomes of a message, whatever else the broker says meanwhile.
+async fn acknowledged(stream: &mut BufReader<Box<dyn Stream>>) -> Result<(u16, Outcome), Away> {
+    loop {
+        match read(stream).await? {
+            Incoming::Acknowledged { id, outcome } => return Ok((id, outcome)),
+            Incoming::Refused(reason) => return Err(Away(reason)),
+            Incoming::Other | Incoming::Welcome(_) => {}
+        }
+    }
 }
 
 /// Reads a packet, if it is not too long.

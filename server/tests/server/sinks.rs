@@ -170,6 +170,18 @@ async fn what_a_broker_may_have_got_before_its_connection_broke_is_marked_on_the
 }
 
 #[tokio::test]
+async fn a_broker_that_talks_and_acknowledges_nothing_is_left() {
+    let broker = Broker::open().await;
+    let mut folder = folder_to("mqtt", &format!("mqtt://{}", broker.address));
+    folder.config.sinks[0].timeout_s = 1;
+    let server = folder.start().await;
+    say(&server, &[("d-1", "m-1")]).await;
+    let mut connection = broker.welcome().await;
+    assert!(!connection.is_marked().await);
+    connection.chatter().await;
+}
+
+#[tokio::test]
 async fn telemetry_is_added_up_by_product_and_shown_by_device() {
     let folder = folder(|config| config.messages.aggregates = vec!["celsius".to_owned()]);
     let server = folder.start().await;

@@ -10,6 +10,9 @@ use tokio::time::timeout;
 /// Far longer than a packet takes on one machine.
 const SOON: Duration = Duration::from_secs(20);
 
+/// How long it waits before it chatters again: less than anybody waits for it.
+const PACE: Duration = Duration::from_millis(100);
+
 /// A broker.
 pub(crate) struct Broker {
     pub(crate) address: SocketAddr,
@@ -46,6 +49,16 @@ impl Connection {
     /// Acknowledges the first message of a batch.
     pub(crate) async fn acknowledge(&mut self) {
         self.0.write_all(&[0x40, 2, 0, 1]).await.unwrap();
+    }
+
+    /// Says what means nothing, again and again, until the other end hangs up.
+    pub(crate) async fn chatter(&mut self) {
+        let chatter = async {
+            while timeout(PACE, self.0.read_u8()).await.is_err()
+                && self.0.write_all(&[0xd0, 0]).await.is_ok()
+            {}
+        };
+        timeout(SOON, chatter).await.expect("it listens for ever");
     }
 
     async fn packet(&mut self) -> (u8, Vec<u8>) {
