@@ -136,7 +136,9 @@ fn counted_anew(fleet: &Fleet, now_ms: u64) -> Vec<Evidence> {
         let overdue_at = deployment.and_then(|it| plan.overdue_at(&it, listening));
         phases[phase].overdue += u64::from(overdue_at.is_some_and(|at| at <= now_ms));
     });
-    phases.iter_mut().for_each(|phase| phase.moved_at = moved_at);
+    for phase in &mut phases {
+        phase.moved_at = moved_at;
+    }
     phases
 }
 
@@ -178,7 +180,8 @@ fn who_leaves_the_group_when_its_offer_was_taken_back_is_waited_for_no_longer() 
     let (fleet, mut now_ms) = (fleet(), NOW_MS);
     let canary = |n| fleet.put_device(device(id(n).as_str(), &[("in", "yes"), ("canary", "yes")]));
     let leaves = |n| fleet.put_device(device(id(n).as_str(), &[]));
-    (0..2).for_each(canary);
+    canary(0);
+    canary(1);
     apply(&fleet, &mut now_ms, &Event::NextPhase);
     let rollout = RolloutId::parse("r-1").unwrap();
     let waiting = || fleet.evidence(&rollout)[0].counts.of(State::Waiting);
