@@ -109,7 +109,7 @@ fn nextest(profile: &str, python: &Path, deep: bool, results: &Path) -> anyhow::
     run(&mut command)
 }
 
-/// How many tests run at once: a third of their time they wait for disks, sockets and each other's programs.
+/// How many tests run at once: now and then each waits for disks, sockets or programs.
 fn at_once() -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     processors + processors / 2
